@@ -1,0 +1,141 @@
+"""JSON in and out: one strict reader and one canonical writer for everything that is judged or hashed.
+
+Source: RFC 8259 (JSON), RFC 7493 (I-JSON), RFC 8785 (JSON Canonicalization Scheme).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+import rfc8785
+
+type JsonValue = None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]
+
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 64
+MAX_INTEGER: Final = 2**53 - 1
+
+
+class JsonError(Exception):
+    """A document that is not strict JSON. `code` is stable, `detail` says got and expected."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> JsonValue:
+    """Read one strict JSON document.
+
+    Refuses what two readers could understand differently: duplicate keys, NaN and Infinity, numbers
+    beyond an IEEE double's exact integers, lone surrogates, a byte order mark, anything but UTF-8,
+    nesting deeper than `max_depth`, documents longer than `max_bytes`.
+
+    Raises: JsonError with a stable code.
+    Source: RFC 7493 sections 2.1 to 2.3.
+    """
+    if len(raw) > max_bytes:
+        raise JsonError("json.too_long", f"got {len(raw)} bytes, expected at most {max_bytes}")
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise JsonError("json.byte_order_mark", "got a byte order mark, expected plain UTF-8")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise JsonError("json.not_utf8", f"byte {error.start} is not UTF-8") from None
+    _refuse_depth(text, max_depth)
+    try:
+        value: JsonValue = json.loads(
+            text,
+            object_pairs_hook=_object_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_int=_bounded_integer,
+            parse_float=_finite_float,
+        )
+    except json.JSONDecodeError as error:
+        raise JsonError("json.syntax", f"{error.msg} at byte {error.pos}") from None
+    _refuse_surrogates(value)
+    return value
+
+
+def write_json(value: JsonValue) -> bytes:
+    """Write a value canonically: sorted keys, no white space, shortest numbers.
+
+    Raises: JsonError("json.not_canonical") for what the scheme cannot express.
+    Source: RFC 8785.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise JsonError("json.not_canonical", str(error)) from None
+
+
+def digest_json(value: JsonValue) -> str:
+    """SHA-256, in lower-case hex, of the canonical form of `value`."""
+    return hashlib.sha256(write_json(value)).hexdigest()
+
+
+def _refuse_depth(text: str, max_depth: int) -> None:
+    """Count brackets outside strings before the recursive reader sees them."""
+    depth = 0
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                in_string = False
+        elif character == '"':
+            in_string = True
+        elif character in "[{":
+            depth += 1
+            if depth > max_depth:
+                raise JsonError("json.too_deep", f"got more than {max_depth} levels")
+        elif character in "]}":
+            depth -= 1
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise JsonError("json.duplicate_key", f"got the key {key[:80]!r} twice, expected once")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> float:
+    raise JsonError("json.not_a_number", f"got {name}, expected a finite number")
+
+
+def _bounded_integer(digits: str) -> int:
+    if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
+        raise JsonError("json.number_too_large", f"got {digits[:40]}, expected at most {MAX_INTEGER}")
+    return int(digits)
+
+
+def _finite_float(digits: str) -> float:
+    if len(digits) > 400:
+        raise JsonError("json.number_too_large", f"got a number of {len(digits)} characters")
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise JsonError("json.number_too_large", f"got {digits[:40]}, expected a finite number")
+    return value
+
+
+def _refuse_surrogates(value: JsonValue) -> None:
+    stack: list[JsonValue] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if not item.isascii() and any("\ud800" <= character <= "\udfff" for character in item):
+                raise JsonError("json.lone_surrogate", "got half of a surrogate pair")
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())

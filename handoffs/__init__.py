@@ -1,0 +1,1 @@
+"""The builder and enforcer lanes: bundles, checks, signatures, forges, pull requests."""

@@ -1,0 +1,1 @@
+"""PLAN and LEAD: gates, sub-agents, policy, verdicts and escalations."""
