@@ -1,0 +1,76 @@
+# Everything starts here, and everything works from a fresh clone: `make demo` and `make test`.
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+SCANNERS := $(VENV)/scanners
+INSTALLED := $(VENV)/.installed
+SCANNERS_INSTALLED := $(SCANNERS)/.installed
+WORKERS ?= auto
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_PYTHON_DOWNLOADS := never
+
+.NOTPARALLEL:
+.PHONY: help demo test lint venv scanners chromium lock reset shell
+.DEFAULT_GOAL := help
+
+help:      ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) $(SCANNERS_INSTALLED)   ## the whole portal with one handoff in it; Ctrl-C ends it. REPO=path COMMIT=rev PORT=8000
+	@exec $(PY) -m leoportal.stack up --demo $${REPO:+--repo "$$REPO"} $${COMMIT:+--commit "$$COMMIT"}
+
+test: lint chromium   ## lint, then every test on a throw-away PostgreSQL and Valkey. ARGS='-k word' WORKERS=2
+	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+# Linters that load the settings get a production's environment; none of them connects to a database.
+lint: $(INSTALLED) $(SCANNERS_INSTALLED)   ## format, rules, types, layers, templates, deployment checks, migrations
+	@if grep -nE '://|^ *(-i|--(extra-)?index-url|--find-links)' requirements/*.txt; then \
+	   echo 'An address in a lock file. Next: make lock'; exit 1; fi
+	@$(PY) -m ruff format --quiet --check . || { echo 'Next: .venv/bin/ruff format .'; exit 1; }
+	@$(PY) -m ruff check --quiet .
+	@set -e; \
+	 SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_hex(32))'); SIGNING_KEY_PASSWORD=$$SECRET_KEY; \
+	 export SECRET_KEY SIGNING_KEY_PASSWORD LEO_URL=https://portal.example ALLOWED_HOSTS=portal.example; \
+	 export DATABASE_URL=postgresql:///none?host=/nonexistent; \
+	 unset DEBUG LEOPORTAL_EMBEDDED; \
+	 $(PY) -m mypy --no-error-summary .; \
+	 $(VENV)/bin/lint-imports --no-logo >$(VENV)/.imports 2>&1 || { cat $(VENV)/.imports; exit 1; }; \
+	 $(PY) manage.py check --deploy --fail-level WARNING -v0; \
+	 $(PY) -W 'ignore:Got an error checking a consistent:RuntimeWarning' manage.py makemigrations --check --dry-run -v1
+	@find templates leoportal handoffs verdicts audit -name '*.html' -exec $(VENV)/bin/djade --check --target-version 6.1 {} +
+	@$(VENV)/bin/djlint --quiet --lint templates
+	@$(SCANNERS)/bin/shellcheck leoportal/stack/*.sh .ci/run
+	@echo 'lint: clean'
+
+venv: $(INSTALLED)   ## .venv from requirements/dev.txt
+$(INSTALLED): requirements/dev.txt pyproject.toml leoportal/stack/find-python.sh
+	@set -e; python=$$(sh leoportal/stack/find-python.sh); \
+	 if ! $(PY) -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1; then \
+	   echo "Making $(VENV) with $$python (about 20 s, once)"; rm -rf $(VENV); \
+	   if uv --version >/dev/null 2>&1; then uv venv -q --no-project --python "$$python" $(VENV); \
+	   else "$$python" -m venv $(VENV); fi; fi
+	@sh leoportal/stack/install.sh $(PY) requirements/dev.txt .
+	@touch $@
+
+scanners: $(SCANNERS_INSTALLED)   ## .venv/scanners from requirements/scanners.txt
+$(SCANNERS_INSTALLED): requirements/scanners.txt $(INSTALLED)
+	@set -e; if ! $(SCANNERS)/bin/python -c '' >/dev/null 2>&1; then \
+	   echo "Making $(SCANNERS) (once)"; rm -rf $(SCANNERS); \
+	   if uv --version >/dev/null 2>&1; then uv venv -q --no-project --python $(PY) $(SCANNERS); \
+	   else $(PY) -m venv $(SCANNERS); fi; fi
+	@sh leoportal/stack/install.sh $(SCANNERS)/bin/python requirements/scanners.txt
+	@touch $@
+
+chromium:   ## a Chromium for the browser tests, if this machine lets us
+	@sh leoportal/stack/find-chromium.sh
+
+lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
+	@cd requirements && for name in base dev scanners; do \
+	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+	     --no-emit-index-url --no-emit-find-links $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
+
+reset: $(INSTALLED)   ## throw the local data away
+	@$(PY) -m leoportal.stack reset
+
+shell: $(INSTALLED)   ## manage.py shell on the local data, also while the demo runs
+	@exec $(PY) -m leoportal.stack run $(PY) manage.py shell

@@ -1,0 +1,62 @@
+"""The accountability matrix: one table from which every permission comes. Pure.
+
+Views, the API, Celery tasks and actions ask `require`; nothing else in the code decides by role.
+Source: SOP section 5 (the first eight acts); the rest follows from SOP sections 2 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from audit.events import Actor, AuditError, Role
+
+
+class Act(StrEnum):
+    """Something a role may or may not do."""
+
+    GENERATE_PATCH = "bundle.generate"
+    SIGN_ARTIFACT = "artifact.sign"
+    CREATE_PULL_REQUEST = "pull.open"
+    TRIGGER_WORKFLOWS = "workflow.trigger"
+    MONITOR_GATES = "gate.monitor"
+    ISSUE_VERDICT = "verdict.record"
+    REVIEW_ESCALATION = "decision.record"
+    RUN_VERIFICATION = "verification.run"
+    MERGE = "pull.merge"
+    REPORT_RESULT = "result.report"
+    VIEW_HANDOFFS = "handoff.view"
+    VIEW_TRAIL = "audit.view"
+    EXPORT_TRAIL = "audit.export"
+
+
+_WATCHERS: Final = frozenset({Role.ENFORCER, Role.PLAN, Role.LEAD, Role.AUDITOR})
+
+MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
+    Act.GENERATE_PATCH: frozenset({Role.BUILDER}),
+    Act.SIGN_ARTIFACT: frozenset({Role.ENFORCER}),
+    Act.CREATE_PULL_REQUEST: frozenset({Role.ENFORCER}),
+    Act.TRIGGER_WORKFLOWS: frozenset({Role.ENFORCER}),
+    Act.MONITOR_GATES: frozenset({Role.PLAN}),
+    Act.ISSUE_VERDICT: frozenset({Role.PLAN}),
+    Act.REVIEW_ESCALATION: frozenset({Role.LEAD}),
+    Act.RUN_VERIFICATION: frozenset({Role.PLAN}),
+    Act.MERGE: frozenset({Role.PLAN, Role.LEAD}),
+    Act.REPORT_RESULT: frozenset({Role.REPORTER}),
+    Act.VIEW_HANDOFFS: _WATCHERS,
+    Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
+    Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),
+}
+
+
+def may(role: Role, act: Act) -> bool:
+    """Whether the matrix gives `act` to `role`. What is not in the table is refused."""
+    return role in MATRIX[act]
+
+
+def require(actor: Actor, act: Act) -> None:
+    """Raises AuditError("role.not_allowed") unless the actor's role may do this."""
+    if not may(actor.role, act):
+        allowed = ", ".join(sorted(role.value for role in MATRIX[act]))
+        raise AuditError("role.not_allowed", f"{actor.name} is {actor.role}; {act.value} takes {allowed}")

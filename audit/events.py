@@ -1,0 +1,66 @@
+"""The catalogue of governed acts, and who can perform them. Values are never renamed or reused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer."""
+
+    BUILDER = "BUILDER"
+    ENFORCER = "ENFORCER"
+    PLAN = "PLAN"
+    LEAD = "LEAD"
+    AUDITOR = "AUDITOR"
+    REPORTER = "REPORTER"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A principal in one role, as the log names it. `name` is text, so that history outlives accounts."""
+
+    principal_id: int
+    name: str
+    role: Role
+
+
+class AuditError(Exception):
+    """A refusal by the trail or by separation of duties. `code` is stable."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+HANDOFF_RECEIVED: Final = "handoff.received"
+HANDOFF_VERIFIED: Final = "handoff.verified"
+HANDOFF_REFUSED: Final = "handoff.refused"
+HANDOFF_APPLYING: Final = "handoff.applying"
+HANDOFF_SIGNED: Final = "handoff.signed"
+HANDOFF_APPLIED: Final = "handoff.applied"
+HANDOFF_OPENED: Final = "handoff.opened"
+HANDOFF_TRIGGERED: Final = "handoff.triggered"
+HANDOFF_SUPERSEDED: Final = "handoff.superseded"
+HANDOFF_STUCK: Final = "handoff.stuck"
+GATE_REPORTED: Final = "gate.reported"
+AGENT_REPORTED: Final = "agent.reported"
+ROUND_STARTED: Final = "round.started"
+VERDICT_RECORDED: Final = "verdict.recorded"
+VERDICT_REFUSED: Final = "verdict.refused"
+VERDICT_STALE: Final = "verdict.stale"
+PULL_TIMED_OUT: Final = "pull.timed_out"
+DECISION_RECORDED: Final = "decision.recorded"
+DECISION_REFUSED: Final = "decision.refused"
+PULL_MERGED: Final = "pull.merged"
+MERGE_REFUSED: Final = "merge.refused"
+PUSH_REFUSED: Final = "push.refused"
+POLICY_ENACTED: Final = "policy.enacted"
+KEY_CREATED: Final = "key.created"
+ROLE_GRANTED: Final = "role.granted"
+TOKEN_ISSUED: Final = "token.issued"
+EXPORT_MADE: Final = "export.made"
+REPOSITORY_GOVERNED: Final = "repository.governed"

@@ -1,0 +1,527 @@
+"""Every write of the enforcer lane. One verb each: gather first, outside any transaction, then record.
+
+Each step moves the handoff's status by compare-and-set in the transaction that appends its event, so that a step
+that runs twice, or dies halfway, is done exactly once.
+Source: SOP sections 1.2, 4.1 and 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit import events
+from audit.accountability import Act, require
+from audit.actions import append_event, take_part
+from audit.canonical import JsonValue
+from audit.events import Actor, AuditError, Role
+from audit.models import Identity, LogEntry, Principal
+from handoffs.archive import Limits, read_archive
+from handoffs.bundle import Bundle, digest_of
+from handoffs.evidence import CheckResult, Context, Outcome
+from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
+from handoffs.git import Git
+from handoffs.git_process import GitError
+from handoffs.markers import MarkerKind, write_marker
+from handoffs.models import (
+    BundleCheck,
+    Handoff,
+    HandoffError,
+    HandoffEvent,
+    PullRequest,
+    PullStatus,
+    PushRefusal,
+    RefIntent,
+    Repository,
+    Signature,
+    SigningKey,
+    Status,
+)
+from handoffs.signatures import NewKey, Signer, Verified, generate_key, verification_summary
+from handoffs.store import BundleStore
+from handoffs.verification import Report, verify_bundle
+
+ARTIFACT_PATH = ".leo/artifact.tar.gz"
+MAX_ARTIFACT_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The outside systems and secrets of the enforcer lane, built from settings by the task that runs a step."""
+
+    forge: Forge
+    store: BundleStore
+    enforcer: Actor
+    email: str
+    portal_url: str
+    key_password: str
+
+    @property
+    def git(self) -> Git:
+        """The repository's objects."""
+        return Git(self.forge.git_path)
+
+
+def record_event(
+    handoff: Handoff, event: str, actor: Actor, detail: dict[str, JsonValue], *, marker: str = ""
+) -> HandoffEvent:
+    """One row of leo_handoff_tracking and its leaf, in the caller's transaction."""
+    entry = append_event(event, actor, str(handoff), {**detail, "repository": handoff.repository.full_name})
+    return HandoffEvent.objects.create(
+        handoff=handoff,
+        event=event,
+        actor=actor.name,
+        role=actor.role.value,
+        marker=marker,
+        detail=detail,
+        created_at=entry.created_at,
+        log_entry=entry,
+    )
+
+
+def intend_update(repository: Repository, ref: str, *, old: str, new: str, entry: LogEntry) -> None:
+    """Let the forge's hook pass exactly this ref update."""
+    RefIntent.objects.get_or_create(
+        repository=repository, ref=ref, old=old or ZERO, new=new, defaults={"log_entry": entry}
+    )
+
+
+def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: Actor) -> Repository:
+    """Put a bare repository on disk under the portal's protection; safe to repeat."""
+    with transaction.atomic():
+        repository, is_new = Repository.objects.get_or_create(
+            path=str(path), defaults={"full_name": full_name, "protected_branch": protected_branch}
+        )
+        if is_new:
+            append_event(
+                events.REPOSITORY_GOVERNED, by, "", {"repository": full_name, "protected_branch": protected_branch}
+            )
+    return repository
+
+
+def create_signing_key(user_id: str, *, password: str, bits: int, by: Actor) -> SigningKey:
+    """Make and store a signing key, 30 days valid. Takes seconds: the key is made outside the transaction."""
+    made: NewKey = generate_key(user_id, password=password, bits=bits)
+    with transaction.atomic(durable=True):
+        key = SigningKey.objects.create(
+            fingerprint=made.fingerprint,
+            user_id=made.user_id,
+            public_key=made.public_key,
+            secret_key=made.secret,
+            created_at=made.created_at,
+            expires_at=made.expires_at,
+        )
+        append_event(
+            events.KEY_CREATED,
+            by,
+            "",
+            {"fingerprint": made.fingerprint, "expires_at": made.expires_at.isoformat(), "bits": bits},
+        )
+    return key
+
+
+@transaction.atomic(durable=True)
+def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor) -> Handoff | None:
+    """Note a builder's commit. Returns None when it is known. A newer commit supersedes the branch's older handoff."""
+    repository = Repository.objects.select_for_update().get(pk=repository.pk)
+    if Handoff.objects.filter(repository=repository, staging_commit=staging.commit).exists():
+        return None
+    previous = Handoff.objects.filter(repository=repository, staging_branch=staging.branch, next=None).first()
+    handoff = Handoff.objects.create(
+        repository=repository,
+        staging_branch=staging.branch,
+        staging_commit=staging.commit,
+        title=staging.subject[:200],
+        previous=previous,
+        chain=f"{repository.full_name}:{staging.branch}"[:200],
+    )
+    if previous is not None:
+        _supersede(previous, handoff, by)
+    record_event(
+        handoff,
+        events.HANDOFF_RECEIVED,
+        by,
+        {"branch": staging.branch, "commit": staging.commit},
+        marker=staging.subject[:79],
+    )
+    return handoff
+
+
+def _supersede(previous: Handoff, handoff: Handoff, by: Actor) -> None:
+    """The branch moved on: its older handoff ends, and its open pull request waits for the new bundle."""
+    if previous.status not in {Status.REFUSED, Status.SUPERSEDED}:
+        Handoff.objects.move(previous.pk, old=Status(previous.status), new=Status.SUPERSEDED)
+        record_event(previous, events.HANDOFF_SUPERSEDED, by, {"by": str(handoff)})
+    pull = PullRequest.objects.is_open().filter(handoff=previous).first()
+    if pull is not None and pull.status != PullStatus.NEEDS_REVISION:
+        PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=PullStatus.NEEDS_REVISION)
+
+
+def verify_handoff(handoff: Handoff, tools: Tools) -> None:
+    """Fetch the bundle from the staging commit, run every check, and record VERIFIED or REFUSED."""
+    git = tools.git
+    try:
+        raw = git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
+    except GitError as error:
+        _refuse(handoff, Status.RECEIVED, tools.enforcer, error.code, error.detail)
+        return
+    digest = tools.store.put(raw)
+    subject = git.message_of(handoff.staging_commit).partition("\n")[0]
+    report = verify_bundle(raw, git=git, context=_context(handoff, git, subject))
+    contributors = tools.forge.contributors(
+        handoff.repository.protected_branch, handoff.staging_commit
+    )
+    _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
+
+
+def _context(handoff: Handoff, git: Git, subject: str) -> Context:
+    builders = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, principal__grant__role=Role.BUILDER.value)
+    return Context(
+        repository=handoff.repository.full_name,
+        marker_subject=subject,
+        branch=handoff.staging_branch,
+        target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
+        allowed_builders=tuple(builders.values_list("value", flat=True)),
+        other_patches=frozenset(
+            Handoff.objects.filter(repository=handoff.repository)
+            .exclude(chain=handoff.chain)
+            .exclude(patch_digest="")
+            .values_list("patch_digest", flat=True)
+        ),
+    )
+
+
+def _record_verification(
+    handoff: Handoff, by: Actor, report: Report, contributors: Sequence[str], *, size_bytes: int, digest: str
+) -> None:
+    """Store every check's result and move the handoff; the people behind the bundle take part as builders."""
+    bundle = report.bundle
+    people = _people(bundle, contributors) if bundle else _People(None, None, ())
+    results = (*report.results, *_people_checks(bundle, people))
+    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    with transaction.atomic(durable=True):
+        clash = _take_parts(handoff, people, by)
+        if clash is not None:
+            failed.append(clash)
+            results = (*results, clash)
+        if not failed and _is_taken(handoff, digest):
+            clash = CheckResult(
+                code="handoff.duplicate",
+                group="marker",
+                sentence="The bundle was not handed over before.",
+                outcome=Outcome.FAILED,
+                got=digest,
+                expected="a bundle that no other handoff carries",
+            )
+            failed.append(clash)
+            results = (*results, clash)
+        code = failed[0].code if failed else ""
+        Handoff.objects.move(
+            handoff.pk,
+            old=Status.RECEIVED,
+            new=Status.REFUSED if failed else Status.VERIFIED,
+            digest=digest,
+            size_bytes=size_bytes,
+            refusal_code=code[:60],
+            title=(bundle.manifest.task if bundle else handoff.title).strip().partition("\n")[0][:200],
+            prd_id=bundle.manifest.prd_id if bundle else "",
+            merge_base=bundle.manifest.merge_base if bundle else "",
+            patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
+            result_tree=report.result_tree or "",
+            control_plane_paths=list(report.control_plane_paths),
+            builder=people.builder,
+            sponsor=people.sponsor,
+            unknown_contributors=list(people.unknown),
+        )
+        BundleCheck.objects.bulk_create(
+            BundleCheck(
+                handoff=handoff,
+                position=position,
+                code=result.code,
+                group=result.group,
+                sentence=result.sentence[:300],
+                outcome=result.outcome.value,
+                got=result.got[:4000],
+                expected=result.expected[:4000],
+            )
+            for position, result in enumerate(results)
+        )
+        detail: dict[str, JsonValue] = {
+            "digest": digest,
+            "checks": len(results),
+            "failed": [result.code for result in failed],
+            "result_tree": report.result_tree or "",
+        }
+        event = events.HANDOFF_REFUSED if failed else events.HANDOFF_VERIFIED
+        record_event(handoff, event, by, detail, marker=write_marker(MarkerKind.CODEX_READY, digest))
+
+
+def _is_taken(handoff: Handoff, digest: str) -> bool:
+    done = {Status.REFUSED, Status.SUPERSEDED}
+    others = Handoff.objects.filter(repository=handoff.repository, digest=digest).exclude(pk=handoff.pk)
+    return others.exclude(status__in=done).exists()
+
+
+@dataclass(frozen=True)
+class _People:
+    builder: Principal | None
+    sponsor: Principal | None
+    unknown: tuple[str, ...]
+    others: tuple[Principal, ...] = ()
+
+
+def _people(bundle: Bundle, contributors: Sequence[str]) -> _People:
+    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
+    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=bundle.manifest.builder_id)
+    row = owner.select_related("principal", "principal__sponsor").first()
+    known = {
+        identity.value: identity.principal
+        for identity in Identity.objects.filter(
+            kind=Identity.Kind.EMAIL, value__in=contributors
+        ).select_related("principal")
+    }
+    return _People(
+        builder=row.principal if row else None,
+        sponsor=row.principal.sponsor if row else None,
+        unknown=tuple(address for address in contributors if address not in known),
+        others=tuple({principal.pk: principal for principal in known.values()}.values()),
+    )
+
+
+def _people_checks(bundle: Bundle | None, people: _People) -> tuple[CheckResult, ...]:
+    """Unknown identity is refused, never exempt: the builder's sponsor must be the registered one."""
+    claimed = bundle.manifest.sponsor if bundle else ""
+    registered = people.sponsor.name if people.sponsor else ""
+    return (
+        CheckResult(
+            code="manifest.sponsor",
+            group="manifest",
+            sentence="The sponsor named in the manifest is the person registered for this builder.",
+            outcome=Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
+            got=claimed or "no sponsor",
+            expected=registered or "a registered builder with a sponsor",
+        ),
+    )
+
+
+def _take_parts(handoff: Handoff, people: _People, by: Actor) -> CheckResult | None:
+    """Builder, sponsor and authors take part as BUILDER, the enforcer as ENFORCER. Returns a conflict as a check."""
+    parts = [Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None]
+    try:
+        with transaction.atomic():
+            for part in (*parts, by):
+                take_part(handoff.chain, part)
+    except AuditError as error:
+        return CheckResult(
+            code=error.code,
+            group="manifest",
+            sentence="Nobody behind this bundle has another duty on this handoff.",
+            outcome=Outcome.FAILED,
+            got=error.detail,
+            expected="one duty for each principal",
+        )
+    return None
+
+
+def _refuse(handoff: Handoff, old: Status, by: Actor, code: str, detail: str) -> None:
+    with transaction.atomic(durable=True):
+        Handoff.objects.move(handoff.pk, old=old, new=Status.REFUSED, refusal_code=code[:60])
+        record_event(handoff, events.HANDOFF_REFUSED, by, {"failed": [code], "detail": detail[:2000]})
+
+
+def active_key() -> SigningKey:
+    """The key that signs now: the newest that is neither expired nor revoked.
+
+    Raises: HandoffError("key.none") with what to do.
+    """
+    now = timezone.now()
+    for key in SigningKey.objects.order_by("-created_at"):
+        if key.is_active_at(now):
+            return key
+    raise HandoffError("key.none", "no signing key is valid now; make one with `manage.py setup_portal`")
+
+
+def sign_handoff(handoff: Handoff, tools: Tools) -> None:
+    """Sign the verified bytes and a statement of what was verified. The digest is recomputed from the store."""
+    require(tools.enforcer, Act.SIGN_ARTIFACT)
+    raw = tools.store.get(handoff.digest)
+    key = active_key()
+    now = timezone.now()
+    signer = Signer(bytes(key.secret_key), password=tools.key_password, fingerprint=key.fingerprint, now=now)
+    statement = verification_summary(
+        Verified(
+            digest=handoff.digest,
+            repository=handoff.repository.full_name,
+            merge_base=handoff.merge_base,
+            result_tree=handoff.result_tree,
+            verified_at=handoff.moved_at,
+            checks=tuple(handoff.checks.values_list("code", flat=True)),
+            verifier_id=tools.portal_url,
+        ),
+        fingerprint=key.fingerprint,
+    )
+    signature, envelope = signer.sign(raw), signer.envelope(statement)
+    with transaction.atomic(durable=True):
+        Handoff.objects.move(handoff.pk, old=Status.VERIFIED, new=Status.SIGNED)
+        Signature.objects.create(
+            handoff=handoff, key=key, digest=handoff.digest, signature=signature, envelope=envelope, signed_at=now
+        )
+        record_event(
+            handoff,
+            events.HANDOFF_SIGNED,
+            tools.enforcer,
+            {"fingerprint": key.fingerprint, "digest": handoff.digest, "transparency": "pending-transparency"},
+        )
+
+
+def apply_handoff(handoff: Handoff, tools: Tools) -> None:
+    """Build the feature commit from the verified result tree and push it through the forge's protection."""
+    git, store = tools.git, tools.store
+    members = read_archive(store.get(handoff.digest), Limits()).members
+    tree = git.result_tree(handoff.merge_base, members["changes.patch"])
+    if tree != handoff.result_tree:
+        _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.tree_mismatch", f"got {tree}, expected {handoff.result_tree}")
+        return
+    branch = handoff.staging_branch.replace("staging/codex-", "feature/", 1)
+    marker = write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest)
+    commit = tools.forge.write_commit(
+        NewCommit(
+            tree=tree,
+            parents=(handoff.merge_base,),
+            message=_applied_message(handoff, marker, tools.portal_url),
+            name=tools.enforcer.name,
+            email=tools.email,
+            when=handoff.signature.signed_at,
+        )
+    )
+    old = tools.forge.branch(branch)
+    if old != commit:
+        with transaction.atomic(durable=True):
+            entry = record_event(
+                handoff, events.HANDOFF_APPLYING, tools.enforcer, {"branch": branch, "commit": commit, "old": old}
+            ).log_entry
+            intend_update(handoff.repository, f"refs/heads/{branch}", old=old, new=commit, entry=entry)
+        tools.forge.update_branch(branch, old=old, new=commit)
+    with transaction.atomic(durable=True):
+        Handoff.objects.move(
+            handoff.pk, old=Status.SIGNED, new=Status.APPLIED, applied_commit=commit, feature_branch=branch
+        )
+        record_event(
+            handoff, events.HANDOFF_APPLIED, tools.enforcer, {"branch": branch, "commit": commit}, marker=marker
+        )
+
+
+def _applied_message(handoff: Handoff, marker: str, portal_url: str) -> str:
+    return (
+        f"{marker} {handoff.title}\n\n"
+        f"Handoff: {portal_url}/handoffs/{handoff.pk}/\n"
+        f"Staging-Commit: {handoff.staging_commit}\n"
+        f"Bundle-SHA256: {handoff.digest}\n"
+        f"Signed-By: {handoff.signature.key.fingerprint}\n"
+    )
+
+
+def open_pull_request(handoff: Handoff, tools: Tools) -> None:
+    """Open the pull request, or give the branch's open one its new head. The workflows are triggered next."""
+    require(tools.enforcer, Act.CREATE_PULL_REQUEST)
+    base_sha = tools.forge.branch(handoff.repository.protected_branch)
+    try:
+        merge_tree = tools.git.merge_tree(base_sha, handoff.applied_commit)
+    except GitError as error:
+        if error.code != "git.conflict":
+            raise
+        _refuse_applied(handoff, tools.enforcer, error.detail)
+        return
+    now = timezone.now()
+    with transaction.atomic(durable=True):
+        repository = Repository.objects.select_for_update().get(pk=handoff.repository_id)
+        Handoff.objects.move(handoff.pk, old=Status.APPLIED, new=Status.OPENED)
+        pull = _new_head(handoff, base_sha, merge_tree) or PullRequest.objects.create(
+            repository=repository,
+            number=repository.next_number,
+            handoff=handoff,
+            title=handoff.title,
+            body=_body(handoff, tools.portal_url),
+            base_ref=repository.protected_branch,
+            base_sha=base_sha,
+            head_ref=handoff.feature_branch,
+            head_sha=handoff.applied_commit,
+            merge_tree=merge_tree,
+            opened_at=now,
+            moved_at=now,
+        )
+        if pull.number == repository.next_number:
+            repository.next_number += 1
+            repository.save(update_fields=["next_number"])
+        record_event(
+            handoff,
+            events.HANDOFF_OPENED,
+            tools.enforcer,
+            {"pull_request": pull.number, "head": pull.head_sha, "base": base_sha, "merge_tree": merge_tree},
+            marker=write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest),
+        )
+
+
+def _new_head(handoff: Handoff, base_sha: str, merge_tree: str) -> PullRequest | None:
+    """Move the branch's open pull request to this handoff's commit: every verdict on the old head is stale."""
+    pull = PullRequest.objects.is_open().filter(
+        repository=handoff.repository, head_ref=handoff.feature_branch
+    ).first()
+    if pull is None:
+        return None
+    PullRequest.objects.move(
+        pull.pk,
+        old=PullStatus(pull.status),
+        new=PullStatus.GATES_PASSING,
+        handoff=handoff,
+        title=handoff.title,
+        head_sha=handoff.applied_commit,
+        base_sha=base_sha,
+        merge_tree=merge_tree,
+        triggered_at=None,
+        deadline_at=None,
+        timed_out_at=None,
+        round=1,
+    )
+    pull.refresh_from_db()
+    return pull
+
+
+def _refuse_applied(handoff: Handoff, by: Actor, detail: str) -> None:
+    """A verified change that no longer merges: the pull request cannot be opened, the builder rebases."""
+    with transaction.atomic(durable=True):
+        Handoff.objects.move(handoff.pk, old=Status.APPLIED, new=Status.REFUSED, refusal_code="merge.conflict")
+        record_event(handoff, events.HANDOFF_REFUSED, by, {"failed": ["merge.conflict"], "detail": detail[:2000]})
+
+
+def _body(handoff: Handoff, portal_url: str) -> str:
+    return (
+        f"{handoff.title}\n\n"
+        f"Handoff: {handoff} {portal_url}/handoffs/{handoff.pk}/\n"
+        f"Bundle: sha256 {handoff.digest}\n"
+        f"Signed by: {handoff.signature.key.fingerprint}\n"
+        f"PRD: {handoff.prd_id}\n"
+        f"How to undo: rollback.md in the bundle\n"
+    )
+
+
+def log_push_refusals(*, by: Actor) -> int:
+    """Put refusals that the forge's hooks reported into the trail. Returns how many."""
+    count = 0
+    for refusal in PushRefusal.objects.filter(log_entry=None).order_by("pk")[:200]:
+        with transaction.atomic(durable=True):
+            locked = PushRefusal.objects.select_for_update().get(pk=refusal.pk)
+            if locked.log_entry_id is None:
+                locked.log_entry = append_event(
+                    events.PUSH_REFUSED,
+                    by,
+                    "",
+                    {"path": Path(locked.repository_path).name, "ref": locked.ref, "new": locked.new, "code": locked.code},
+                )
+                locked.save(update_fields=["log_entry"])
+                count += 1
+    return count

@@ -1,0 +1,7 @@
+"""The handoffs app."""
+
+from django.apps import AppConfig
+
+
+class HandoffsConfig(AppConfig):
+    name = "handoffs"

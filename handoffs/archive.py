@@ -1,0 +1,280 @@
+"""`artifact.tar.gz`: a restricted reader and a deterministic writer. Nothing is ever extracted.
+
+The reader takes five fixed names, regular files, ustar headers and one gzip member, and nothing else;
+it goes on after a problem where it safely can, so that one look reports everything that is wrong.
+
+The writer stores without compressing (deflate stored blocks): what a zlib build makes of the same
+input differs between versions, stored blocks do not. So the same members give the same bytes
+everywhere, every byte of an archive is decided by its content, and a flipped bit anywhere is seen.
+A compressed stream made by another tool is read, and refused by `archive.deterministic`.
+
+Source: RFC 1952 (gzip), RFC 1951 section 3.2.4 (stored blocks), POSIX.1-2017 pax, "ustar Interchange Format".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+MEMBERS: Final = ("attestation.intoto.json", "changes.patch", "manifest.json", "rollback.md", "sbom.cdx.json")
+BLOCK: Final = 512
+GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+TRAILER: Final = bytes(2 * BLOCK)
+_STORED: Final = 0xFFFF
+_MAX_ENTRIES: Final = 64
+_OCTAL: Final = frozenset(b"01234567")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too much. Units: bytes, files, lines as the names say."""
+
+    max_archive_bytes: int = 48 << 20
+    max_unpacked_bytes: int = 40 << 20
+    max_ratio: int = 200
+    max_manifest_bytes: int = 256 << 10
+    max_patch_bytes: int = 20 << 20
+    max_sbom_bytes: int = 16 << 20
+    max_attestation_bytes: int = 1 << 20
+    max_rollback_bytes: int = 256 << 10
+    max_files: int = 5_000
+    max_changed_lines: int = 200_000
+    max_blob_bytes: int = 256 << 20
+    may_hold_binary: bool = True
+
+    def of_member(self, name: str) -> int:
+        """The most bytes the member `name` may have."""
+        return {
+            "attestation.intoto.json": self.max_attestation_bytes,
+            "changes.patch": self.max_patch_bytes,
+            "manifest.json": self.max_manifest_bytes,
+            "rollback.md": self.max_rollback_bytes,
+            "sbom.cdx.json": self.max_sbom_bytes,
+        }[name]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an archive; `code` is the code of the check that reports it."""
+
+    code: str
+    got: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What the reader found: the members it could read, and every problem."""
+
+    size: int
+    unpacked_size: int
+    members: Mapping[str, bytes]
+    problems: tuple[Problem, ...]
+
+
+def write_archive(members: Mapping[str, bytes]) -> bytes:
+    """Write the five members; the same members give the same bytes on every machine.
+
+    Raises: ValueError when the names are not exactly MEMBERS.
+    """
+    if sorted(members) != list(MEMBERS):
+        raise ValueError(f"got the members {sorted(members)}, expected {list(MEMBERS)}")
+    parts = []
+    for name in MEMBERS:
+        content = members[name]
+        parts += [_header(name, len(content)), content, bytes(-len(content) % BLOCK)]
+    return _store(b"".join([*parts, TRAILER]))
+
+
+def read_archive(raw: bytes, limits: Limits) -> Archive:
+    """Read an archive without extracting it. Never raises: what is wrong is in `problems`."""
+    problems: list[Problem] = []
+    if len(raw) > limits.max_archive_bytes:
+        problems.append(Problem("archive.size", f"{len(raw)} bytes", f"at most {limits.max_archive_bytes} bytes"))
+        return Archive(len(raw), 0, MappingProxyType({}), tuple(problems))
+    unpacked = _inflate(raw, limits, problems)
+    members = _walk(unpacked, limits, problems)
+    if raw != _store(unpacked):
+        found = "other gzip framing than the writer's"
+        problems.append(Problem("archive.deterministic", found, "a fixed gzip header and stored blocks"))
+    return Archive(len(raw), len(unpacked), MappingProxyType(members), tuple(problems))
+
+
+def _store(content: bytes) -> bytes:
+    """One gzip member of stored blocks."""
+    parts = [GZIP_HEADER]
+    starts = range(0, max(len(content), 1), _STORED)
+    for start in starts:
+        block = content[start : start + _STORED]
+        is_last = start == starts[-1]
+        parts += [struct.pack("<BHH", int(is_last), len(block), len(block) ^ 0xFFFF), block]
+    parts.append(struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF))
+    return b"".join(parts)
+
+
+def _inflate(raw: bytes, limits: Limits, problems: list[Problem]) -> bytes:
+    """Unpack one gzip member with a hard output cap; returns what could be unpacked."""
+    if raw[:3] != GZIP_HEADER[:3] or len(raw) < 18:
+        problems.append(Problem("archive.readable", f"{raw[:3].hex() or 'no bytes'}", "a gzip member (1f8b08)"))
+        return b""
+    if raw[:10] != GZIP_HEADER:
+        problems.append(Problem("archive.deterministic", f"gzip header {raw[:10].hex()}", GZIP_HEADER.hex()))
+    if raw[3] != 0:
+        problems.append(Problem("archive.readable", f"gzip flags {raw[3]}", "no optional gzip fields"))
+        return b""
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        unpacked = machine.decompress(raw[10:], limits.max_unpacked_bytes + 1)
+    except zlib.error as error:
+        problems.append(Problem("archive.readable", f"broken deflate stream: {error}", "a whole deflate stream"))
+        return b""
+    if len(unpacked) > limits.max_unpacked_bytes:
+        problems.append(Problem("archive.size", "more when unpacked", f"at most {limits.max_unpacked_bytes} bytes"))
+        return b""
+    if len(unpacked) > limits.max_ratio * len(raw):
+        found = f"{len(unpacked) // len(raw)} times larger when unpacked"
+        problems.append(Problem("archive.size", found, f"at most {limits.max_ratio} times"))
+        return b""
+    if not machine.eof:
+        problems.append(Problem("archive.readable", "the stream ends early", "a whole deflate stream"))
+        return unpacked
+    if len(machine.unused_data) != 8:
+        found = f"{len(machine.unused_data)} bytes after the stream"
+        problems.append(Problem("archive.readable", found, "8 bytes of checksum and length, one gzip member"))
+    elif machine.unused_data != struct.pack("<II", zlib.crc32(unpacked), len(unpacked) & 0xFFFFFFFF):
+        problems.append(Problem("archive.readable", "a wrong checksum or length", "the CRC-32 and length of the content"))
+    return unpacked
+
+
+def _walk(content: bytes, limits: Limits, problems: list[Problem]) -> dict[str, bytes]:
+    """Go through the tar entries one after the other; every offset is checked before it is used."""
+    members: dict[str, bytes] = {}
+    seen: list[bytes] = []
+    at = 0
+    while len(seen) <= _MAX_ENTRIES:
+        header = content[at : at + BLOCK]
+        if len(header) < BLOCK:
+            problems.append(Problem("archive.readable", "the archive ends early", "two zero blocks at the end"))
+            break
+        if not any(header):
+            _check_trailer(content[at:], problems)
+            break
+        size = _size_of(header, problems)
+        if size is None:
+            break
+        raw_name = _name_of(header)
+        seen.append(raw_name)
+        body = content[at + BLOCK : at + BLOCK + size]
+        padding = content[at + BLOCK + size : at + BLOCK + size + -size % BLOCK]
+        if len(body) < size or len(padding) < -size % BLOCK:
+            problems.append(Problem("archive.readable", f"{_show(raw_name)} ends early", f"{size} bytes"))
+            break
+        at += BLOCK + size + len(padding)
+        if any(padding):
+            problems.append(Problem("archive.deterministic", f"bytes in the padding of {_show(raw_name)}", "zero bytes"))
+        _take(header, raw_name, body, members, limits, problems)
+    _check_names(seen, problems)
+    return members
+
+
+def _take(  # noqa: PLR0913
+    header: bytes,
+    raw_name: bytes,
+    body: bytes,
+    members: dict[str, bytes],
+    limits: Limits,
+    problems: list[Problem],
+) -> None:
+    """Keep one entry if it is a regular file with one of the five names."""
+    if header[156:157] != b"0" or any(header[157:257]):
+        kind = header[156:157].decode("latin-1")
+        problems.append(Problem("archive.regular_files", f"{_show(raw_name)} has type {kind!r}", "regular files, type '0'"))
+        return
+    name = raw_name.decode("latin-1")
+    if name not in MEMBERS or name in members:
+        return
+    if header != _header(name, len(body)):
+        problems.append(
+            Problem("archive.deterministic", f"other header fields of {name}", "mode 0644, no owner, no time, ustar")
+        )
+    if len(body) > limits.of_member(name):
+        expected = f"at most {limits.of_member(name)} bytes"
+        problems.append(Problem("archive.size", f"{name} has {len(body)} bytes", expected))
+        return
+    members[name] = body
+
+
+def _check_names(seen: list[bytes], problems: list[Problem]) -> None:
+    """Exactly the five names, each once, in their order."""
+    allowed = [name.encode("ascii") for name in MEMBERS]
+    foreign = [_show(name) for name in seen if name not in allowed]
+    missing = [name for name in MEMBERS if name.encode("ascii") not in seen]
+    twice = sorted({_show(name) for name in seen if seen.count(name) > 1})
+    folded = [name.lower().strip().rsplit(b"/", 1)[-1] for name in dict.fromkeys(seen)]
+    twins = sorted({_show(name) for name in folded if folded.count(name) > 1})
+    for found, what in ((foreign, "foreign"), (missing, "missing")):
+        if found:
+            got = f"{what}: {', '.join(found[:10])}"
+            problems.append(Problem("archive.members", got, f"exactly {', '.join(MEMBERS)}"))
+    for found, what in ((twice, "twice"), (twins, "twins but for case or folder")):
+        if found:
+            problems.append(Problem("archive.unique_names", f"{what}: {', '.join(found[:10])}", "every name once"))
+    unsafe = [name for name in seen if name.startswith(b"/") or b".." in name.split(b"/") or b"\\" in name]
+    if unsafe:
+        got = ", ".join(_show(name) for name in unsafe[:10])
+        problems.append(Problem("archive.no_traversal", got, "names without folders"))
+    if not foreign and not missing and not twice and seen != allowed:
+        problems.append(Problem("archive.deterministic", "members in another order", "members sorted by name"))
+
+
+def _check_trailer(rest: bytes, problems: list[Problem]) -> None:
+    if any(rest):
+        problems.append(Problem("archive.readable", "bytes after the end of the archive", "nothing after two zero blocks"))
+    elif len(rest) < len(TRAILER):
+        problems.append(Problem("archive.readable", f"{len(rest)} zero bytes at the end", f"{len(TRAILER)}"))
+    elif len(rest) > len(TRAILER):
+        problems.append(Problem("archive.deterministic", f"{len(rest)} zero bytes at the end", f"{len(TRAILER)}"))
+
+
+def _size_of(header: bytes, problems: list[Problem]) -> int | None:
+    """The size field, once magic, checksum and digits hold; None where the walk must stop."""
+    if header[257:265] != b"ustar\x0000":
+        problems.append(Problem("archive.readable", f"magic {_show(header[257:265])}", "a ustar header, no GNU or PAX"))
+        if header[257:262] != b"ustar":
+            return None
+    counted = sum(header) - sum(header[148:156]) + 8 * 0x20
+    if header[148:156] != b"%06o\x00 " % counted:
+        problems.append(Problem("archive.readable", "a wrong header checksum", f"{counted:06o}"))
+        return None
+    digits = header[124:136]
+    if digits[11:] not in {b"\x00", b" "} or not set(digits[:11]) <= _OCTAL:
+        problems.append(Problem("archive.readable", f"size field {_show(digits)}", "eleven octal digits"))
+        return None
+    return int(digits[:11], 8)
+
+
+def _name_of(header: bytes) -> bytes:
+    name = header[:100]
+    cut = name.split(b"\0", 1)[0]
+    if any(name[len(cut) :]):
+        cut = name.rstrip(b"\0")
+    prefix = header[345:500].rstrip(b"\0")
+    return prefix + b"/" + cut if prefix else cut
+
+
+def _header(name: str, size: int) -> bytes:
+    """The only header an entry may have: nothing in it but the name and the size."""
+    head = name.encode("ascii").ljust(100, b"\0") + b"0000644\x000000000\x000000000\x00"
+    head += b"%011o\x00" % size + b"00000000000\x00"
+    tail = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\x000000000\x00" + bytes(167)
+    total = sum(head) + sum(tail) + 8 * 0x20
+    return head + b"%06o\x00 " % total + tail
+
+
+def _show(name: bytes) -> str:
+    """A raw name, safe to print, at most 80 characters."""
+    return ascii(name[:80].decode("latin-1"))

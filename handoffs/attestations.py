@@ -1,0 +1,330 @@
+"""in-toto statements with SLSA provenance: reading a builder's claim, writing ours.
+
+A statement lies bare in the bundle or in a DSSE envelope. The bytes that a DSSE signature covers are
+PAE(type, body) = "DSSEv1" SP len(type) SP type SP len(body) SP body, lengths in decimal ASCII.
+
+Not checked: signatures. What a builder says of itself is a claim and stays one.
+Source: in-toto Statement v1; SLSA provenance v0.2 and v1; DSSE v1.0.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue as PydanticJson, ValidationError
+
+from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from handoffs.bundle import BundleError, explain
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+PROVENANCE_V02: Final = "https://slsa.dev/provenance/v0.2"
+PROVENANCE_V1: Final = "https://slsa.dev/provenance/v1"
+BUILD_TYPE: Final = "urn:leoportal:build-type:bundle:1"
+EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_LENGTHS: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+_HEX: Final = re.compile(r"[0-9a-f]+\Z")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*\Z")
+
+type DigestSet = dict[str, str]
+type Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Signature(_Wire):
+    """One signature of an envelope, not verified here."""
+
+    keyid: str = ""
+    sig: Text
+
+
+class Envelope(_Wire):
+    """A DSSE envelope around a statement."""
+
+    payload: str
+    payload_type: Literal["application/vnd.in-toto+json"] = Field(alias="payloadType")
+    signatures: Annotated[list[Signature], Field(min_length=1, max_length=16)]
+
+
+class ResourceDescriptor(_Wire):
+    """Something that is named, and by what digests. Source: in-toto ResourceDescriptor v1."""
+
+    name: str = ""
+    uri: str = ""
+    digest: DigestSet = Field(default_factory=dict)
+    content: str = ""
+    download_location: str = Field("", alias="downloadLocation")
+    media_type: str = Field("", alias="mediaType")
+    annotations: dict[str, PydanticJson] = Field(default_factory=dict)
+
+
+class Builder(_Wire):
+    """Who built. `builder_dependencies` and `version` exist in v1 only."""
+
+    id: Text
+    version: dict[str, str] = Field(default_factory=dict)
+    builder_dependencies: list[ResourceDescriptor] = Field(default_factory=list, alias="builderDependencies")
+
+
+class BuilderV02(_Wire):
+    """Who built, as v0.2 says it."""
+
+    id: Text
+
+
+class BuildDefinition(_Wire):
+    """What was to be built."""
+
+    build_type: Text = Field(alias="buildType")
+    external_parameters: dict[str, PydanticJson] = Field(alias="externalParameters")
+    internal_parameters: dict[str, PydanticJson] = Field(default_factory=dict, alias="internalParameters")
+    resolved_dependencies: list[ResourceDescriptor] = Field(default_factory=list, alias="resolvedDependencies")
+
+
+class BuildMetadata(_Wire):
+    """Which run it was."""
+
+    invocation_id: str = Field("", alias="invocationId")
+    started_on: str = Field("", alias="startedOn")
+    finished_on: str = Field("", alias="finishedOn")
+
+
+class RunDetails(_Wire):
+    """Who ran the build, and when."""
+
+    builder: Builder
+    metadata: BuildMetadata | None = None
+    byproducts: list[ResourceDescriptor] = Field(default_factory=list)
+
+
+class ProvenanceV1(_Wire):
+    """The predicate https://slsa.dev/provenance/v1."""
+
+    build_definition: BuildDefinition = Field(alias="buildDefinition")
+    run_details: RunDetails = Field(alias="runDetails")
+
+
+class ConfigSource(_Wire):
+    """Where the build's configuration came from."""
+
+    uri: str = ""
+    digest: DigestSet = Field(default_factory=dict)
+    entry_point: str = Field("", alias="entryPoint")
+
+
+class Invocation(_Wire):
+    """How the build was started."""
+
+    config_source: ConfigSource = Field(default_factory=ConfigSource, alias="configSource")
+    parameters: PydanticJson = None
+    environment: PydanticJson = None
+
+
+class Material(_Wire):
+    """One input of the build."""
+
+    uri: Text
+    digest: DigestSet = Field(default_factory=dict)
+
+
+class ProvenanceV02(_Wire):
+    """The predicate https://slsa.dev/provenance/v0.2."""
+
+    builder: BuilderV02
+    build_type: Text = Field(alias="buildType")
+    invocation: Invocation | None = None
+    build_config: PydanticJson = Field(None, alias="buildConfig")
+    metadata: dict[str, PydanticJson] | None = None
+    materials: list[Material] = Field(default_factory=list)
+
+
+class Subject(_Wire):
+    """What a statement is about: a resource descriptor with a name and at least one digest."""
+
+    name: Text
+    digest: Annotated[DigestSet, Field(min_length=1)]
+    uri: str = ""
+    content: str = ""
+    download_location: str = Field("", alias="downloadLocation")
+    media_type: str = Field("", alias="mediaType")
+    annotations: dict[str, PydanticJson] = Field(default_factory=dict)
+
+
+class _RawStatement(_Wire):
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[list[Subject], Field(min_length=1, max_length=1000)]
+    predicate_type: Text = Field(alias="predicateType")
+    predicate: dict[str, PydanticJson]
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """One material (v0.2) or resolved dependency (v1)."""
+
+    uri: str
+    digest: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement that could be read, of either provenance version."""
+
+    predicate_type: str
+    subjects: tuple[Subject, ...]
+    builder_id: str
+    build_type: str
+    dependencies: tuple[Dependency, ...]
+    envelope: Envelope | None
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """The bytes a DSSE signature covers. Source: DSSE v1.0.2 "Pre-Authentication Encoding"."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def parse_envelope(value: JsonValue) -> tuple[Envelope, bytes]:
+    """An envelope and the bytes it carries.
+
+    Raises: BundleError("attestation.envelope").
+    Not checked: the signatures.
+    """
+    try:
+        envelope = Envelope.model_validate(value)
+        payload = base64.b64decode(envelope.payload, validate=True)
+        for signature in envelope.signatures:
+            base64.b64decode(signature.sig, validate=True)
+    except ValidationError as error:
+        raise BundleError("attestation.envelope", explain(error)) from None
+    except (binascii.Error, ValueError):
+        raise BundleError("attestation.envelope", "got a payload or signature that is not base64") from None
+    if base64.b64encode(payload).decode() != envelope.payload:
+        raise BundleError("attestation.envelope", "got a payload that is not canonical base64")
+    return envelope, payload
+
+
+def parse_attestation(raw: bytes, *, max_bytes: int = 1 << 20) -> Statement:
+    """Read `attestation.intoto.json`.
+
+    Raises: BundleError with the code of the check that reports it: attestation.envelope,
+    attestation.statement, attestation.predicate.
+    """
+    envelope = None
+    try:
+        value = parse_json(raw, max_bytes=max_bytes)
+        if isinstance(value, dict) and "_type" not in value and value.keys() & {"payload", "payloadType", "signatures"}:
+            envelope, payload = parse_envelope(value)
+            value = parse_json(payload, max_bytes=max_bytes)
+    except JsonError as error:
+        raise BundleError("attestation.statement", str(error)) from None
+    try:
+        statement = _RawStatement.model_validate(value)
+    except ValidationError as error:
+        raise BundleError("attestation.statement", explain(error)) from None
+    return _with_predicate(statement, envelope)
+
+
+def _with_predicate(statement: _RawStatement, envelope: Envelope | None) -> Statement:
+    try:
+        match statement.predicate_type:
+            case "https://slsa.dev/provenance/v1":
+                v1 = ProvenanceV1.model_validate(statement.predicate)
+                builder, build_type = v1.run_details.builder.id, v1.build_definition.build_type
+                found = v1.build_definition.resolved_dependencies
+                dependencies = tuple(Dependency(item.uri, item.digest) for item in found)
+            case "https://slsa.dev/provenance/v0.2":
+                v02 = ProvenanceV02.model_validate(statement.predicate)
+                builder, build_type = v02.builder.id, v02.build_type
+                dependencies = tuple(Dependency(item.uri, item.digest) for item in v02.materials)
+            case other:
+                detail = f"got predicateType {ascii(other[:100])}, expected SLSA provenance v0.2 or v1"
+                raise BundleError("attestation.predicate", detail)
+    except ValidationError as error:
+        raise BundleError("attestation.predicate", f"{statement.predicate_type}: {explain(error)}") from None
+    return Statement(
+        statement.predicate_type, tuple(statement.subject), builder, build_type, dependencies, envelope
+    )
+
+
+def digest_problem(digest: Mapping[str, str]) -> str:
+    """Why a digest set is refused, in words; empty when every digest in it is well-formed."""
+    for name, value in digest.items():
+        if not _HEX.match(value):
+            return f"{name} is not lower-case hex" if value else f"{name} is empty"
+        if name in _LENGTHS and len(value) != _LENGTHS[name]:
+            return f"{name} has {len(value)} digits"
+        if name in {"gitCommit", "gitTree", "gitBlob", "gitTag"} and len(value) not in {40, 64}:
+            return f"{name} has {len(value)} digits"
+        if value == EMPTY_SHA256:
+            return f"{name} is the digest of the empty file"
+    return ""
+
+
+def is_absolute_uri(text: str) -> bool:
+    """Whether a text is an absolute URI in plain ASCII: a scheme, and something after it."""
+    if not text.isascii() or any(character <= " " or character in '<>"{}|\\^`\x7f' for character in text):
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    if not _SCHEME.match(parts.scheme) or len(parts.scheme) < 2:
+        return False
+    if parts.scheme in {"http", "https", "ssh", "git", "git+https", "git+ssh", "git+http"}:
+        return bool(parts.hostname)
+    return bool(parts.path.strip("/") or parts.netloc)
+
+
+def names_repository(uri: str, repository: str) -> bool:
+    """Whether a source URI is of the repository `owner/name`, on whatever host."""
+    if not is_absolute_uri(uri):
+        return False
+    parts = urlsplit(uri)
+    path = parts.path.split("@", 1)[0].strip("/").removesuffix(".git")
+    return parts.scheme in {"https", "ssh", "git+https", "git+ssh"} and path == repository
+
+
+def build_statement(  # noqa: PLR0913
+    *,
+    subjects: Mapping[str, str],
+    repository: str,
+    merge_base: str,
+    builder_id: str,
+    parameters: Mapping[str, str],
+    created_at: str,
+) -> bytes:
+    """A builder's statement over the other members: Statement v1 with SLSA provenance v1, canonical JSON.
+
+    Units: `subjects` maps names to SHA-256 in lower-case hex.
+    Not checked: that any of it is true.
+    """
+    external: dict[str, JsonValue] = dict(parameters)
+    names: list[JsonValue] = [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)]
+    dependency: JsonValue = {
+        "uri": f"git+https://github.com/{repository}",
+        "digest": {"gitCommit": merge_base},
+    }
+    return write_json(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": names,
+            "predicateType": PROVENANCE_V1,
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": BUILD_TYPE,
+                    "externalParameters": external,
+                    "resolvedDependencies": [dependency],
+                },
+                "runDetails": {"builder": {"id": builder_id}, "metadata": {"startedOn": created_at}},
+            },
+        }
+    )

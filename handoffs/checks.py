@@ -1,0 +1,99 @@
+"""Every check of a bundle, in the order they are shown. All run; none stops at the first failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from handoffs import checks_archive as archive
+from handoffs import checks_attestation as attestation
+from handoffs import checks_patch as patch
+from handoffs import checks_sbom as sbom
+from handoffs import checks_text as text
+from handoffs.evidence import CheckResult, Context, Evidence, GitFacts, Judged, Outcome, read_parts
+
+__all__ = ["CHECKS", "Check", "CheckResult", "Context", "Evidence", "GitFacts", "Outcome", "read_parts", "run_checks"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check. The first sentence of the function's docstring is what it says to people."""
+
+    code: str
+    judge: Callable[[Evidence], Judged]
+
+    @property
+    def group(self) -> str:
+        """The part of the bundle the check is about."""
+        return self.code.split(".", 1)[0]
+
+    def run(self, evidence: Evidence) -> CheckResult:
+        """Judge the evidence."""
+        judged = self.judge(evidence)
+        sentence = (self.judge.__doc__ or self.code).strip().split("\n", 1)[0]
+        return CheckResult(self.code, self.group, sentence, judged.outcome, judged.got, judged.expected)
+
+
+CHECKS: Final = (
+    Check("archive.readable", archive.archive_readable),
+    Check("archive.size", archive.archive_size),
+    Check("archive.members", archive.archive_members),
+    Check("archive.regular_files", archive.archive_regular_files),
+    Check("archive.unique_names", archive.archive_unique_names),
+    Check("archive.no_traversal", archive.archive_no_traversal),
+    Check("archive.deterministic", archive.archive_deterministic),
+    Check("marker.grammar", archive.marker_grammar),
+    Check("marker.digest", archive.marker_digest),
+    Check("marker.branch", archive.marker_branch),
+    Check("manifest.json", archive.manifest_readable),
+    Check("manifest.schema", archive.manifest_schema),
+    Check("manifest.members", archive.manifest_members),
+    Check("manifest.repository", archive.manifest_repository),
+    Check("manifest.branch", archive.manifest_branch),
+    Check("manifest.people", archive.manifest_people),
+    Check("merge_base.exists", patch.merge_base_exists),
+    Check("merge_base.ancestor", patch.merge_base_is_ancestor),
+    Check("merge_base.recent", patch.merge_base_recent),
+    Check("patch.not_empty", patch.patch_not_empty),
+    Check("patch.parses", patch.patch_parses),
+    Check("patch.hunk_counts", patch.patch_hunk_counts),
+    Check("patch.limits", patch.patch_limits),
+    Check("patch.safe_paths", patch.patch_safe_paths),
+    Check("patch.submodules", patch.patch_submodules),
+    Check("patch.applies", patch.patch_applies),
+    Check("patch.exact", patch.patch_exact),
+    Check("patch.declared_paths", patch.patch_declared_paths),
+    Check("patch.index_blobs", patch.patch_index_blobs),
+    Check("patch.modes", patch.patch_modes),
+    Check("patch.twins", patch.patch_twins),
+    Check("patch.reused", patch.patch_reused),
+    Check("scope.control_plane", patch.scope_control_plane),
+    Check("sbom.readable", sbom.sbom_readable),
+    Check("sbom.schema", sbom.sbom_schema),
+    Check("sbom.spec_version", sbom.sbom_spec_version),
+    Check("sbom.serial_number", sbom.sbom_serial_number),
+    Check("sbom.not_empty", sbom.sbom_not_empty),
+    Check("sbom.hashes", sbom.sbom_hashes),
+    Check("sbom.files", sbom.sbom_files),
+    Check("sbom.lock_delta", sbom.sbom_lock_delta),
+    Check("attestation.envelope", attestation.attestation_envelope),
+    Check("attestation.statement", attestation.attestation_statement),
+    Check("attestation.predicate", attestation.attestation_predicate),
+    Check("attestation.signature", attestation.attestation_signature),
+    Check("attestation.subjects", attestation.attestation_subjects),
+    Check("attestation.digests", attestation.attestation_digests),
+    Check("attestation.materials", attestation.attestation_materials),
+    Check("attestation.merge_base", attestation.attestation_merge_base),
+    Check("attestation.builder", attestation.attestation_builder),
+    Check("attestation.build_type", attestation.attestation_build_type),
+    Check("rollback.present", text.rollback_present),
+    Check("rollback.says_how", text.rollback_says_how),
+    Check("secrets.none", text.secrets_none),
+)
+
+
+def run_checks(evidence: Evidence, facts: GitFacts | None) -> tuple[CheckResult, ...]:
+    """Run every check on the parts of an archive and what git found; `facts` None: no repository was asked."""
+    whole = replace(evidence, facts=facts)
+    return tuple(check.run(whole) for check in CHECKS)

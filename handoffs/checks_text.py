@@ -1,0 +1,84 @@
+"""The checks of the rollback notes, and the search for credentials in everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from handoffs.bundle import MEMBERS
+from handoffs.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
+from handoffs.secrets import find_secrets
+
+_PLACEHOLDER: Final = re.compile(r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z")
+_MIN_LETTERS: Final = 20
+
+
+def rollback_present(evidence: Evidence) -> Judged:
+    """The rollback notes are UTF-8 text."""
+    raw = evidence.archive.members.get("rollback.md")
+    expected = "UTF-8 text"
+    if raw is None:
+        return without("rollback.md", "the archive has no such member", expected)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return failed(f"byte {error.start} is not UTF-8", expected)
+    if any(character < " " and character not in "\n\r\t" for character in text):
+        return failed("control characters", expected)
+    return passed(f"{len(raw)} bytes", expected)
+
+
+def rollback_says_how(evidence: Evidence) -> Judged:
+    """The rollback notes say something: more than a heading, no placeholder."""
+    raw = evidence.archive.members.get("rollback.md")
+    expected = f"at least {_MIN_LETTERS} letters that are no placeholder"
+    if raw is None:
+        return without("rollback.md", "the archive has no such member", expected)
+    lines = [line.strip() for line in raw.decode("utf-8", "replace").splitlines()]
+    told = [line for line in lines if line and not line.startswith("#") and not _PLACEHOLDER.match(line)]
+    letters = sum(character.isalnum() for line in told for character in line)
+    return passed(f"{letters} letters", expected) if letters >= _MIN_LETTERS else failed(f"{letters} letters", expected)
+
+
+def secrets_none(evidence: Evidence) -> Judged:
+    """No credential lies in an added line or in another member; only kind and place are told."""
+    expected = "no credential"
+    if isinstance(evidence.patch, Unreadable):
+        places = [*_members(evidence), *_raw_patch(evidence)]
+    else:
+        places = [*_members(evidence), *_added_lines(evidence)]
+    hits = [hit for place, lines in places for hit in find_secrets(place, lines)]
+    if hits:
+        return failed(first_of([f"{hit.kind} in {hit.place}:{hit.line}" for hit in hits]), expected)
+    if set(MEMBERS) - set(evidence.archive.members):
+        return without("every member", "members are missing", expected)
+    return passed("none found", expected)
+
+
+def _members(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    for name, raw in evidence.archive.members.items():
+        if name != "changes.patch":
+            yield name, list(enumerate(raw.decode("utf-8", "replace").splitlines(), 1))
+
+
+def _raw_patch(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    raw = evidence.archive.members.get("changes.patch", b"")
+    yield "changes.patch", list(enumerate(raw.decode("utf-8", "replace").splitlines(), 1))
+
+
+def _added_lines(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Added lines by file, with their line numbers after the change; new binary content as one text."""
+    if isinstance(evidence.patch, Unreadable):
+        return
+    for file in evidence.patch.files:
+        added = []
+        for hunk in file.hunks:
+            number = hunk.new_start
+            for line in hunk.lines:
+                if line.kind == b"+":
+                    added.append((number, line.content.decode("utf-8", "replace")))
+                number += line.kind != b"-"
+        if file.binary is not None:
+            added.append((1, file.binary.data.decode("latin-1")))
+        yield file.path, added

@@ -1,0 +1,76 @@
+"""What the flow needs from a place that hosts repositories: two small protocols.
+
+`LocalGit` implements them today; the flow's code does not know which forge it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+ZERO = "0" * 40
+
+
+class ForgeError(Exception):
+    """The forge refused or failed. `code` is stable; `detail` holds its own words."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class StagingCommit:
+    """The tip of a staging branch."""
+
+    branch: str
+    commit: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class NewCommit:
+    """A commit to be written. Deterministic: the same fields give the same id."""
+
+    tree: str
+    parents: Sequence[str]
+    message: str
+    name: str
+    email: str
+    when: datetime
+
+
+class Forge(Protocol):
+    """One governed repository, as the enforcer sees it. Every write is safe to repeat."""
+
+    @property
+    def git_path(self) -> Path:
+        """A bare repository with the objects, for judging trees and reading blobs."""
+        ...
+
+    def staging_commits(self) -> list[StagingCommit]:
+        """The tips of all `staging/codex-*` branches."""
+        ...
+
+    def contributors(self, base: str, commit: str) -> tuple[str, ...]:
+        """E-mail addresses of every author, committer and co-author in base..commit, lower case."""
+        ...
+
+    def branch(self, name: str) -> str:
+        """The commit a branch points at; empty when there is none."""
+        ...
+
+    def write_commit(self, commit: NewCommit) -> str:
+        """Store a commit without moving any ref; returns its id."""
+        ...
+
+    def update_branch(self, name: str, *, old: str, new: str) -> None:
+        """Move a branch by a push through the repository's own protection; a repeat is no error.
+
+        Raises: ForgeError("forge.push_refused"), ForgeError("forge.branch_moved").
+        """
+        ...

@@ -1,0 +1,119 @@
+"""The LocalGit forge: a bare repository on disk whose own hooks enforce the portal's rules.
+
+Every ref moves through `git push`, so the update hook (`handoffs.hook`) judges the portal's own writes too.
+Not checked: whoever may write the repository's files on disk can bypass any hook; run it under its own account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from handoffs.forge import ZERO, ForgeError, NewCommit, StagingCommit
+from handoffs.git import Git
+from handoffs.git_process import GitError
+
+STAGING: Final = "refs/heads/staging/codex-"
+_CO_AUTHOR = re.compile(r"^co-authored-by:[^<>\n]{0,200}<([^<>\s]{1,254})>\s*$", re.IGNORECASE | re.MULTILINE)
+
+HOOK: Final = """#!{python} -I
+# Written by leoportal. Removing it does not open the repository to the portal's users, only to this machine's.
+import sys
+sys.path[:0] = [{code!r}]
+from handoffs.hook import {function}
+sys.exit({function}({config!r}))
+"""
+
+
+@dataclass(frozen=True)
+class HookConfig:
+    """What the hooks need to know. Stored beside the repository, readable by its owner only."""
+
+    database_url: str
+    broker_url: str
+    code: Path
+
+
+class LocalGit:
+    """One bare repository. Implements `handoffs.forge.Forge`."""
+
+    def __init__(self, path: Path) -> None:
+        self.git_path = path
+        self._git = Git(path)
+
+    def protect(self, config: HookConfig) -> None:
+        """Write the hooks and their settings; safe to repeat."""
+        settings = self.git_path / "leo-hook.json"
+        draft = settings.with_suffix(f".{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(
+            json.dumps(
+                {
+                    "database_url": config.database_url,
+                    "broker_url": config.broker_url,
+                    "path": str(self.git_path),
+                }
+            )
+        )
+        draft.replace(settings)
+        for name, function in (("update", "update"), ("post-receive", "post_receive")):
+            hook = self.git_path / "hooks" / name
+            hook.parent.mkdir(exist_ok=True)
+            fresh = hook.with_suffix(f".{os.getpid()}")
+            fresh.write_text(
+                HOOK.format(python=sys.executable, code=str(config.code), function=function, config=str(settings))
+            )
+            fresh.chmod(0o755)
+            fresh.replace(hook)
+        self._git.run("config", "receive.denyDeletes", "true")
+        self._git.run("config", "receive.fsckObjects", "true")
+
+    def staging_commits(self) -> list[StagingCommit]:
+        """The tips of all `staging/codex-*` branches, by name."""
+        tips = self._git.refs("refs/heads/staging/")
+        return [
+            StagingCommit(ref.removeprefix("refs/heads/"), commit, self._git.message_of(commit).partition("\n")[0])
+            for ref, commit in sorted(tips.items())
+            if ref.startswith(STAGING)
+        ]
+
+    def contributors(self, base: str, commit: str) -> tuple[str, ...]:
+        """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted."""
+        raw = self._git.run("log", "--no-mailmap", "-z", "--format=%ae%n%ce%n%B", f"{base}..{commit}")
+        found: set[str] = set()
+        for record in raw.decode("utf-8", "replace").split("\0"):
+            if not record.strip():
+                continue
+            author, committer, body = record.split("\n", 2)
+            found |= {author.lower(), committer.lower()}
+            found |= {address.lower() for address in _CO_AUTHOR.findall(body)}
+        return tuple(sorted(found))
+
+    def branch(self, name: str) -> str:
+        """The commit a branch points at; empty when there is none."""
+        return self._git.refs(f"refs/heads/{name}").get(f"refs/heads/{name}", "")
+
+    def write_commit(self, commit: NewCommit) -> str:
+        """Store a commit object; no ref moves."""
+        return self._git.write_commit(
+            commit.tree, commit.parents, commit.message, name=commit.name, email=commit.email, when=commit.when
+        )
+
+    def update_branch(self, name: str, *, old: str, new: str) -> None:
+        """Move a branch by a push that its own hook judges; doing it again is no error."""
+        if self.branch(name) == new:
+            return
+        try:
+            self._git.push(self.git_path, new, f"refs/heads/{name}", old=old)
+        except GitError as error:
+            found = self.branch(name)
+            if found == new:
+                return
+            if found != old:
+                raise ForgeError("forge.branch_moved", f"{name} is at {found or ZERO}, expected {old or ZERO}") from None
+            raise ForgeError("forge.push_refused", error.detail) from None

@@ -1,0 +1,419 @@
+"""Reading unified diffs strictly: every byte belongs to a file section, every count is true.
+
+Git itself decides what a patch does (Git.result_tree); this reader is the second judge. It refuses
+what git lets pass: text between sections, hunks at other lines than they say, names that disagree.
+
+Source: git-diff(1) "Generating patch text with -p"; git's apply.c for the extended headers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from handoffs.archive import Limits
+from handoffs.patches_binary import BinaryChange, PatchError, read_binary
+
+__all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "parse_patch"]
+
+_HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
+_INDEX: Final = re.compile(rb"([0-9a-f]{4,64})\.\.([0-9a-f]{4,64})(?: (\d{6}))?\Z")
+_MODE: Final = re.compile(rb"[0-7]{6}\Z")
+_PERCENT: Final = re.compile(rb"(\d{1,3})%\Z")
+_NO_NEWLINE: Final = b"\\ No newline at end of file"
+_ESCAPES: Final = {
+    ord("a"): 7,
+    ord("b"): 8,
+    ord("t"): 9,
+    ord("n"): 10,
+    ord("v"): 11,
+    ord("f"): 12,
+    ord("r"): 13,
+    ord('"'): 34,
+    ord("\\"): 92,
+}
+_EXTENDED: Final = (
+    b"old mode ",
+    b"new mode ",
+    b"deleted file mode ",
+    b"new file mode ",
+    b"copy from ",
+    b"copy to ",
+    b"rename from ",
+    b"rename to ",
+    b"similarity index ",
+    b"dissimilarity index ",
+    b"index ",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a hunk: `kind` is b" ", b"-" or b"+"; `content` keeps its line end, if it has one."""
+
+    kind: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One hunk. Units: starts are line numbers as written, counting from 1 (from 0 for an empty side)."""
+
+    old_start: int
+    old_count: int
+    new_start: int
+    new_count: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FilePatch:
+    """One file section. Units: modes are six octal digits, blobs hex prefixes; empty: not named."""
+
+    old_path: str | None
+    new_path: str | None
+    old_mode: str
+    new_mode: str
+    old_blob: str
+    new_blob: str
+    is_rename: bool
+    is_copy: bool
+    hunks: tuple[Hunk, ...]
+    binary: BinaryChange | None
+
+    @property
+    def path(self) -> str:
+        """The path after the change, or before it when the file is deleted."""
+        return self.new_path if self.new_path is not None else (self.old_path or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A whole patch that could be read."""
+
+    files: tuple[FilePatch, ...]
+
+    @property
+    def changed_lines(self) -> int:
+        """How many lines are added or removed."""
+        return sum(line.kind != b" " for file in self.files for hunk in file.hunks for line in hunk.lines)
+
+    @property
+    def touched_paths(self) -> frozenset[str]:
+        """The paths whose content, mode or existence the patch says it changes."""
+        found: set[str] = set()
+        for file in self.files:
+            if file.old_path is not None and not file.is_copy:
+                found.add(file.old_path)
+            if file.new_path is not None:
+                found.add(file.new_path)
+        return frozenset(found)
+
+
+@dataclass
+class _Header:
+    """What the lines before the hunks said."""
+
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    git_line: bytes = b""
+    old_name: bytes | None = None
+    new_name: bytes | None = None
+
+
+def parse_patch(raw: bytes, limits: Limits) -> Patch:
+    """Read a patch.
+
+    Raises: PatchError with a stable code and the line number.
+    Not checked: that it applies to anything, and that its paths are safe.
+    """
+    if not raw:
+        raise PatchError("patch.not_empty", "got no bytes")
+    if not raw.endswith(b"\n"):
+        raise PatchError("patch.parses", "got no line end at the end of the patch, expected one")
+    reader = _Reader(raw.split(b"\n")[:-1], limits)
+    files = []
+    while reader.at < len(reader.lines):
+        files.append(reader.read_file())
+        if len(files) > limits.max_files:
+            raise PatchError("patch.limits", f"got more than {limits.max_files} files")
+    return Patch(tuple(files))
+
+
+def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
+    """Apply hunks at exactly the lines they name.
+
+    Raises: PatchError("patch.exact") at the first line that differs.
+    """
+    lines = base.split(b"\n")
+    rest = lines.pop()
+    whole = [line + b"\n" for line in lines] + ([rest] if rest else [])
+    result: list[bytes] = []
+    at = 0
+    for hunk in hunks:
+        start = hunk.old_start - 1 if hunk.old_count else hunk.old_start
+        if start < at or start > len(whole):
+            raise PatchError("patch.exact", f"got a hunk at line {hunk.old_start} of a file of {len(whole)} lines")
+        result += whole[at:start]
+        at = start
+        for line in hunk.lines:
+            if line.kind != b"+":
+                if at >= len(whole) or whole[at] != line.content:
+                    raise PatchError("patch.exact", f"line {at + 1} is not the line the hunk at {hunk.old_start} expects")
+                at += 1
+            if line.kind != b"-":
+                if result and not result[-1].endswith(b"\n"):
+                    raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
+                result.append(line.content)
+    if whole[at:] and result and not result[-1].endswith(b"\n"):
+        raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
+    return b"".join([*result, *whole[at:]])
+
+
+class _Reader:
+    """A cursor over the lines of a patch."""
+
+    def __init__(self, lines: list[bytes], limits: Limits) -> None:
+        self.lines = lines
+        self.at = 0
+        self.limits = limits
+        self.changed_lines = 0
+
+    def fail(self, detail: str, code: str = "patch.parses") -> PatchError:
+        return PatchError(code, f"line {self.at + 1}: {detail}")
+
+    def peek(self) -> bytes:
+        return self.lines[self.at] if self.at < len(self.lines) else b""
+
+    def read_file(self) -> FilePatch:
+        """One file section: git header, traditional header or both, then hunks or binary data."""
+        header = _Header()
+        line = self.peek()
+        if line.startswith(b"diff --git "):
+            header.git_line = line[11:]
+            self.at += 1
+            self._read_extended(header)
+        elif not line.startswith(b"--- "):
+            raise self.fail("got text outside a file section, expected 'diff --git' or '---'")
+        binary = None
+        if self.peek() == b"GIT binary patch":
+            if not self.limits.may_hold_binary:
+                raise self.fail("got a binary change, expected text only", "patch.limits")
+            self.at += 1
+            binary, self.at = read_binary(self.lines, self.at, self.limits.max_blob_bytes)
+        elif self.peek().startswith(b"Binary files "):
+            raise self.fail("got 'Binary files differ' without the data")
+        elif self.peek().startswith(b"--- "):
+            self._read_names(header)
+        hunks = [] if binary else self._read_hunks()
+        if header.old_name is not None and not hunks:
+            raise self.fail("got '---' and '+++' without a hunk")
+        if hunks and header.old_name is None:
+            raise self.fail("got a hunk without '---' and '+++'")
+        return self._build(header, tuple(hunks), binary)
+
+    def _read_extended(self, header: _Header) -> None:
+        while True:
+            line = self.peek()
+            key = next((name for name in _EXTENDED if line.startswith(name)), None)
+            if key is None:
+                return
+            if key in header.values:
+                raise self.fail(f"got {key.decode().strip()!r} twice")
+            header.values[key] = line[len(key) :]
+            self.at += 1
+
+    def _read_names(self, header: _Header) -> None:
+        old, self.at = self.peek()[4:], self.at + 1
+        if not self.peek().startswith(b"+++ "):
+            raise self.fail("got no '+++' after '---'")
+        new, self.at = self.peek()[4:], self.at + 1
+        header.old_name, header.new_name = old.split(b"\t", 1)[0], new.split(b"\t", 1)[0]
+
+    def _read_hunks(self) -> list[Hunk]:
+        hunks: list[Hunk] = []
+        next_old = shift = 0
+        ended = [False, False]
+        while self.peek().startswith(b"@@ "):
+            match = _HUNK.match(self.peek())
+            if match is None:
+                raise self.fail("got a malformed hunk header")
+            old_start, new_start = int(match[1]), int(match[3])
+            old_count = 1 if match[2] is None else int(match[2])
+            new_count = 1 if match[4] is None else int(match[4])
+            old_at = old_start - 1 if old_count else old_start
+            new_at = new_start - 1 if new_count else new_start
+            if old_at < next_old or new_at != old_at + shift:
+                raise self.fail("got a hunk that overlaps or whose line numbers disagree", "patch.hunk_counts")
+            if ended[0] and (old_count or new_count):
+                raise self.fail("got a hunk after the last line of the file", "patch.hunk_counts")
+            self.at += 1
+            lines = self._read_lines(old_count, new_count, ended)
+            hunks.append(Hunk(old_start, old_count, new_start, new_count, lines))
+            next_old, shift = old_at + old_count, shift + new_count - old_count
+        return hunks
+
+    def _read_lines(self, old_left: int, new_left: int, ended: list[bool]) -> tuple[Line, ...]:
+        """The lines of one hunk; `ended` tells whether the old and the new side had their last line."""
+        found: list[Line] = []
+        while old_left or new_left:
+            if self.at >= len(self.lines):
+                raise self.fail("got the end of the patch inside a hunk", "patch.hunk_counts")
+            line = self.lines[self.at]
+            kind = line[:1]
+            in_old, in_new = kind in {b" ", b"-"}, kind in {b" ", b"+"}
+            if not (in_old or in_new):
+                raise self.fail("got a line that is not part of a hunk, more were announced", "patch.hunk_counts")
+            if (in_old and not old_left) or (in_new and not new_left):
+                raise self.fail("got more lines than the hunk header announces", "patch.hunk_counts")
+            if (in_old and ended[0]) or (in_new and ended[1]):
+                raise self.fail("got a line after the one without a line end")
+            old_left, new_left = old_left - in_old, new_left - in_new
+            self.changed_lines += kind != b" "
+            self.at += 1
+            is_cut = self.peek() == _NO_NEWLINE and self.at < len(self.lines)
+            if is_cut:
+                ended[0], ended[1] = ended[0] or in_old, ended[1] or in_new
+                self.at += 1
+            found.append(Line(kind, line[1:] if is_cut else line[1:] + b"\n"))
+            if self.changed_lines > self.limits.max_changed_lines:
+                raise self.fail(f"got more than {self.limits.max_changed_lines} changed lines", "patch.limits")
+        if all(line.kind == b" " for line in found):
+            raise self.fail("got a hunk that changes nothing")
+        return tuple(found)
+
+    def _build(self, header: _Header, hunks: tuple[Hunk, ...], binary: BinaryChange | None) -> FilePatch:
+        values = header.values
+        moved = self._moved(values)
+        created, deleted = values.get(b"new file mode "), values.get(b"deleted file mode ")
+        old_mode, new_mode = values.get(b"old mode ", b""), values.get(b"new mode ", b"")
+        if (created is not None) + (deleted is not None) + bool(old_mode or new_mode) > 1 or (
+            moved and (created is not None or deleted is not None)
+        ):
+            raise self.fail("got headers that contradict each other")
+        if bool(old_mode) != bool(new_mode):
+            raise self.fail("got only one of 'old mode' and 'new mode'")
+        old_blob, new_blob, index_mode = self._index(values)
+        for mode in (created, deleted, old_mode or None, new_mode or None):
+            if mode is not None and not _MODE.match(mode):
+                raise self.fail("got a mode that is not six octal digits")
+        old_path, new_path = self._paths(header, moved, is_created=created is not None, is_deleted=deleted is not None)
+        if not header.git_line:
+            created = b"" if old_path is None else None
+            deleted = b"" if new_path is None else None
+        if not (hunks or binary or moved or created is not None or deleted is not None or old_mode):
+            raise self.fail("got a file section that changes nothing")
+        return FilePatch(
+            old_path=old_path,
+            new_path=new_path,
+            old_mode=(deleted or old_mode or index_mode).decode(),
+            new_mode=(created or new_mode or index_mode).decode(),
+            old_blob=old_blob,
+            new_blob=new_blob,
+            is_rename=moved == "rename",
+            is_copy=moved == "copy",
+            hunks=hunks,
+            binary=binary,
+        )
+
+    def _moved(self, values: dict[bytes, bytes]) -> str:
+        renamed = [b"rename from " in values, b"rename to " in values]
+        copied = [b"copy from " in values, b"copy to " in values]
+        if any(renamed) != all(renamed) or any(copied) != all(copied) or (any(renamed) and any(copied)):
+            raise self.fail("got half of a rename or copy")
+        for key in (b"similarity index ", b"dissimilarity index "):
+            percent = _PERCENT.match(values[key]) if key in values else None
+            if key in values and (percent is None or int(percent[1]) > 100):
+                raise self.fail(f"got a malformed {key.decode().strip()}")
+        return "rename" if any(renamed) else "copy" if any(copied) else ""
+
+    def _index(self, values: dict[bytes, bytes]) -> tuple[str, str, bytes]:
+        if b"index " not in values:
+            return "", "", b""
+        match = _INDEX.match(values[b"index "])
+        if match is None:
+            raise self.fail("got a malformed index line")
+        return match[1].decode(), match[2].decode(), match[3] or b""
+
+    def _paths(self, header: _Header, moved: str, *, is_created: bool, is_deleted: bool) -> tuple[str | None, str | None]:
+        """The two paths, which every line that names them must agree on."""
+        named_old = self._stripped(header.old_name, b"a/")
+        named_new = self._stripped(header.new_name, b"b/")
+        if not header.git_line:
+            if named_old is None and named_new is None:
+                raise self.fail("got no file name")
+            if named_old is not None and named_new is not None and named_old != named_new:
+                raise self.fail("got two names without a rename")
+            return named_old, named_new
+        if moved:
+            verb = moved.encode()
+            old = self._unquoted(header.values[verb + b" from "])
+            new = self._unquoted(header.values[verb + b" to "])
+            if not self._git_line_says(header.git_line, old, new):
+                raise self.fail("got other names in 'diff --git' than in the rename")
+        else:
+            old = new = self._git_name(header.git_line)
+        expected_old, expected_new = None if is_created else old, None if is_deleted else new
+        if header.old_name is not None and (named_old, named_new) != (expected_old, expected_new):
+            raise self.fail("got other names after '---' and '+++' than in 'diff --git'")
+        return expected_old, expected_new
+
+    def _git_name(self, line: bytes) -> str:
+        """The one name in `a/NAME b/NAME`, either side possibly quoted."""
+        if line.startswith(b'"') or line.endswith(b'"'):
+            for cut in (at for at in range(1, len(line)) if line[at : at + 1] == b" "):
+                try:
+                    left, right = self._stripped(line[:cut], b"a/"), self._stripped(line[cut + 1 :], b"b/")
+                except PatchError:
+                    continue
+                if left is not None and left == right:
+                    return left
+        elif len(line) % 2 == 1 and line[:2] == b"a/" and line[len(line) // 2 :][:3] == b" b/":
+            middle = len(line) // 2
+            if line[2:middle] == line[middle + 3 :]:
+                return line[2:middle].decode("utf-8", "surrogateescape")
+        raise self.fail("got two different names in 'diff --git' without a rename")
+
+    def _git_line_says(self, line: bytes, old: str, new: str) -> bool:
+        for cut in (at for at in range(1, len(line)) if line[at : at + 1] == b" "):
+            try:
+                if (self._stripped(line[:cut], b"a/"), self._stripped(line[cut + 1 :], b"b/")) == (old, new):
+                    return True
+            except PatchError:
+                continue
+        return False
+
+    def _stripped(self, name: bytes | None, prefix: bytes) -> str | None:
+        """A name without its one-letter folder; None for `/dev/null`."""
+        if name is None or name == b"/dev/null":
+            return None
+        path = self._unquoted(name)
+        if not path.startswith(prefix.decode()) or len(path) == len(prefix):
+            raise self.fail(f"got a name that does not start with {prefix.decode()}")
+        return path[len(prefix) :]
+
+    def _unquoted(self, name: bytes) -> str:
+        """A name with C-style quotes undone, as git writes them."""
+        if not name.startswith(b'"'):
+            return name.decode("utf-8", "surrogateescape")
+        if len(name) < 2 or not name.endswith(b'"'):
+            raise self.fail("got a quoted name without its end")
+        inner, out, at = name[1:-1], bytearray(), 0
+        while at < len(inner):
+            byte = inner[at]
+            if byte == ord('"'):
+                raise self.fail("got a quote inside a quoted name")
+            if byte != ord("\\"):
+                out.append(byte)
+                at += 1
+                continue
+            octal = inner[at + 1 : at + 4]
+            if len(octal) == 3 and octal[0] in b"0123" and all(digit in b"01234567" for digit in octal):
+                out.append(int(octal, 8))
+                at += 4
+            elif inner[at + 1 : at + 2] and inner[at + 1] in _ESCAPES:
+                out.append(_ESCAPES[inner[at + 1]])
+                at += 2
+            else:
+                raise self.fail("got an unknown escape in a quoted name")
+        return out.decode("utf-8", "surrogateescape")

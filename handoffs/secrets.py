@@ -1,0 +1,81 @@
+"""Finding credentials: named kinds by their fixed forms, and long random values given to a secret's name.
+
+Only the kind and the place are reported. The value never leaves this module.
+
+Not checked: secrets without a known form or a telling name; the Security sub-agent looks deeper.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_KINDS: Final = (
+    ("private key", re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")),
+    ("AWS access key", re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Z0-9])")),
+    ("GitHub token", re.compile(r"(?<![A-Za-z0-9_])gh[pousr]_[A-Za-z0-9]{36,255}(?![A-Za-z0-9_])")),
+    ("GitHub token", re.compile(r"(?<![A-Za-z0-9_])github_pat_[A-Za-z0-9_]{60,255}(?![A-Za-z0-9_])")),
+    ("GitLab token", re.compile(r"(?<![A-Za-z0-9_-])glpat-[A-Za-z0-9_-]{20,64}")),
+    ("Slack token", re.compile(r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,250}")),
+    ("Slack webhook", re.compile(r"hooks\.slack\.com/services/T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{16,40}")),
+    ("Google API key", re.compile(r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
+    ("Google OAuth secret", re.compile(r"(?<![A-Za-z0-9_-])GOCSPX-[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])")),
+    ("Stripe key", re.compile(r"(?<![A-Za-z0-9_])[rs]k_live_[A-Za-z0-9]{20,250}")),
+    ("npm token", re.compile(r"(?<![A-Za-z0-9_])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9_])")),
+    ("PyPI token", re.compile(r"(?<![A-Za-z0-9_-])pypi-AgE[A-Za-z0-9_-]{50,400}")),
+    ("OpenAI key", re.compile(r"(?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,74}T3BlbkFJ[A-Za-z0-9_-]{20,74}")),
+    ("Anthropic key", re.compile(r"(?<![A-Za-z0-9_-])sk-ant-[a-z0-9]{5,8}-[A-Za-z0-9_-]{80,120}")),
+    (
+        "JSON web token",
+        re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{15,2000}\.eyJ[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_-]{20,1000}"),
+    ),
+    ("password in a URL", re.compile(r"[a-z][a-z0-9+]{1,15}://[^\s/:@\"'<>{}$%]{1,64}:[^\s/:@\"'<>{}$%*]{8,128}@[a-z0-9]")),
+)
+_ASSIGNED: Final = re.compile(
+    r"(?i)(?:secret|token|passw(?:or)?d|api_?-?key|access_?-?key|private_?-?key|auth_?-?key)[a-z0-9_-]{0,24}"
+    r"[\"']?\s{0,4}(?:=|:|=>|:=)\s{0,4}[\"']([A-Za-z0-9+/=_.~-]{20,200})[\"']"
+)
+_MAX_LINE: Final = 20_000
+_OVERLAP: Final = 5_000
+_MIN_BITS: Final = 3.6
+
+
+@dataclass(frozen=True)
+class SecretHit:
+    """One credential. Units: `line` counts from 1."""
+
+    kind: str
+    place: str
+    line: int
+
+
+def find_secrets(place: str, lines: Iterable[tuple[int, str]]) -> Iterator[SecretHit]:
+    """Every credential in numbered lines of one place, at most one of a kind for each line."""
+    for number, line in lines:
+        found: dict[str, None] = {}
+        for piece in _pieces(line):
+            found.update(dict.fromkeys(kind for kind, pattern in _KINDS if pattern.search(piece)))
+            if any(_is_random(match[1]) for match in _ASSIGNED.finditer(piece)):
+                found["random value of a secret's name"] = None
+        yield from (SecretHit(kind, place, number) for kind in found)
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """A long line in overlapping pieces, so that the time stays bounded."""
+    for start in range(0, max(len(line), 1), _MAX_LINE):
+        yield line[max(0, start - _OVERLAP) : start + _MAX_LINE]
+
+
+def _is_random(value: str) -> bool:
+    """Whether a value looks drawn at random: many different characters, letters and digits mixed."""
+    if not (any(c.isdigit() for c in value) and any(c.isalpha() for c in value)):
+        return False
+    if re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}", value):
+        return True
+    counts = Counter(value)
+    bits = -sum(count / len(value) * math.log2(count / len(value)) for count in counts.values())
+    return bits >= _MIN_BITS

@@ -1,0 +1,134 @@
+"""Celery tasks of the enforcer lane. A message only wakes a worker; the row says what there is to do.
+
+Each task is safe to run twice. The beat calls the sweeps, so that a lost message or a killed worker costs seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from celery import current_app, shared_task
+from django.conf import settings
+from django.db import OperationalError
+
+from audit.actions import actor_of
+from audit.events import Actor
+from audit.models import Identity, Principal
+from handoffs import actions
+from handoffs.actions import Tools
+from handoffs.forge import ForgeError
+from handoffs.git_process import GitError
+from handoffs.localgit import LocalGit
+from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
+from handoffs.signatures import SignatureError
+from handoffs.store import BundleStore, StoreError
+
+log = logging.getLogger(__name__)
+ENFORCER: Final = "leoportal-enforcer"
+
+STEPS: Final[Mapping[str, Callable[[Handoff, Tools], None]]] = {
+    Status.RECEIVED: actions.verify_handoff,
+    Status.VERIFIED: actions.sign_handoff,
+    Status.SIGNED: actions.apply_handoff,
+    Status.APPLIED: actions.open_pull_request,
+}
+
+
+def enforcer() -> Actor:
+    """The enforcer lane's own identity."""
+    return actor_of(Principal.objects.get(name=ENFORCER))
+
+
+def tools_for(repository: Repository) -> Tools:
+    """The adapters of one repository, built from settings."""
+    actor = enforcer()
+    address = Identity.objects.filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
+    if address is None:
+        raise HandoffError("enforcer.no_email", f"{actor.name} has no registered commit address; run setup_portal")
+    return Tools(
+        forge=LocalGit(Path(repository.path)),
+        store=BundleStore(settings.BUNDLE_STORE),
+        enforcer=actor,
+        email=address.value,
+        portal_url=settings.PORTAL_URL,
+        key_password=settings.SIGNING_KEY_PASSWORD,
+    )
+
+
+def nudge(task: str, *args: object) -> None:
+    """Wake a worker up. A broker that is away costs latency, never work: the sweep finds the row."""
+    try:
+        current_app.send_task(task, args=args, retry=False)
+    except (OSError, current_app.connection_for_write().connection_errors) as error:
+        log.warning("nudge %s lost, the sweep repairs it: %s", task, error)
+
+
+@shared_task(ignore_result=True)
+def sweep_staging() -> int:
+    """Notice new commits on every repository's staging branches, and what the hooks refused."""
+    actions.log_push_refusals(by=enforcer())
+    return sum(_notice(repository) for repository in Repository.objects.all())
+
+
+@shared_task(ignore_result=True)
+def notice_staging(path: str) -> int:
+    """The hook's nudge: notice new commits on one repository."""
+    repository = Repository.objects.filter(path=path).first()
+    return _notice(repository) if repository else 0
+
+
+def _notice(repository: Repository) -> int:
+    count = 0
+    forge = LocalGit(Path(repository.path))
+    for staging in forge.staging_commits():
+        if "CODEX-READY" not in staging.subject.upper():
+            continue
+        handoff = actions.receive_handoff(repository, staging, by=enforcer())
+        if handoff is not None:
+            count += 1
+            nudge("handoffs.tasks.advance", handoff.pk)
+    return count
+
+
+@shared_task(ignore_result=True)
+def sweep_handoffs() -> int:
+    """Wake a worker for every handoff that has work and nobody working on it."""
+    due = list(Handoff.objects.due().values_list("pk", flat=True)[:200])
+    for pk in due:
+        nudge("handoffs.tasks.advance", pk)
+    return len(due)
+
+
+@shared_task(ignore_result=True)
+def advance(handoff_id: int) -> str:
+    """Take a handoff through its steps until the enforcer's duty ends. Returns the status it reached."""
+    attempt = Handoff.objects.claim(handoff_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
+    if attempt is None:
+        return "not mine"
+    try:
+        status = _advance(handoff_id)
+    except (GitError, ForgeError, StoreError, SignatureError, HandoffError) as error:
+        wait = timedelta(seconds=min(2**attempt, 300))
+        Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait)
+        log.warning("handoff %s attempt %s failed: %s", handoff_id, attempt, error)
+        return "failed"
+    except (StaleStatusError, OperationalError) as error:
+        log.warning("handoff %s attempt %s lost its place: %s", handoff_id, attempt, error)
+        return "stale"
+    Handoff.objects.release(handoff_id, attempt)
+    if status == Status.OPENED:
+        nudge("verdicts.tasks.sweep_verification")
+    return status
+
+
+def _advance(handoff_id: int) -> str:
+    handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
+    tools = tools_for(handoff.repository)
+    while step := STEPS.get(handoff.status):
+        step(handoff, tools)
+        handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
+    return handoff.status

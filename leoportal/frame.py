@@ -1,0 +1,29 @@
+"""What every page shows around itself: who you are, and how much waits for you."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from audit.events import Role
+from audit.models import RoleGrant
+from handoffs.models import PullRequest
+
+
+def page_frame(request: HttpRequest) -> dict[str, object]:
+    """Template context: the person's role and the counts of what is their turn (never totals)."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {}
+    grant = RoleGrant.objects.filter(principal__user_id=user.pk).select_related("principal").first()
+    if grant is None:
+        return {"my_role": "", "my_name": user.get_username()}
+    role = Role(grant.role)
+    counts = {
+        Role.PLAN: PullRequest.objects.waiting_for_plan().count,
+        Role.LEAD: PullRequest.objects.waiting_for_lead().count,
+    }
+    return {
+        "my_role": role.value,
+        "my_name": grant.principal.name,
+        "my_turn": counts[role]() if role in counts else 0,
+    }

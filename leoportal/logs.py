@@ -1,0 +1,18 @@
+"""How the portal's processes write their logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+
+class OneLineFormatter(logging.Formatter):
+    """One JSON line a record: control characters in what people and agents sent cannot forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Level, logger, message and, for errors, the traceback, as one JSON object."""
+        line = {"at": self.formatTime(record), "level": record.levelname, "logger": record.name}
+        line["message"] = record.getMessage()
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)

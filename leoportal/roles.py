@@ -1,0 +1,32 @@
+"""Sign-in and permissions: Django's `has_perm` answers from the accountability matrix, and from nowhere else."""
+
+from __future__ import annotations
+
+from allauth.account.adapter import DefaultAccountAdapter
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Model
+from django.http import HttpRequest
+
+from audit.accountability import Act, may
+from audit.events import Role
+from audit.models import RoleGrant
+
+
+class RoleBackend(BaseBackend):
+    """Permission names are the acts of `audit.accountability`; superusers get nothing for free."""
+
+    def has_perm(self, user_obj: AbstractBaseUser | AnonymousUser, perm: str, obj: Model | None = None) -> bool:
+        """Whether the user's one role may do `perm`."""
+        if not user_obj.is_active or user_obj.is_anonymous or perm not in set(Act):
+            return False
+        grant = RoleGrant.objects.filter(principal__user_id=user_obj.pk).first()
+        return grant is not None and may(Role(grant.role), Act(perm))
+
+
+class ClosedSignup(DefaultAccountAdapter):  # type: ignore[misc]
+    """Nobody signs up: an operator creates people, with their one role."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Always closed."""
+        return False

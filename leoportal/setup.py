@@ -1,0 +1,113 @@
+"""First set-up of a portal: its own identities, a signing key, a policy; and adding people and repositories.
+
+Everything here is safe to repeat and recorded in the trail as done by the operator.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import yaml
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from audit.actions import actor_of, add_identity, create_principal
+from audit.events import Actor, Role
+from audit.models import Identity, Kind, Principal, RoleGrant
+from handoffs.actions import active_key, create_signing_key, govern_repository
+from handoffs.localgit import HookConfig, LocalGit
+from handoffs.models import HandoffError, Repository, SigningKey
+from handoffs.tasks import ENFORCER
+from verdicts.actions import enact_policy
+from verdicts.models import PolicyVersion
+from verdicts.policy import default_policy_yaml
+from verdicts.tasks import VERIFIER
+
+OPERATOR = Actor(0, "operator", Role.ENFORCER)
+
+
+def ensure_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None) -> Principal:
+    """The principal of that name, made with its role if it is new.
+
+    Raises: ValueError when it exists with another role: a role is not changed by setting up again.
+    """
+    found = Principal.objects.filter(name=name).first()
+    if found is None:
+        return create_principal(name, kind=kind, role=role, sponsor=sponsor, by=OPERATOR)
+    held = RoleGrant.objects.get(principal=found).role
+    if held != role.value:
+        raise ValueError(f"{name} is {held}, expected {role}")
+    return found
+
+
+def ensure_lanes(enforcer_operator: str, verifier_operator: str) -> None:
+    """The portal's own identities: the enforcer lane and the built-in verifier, each with a person who answers."""
+    answers = ensure_principal(enforcer_operator, kind=Kind.HUMAN, role=Role.ENFORCER)
+    enforcer = ensure_principal(ENFORCER, kind=Kind.MACHINE, role=Role.ENFORCER, sponsor=answers)
+    add_identity(enforcer, Identity.Kind.EMAIL, "enforcer@leoportal.invalid")
+    judge = ensure_principal(verifier_operator, kind=Kind.HUMAN, role=Role.REPORTER)
+    ensure_principal(VERIFIER, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=judge)
+
+
+def ensure_key(*, bits: int) -> SigningKey:
+    """A signing key that is valid now; made if there is none, which takes seconds."""
+    try:
+        return active_key()
+    except HandoffError:
+        by = actor_of(Principal.objects.get(name=ENFORCER))
+        return create_signing_key(
+            "leoportal artifact signer <signer@leoportal.invalid>",
+            password=settings.SIGNING_KEY_PASSWORD,
+            bits=bits,
+            by=by,
+        )
+
+
+def ensure_policy(builder_ids: tuple[str, ...]) -> PolicyVersion:
+    """A policy in force that allows these builders, on top of whom it allows now."""
+    newest = PolicyVersion.objects.order_by("-number").first()
+    text = newest.document if newest else default_policy_yaml().decode()
+    allowed = list(yaml.safe_load(text)["allowed_builders"])
+    missing = [builder for builder in builder_ids if builder not in allowed]
+    if newest is not None and not missing:
+        return newest
+    line = yaml.safe_dump({"allowed_builders": [*allowed, *missing]}, default_flow_style=True, width=10_000)
+    lines = [line.strip().strip("{}") if row.startswith("allowed_builders:") else row for row in text.splitlines()]
+    return enact_policy(("\n".join(lines) + "\n").encode(), by=OPERATOR)
+
+
+def ensure_person(username: str, role: Role) -> str | None:
+    """A person who signs in. Returns the new password, or None when the account exists."""
+    with transaction.atomic():
+        user, is_new = User.objects.get_or_create(username=username)
+        principal = ensure_principal(username, kind=Kind.HUMAN, role=role)
+        if principal.user_id is None:
+            Principal.objects.filter(pk=principal.pk).update(user=user)
+        if not is_new:
+            return None
+        password = secrets.token_urlsafe(12)
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        return password
+
+
+def ensure_builder(name: str, *, sponsor: str, builder_id: str, email: str) -> Principal:
+    """A builder agent: an id in its bundles, an address in its commits, a person who answers. No account, no token."""
+    person = ensure_principal(sponsor, kind=Kind.HUMAN, role=Role.BUILDER)
+    builder = ensure_principal(name, kind=Kind.MACHINE, role=Role.BUILDER, sponsor=person)
+    add_identity(builder, Identity.Kind.BUILDER_ID, builder_id)
+    add_identity(builder, Identity.Kind.EMAIL, email)
+    return builder
+
+
+def govern(full_name: str, path: Path, branch: str) -> Repository:
+    """Govern a bare repository and write its hooks (again on every start: addresses may have changed)."""
+    repository = govern_repository(full_name, path, branch, by=OPERATOR)
+    LocalGit(path).protect(
+        HookConfig(
+            database_url=settings.DATABASE_HOOK_URL, broker_url=settings.CELERY_BROKER_URL, code=settings.BASE_DIR
+        )
+    )
+    return repository

@@ -1,0 +1,76 @@
+"""A throw-away PostgreSQL and Valkey for one test run, in memory where there is enough.
+
+Loaded with `-p leoportal.stack.pytest_plugin`. A wrapper of pytest_load_initial_conftests, since pytest-django
+reads the settings in that hook: a conftest.py comes too late. Workers of xdist inherit the addresses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from leoportal.stack.broker import Broker
+from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108  the kernel's memory file system, not a shared temporary file
+MEMORY_BYTES: Final = 1 << 30
+PREFIX: Final = f"leoportal-test-{os.geteuid()}-"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Start what nobody gave us; whatever happens then, it is stopped with the run."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _start(early_config)
+    return (yield)
+
+
+def _start(config: pytest.Config) -> None:
+    parent = _parent_folder()
+    _delete_leftovers(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    config.add_cleanup(lock.close)
+    variables = folder / "var"
+    variables.mkdir(mode=0o700)
+    os.environ["LEOPORTAL_VAR"] = str(variables)
+    if "DATABASE_URL" not in os.environ:
+        postgres = Postgres(folder / "pg", is_throwaway=True)
+        config.add_cleanup(postgres.stop)
+        postgres.start()
+        os.environ["DATABASE_URL"] = os.environ["DATABASE_OWNER_URL"] = postgres.url(OWNER)
+        os.environ["DATABASE_APP_URL"] = postgres.url(APP)
+        os.environ["DATABASE_HOOK_URL"] = postgres.url(HOOK)
+    if "REDIS_URL" not in os.environ:
+        broker = Broker(folder / "valkey", is_throwaway=True)
+        config.add_cleanup(broker.stop)
+        broker.start()
+        os.environ["REDIS_URL"] = broker.url
+        os.environ.setdefault("CACHE_URL", broker.cache_url)
+
+
+def _parent_folder() -> Path:
+    """Memory if there is enough of it: a container's default of 64 MB holds no cluster."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        return MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _delete_leftovers(parent: Path) -> None:
+    """Folders of runs that were killed: their lock is free."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            with (folder / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # in use, or somebody else deletes it

@@ -1,0 +1,96 @@
+"""PostgreSQL and the broker for one data folder, and the environment that leads to them.
+
+Only what nobody gave us is started: DATABASE_URL and REDIS_URL of the environment win.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from leoportal.stack.broker import Broker
+from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.process import StackError
+from leoportal.stack.supervisor import Supervisor
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def data_folder() -> Path:
+    """LEOPORTAL_VAR, else `var` in the repository; made if missing, closed to others."""
+    folder = Path(os.environ.get("LEOPORTAL_VAR") or ROOT / "var").resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def hold(var: Path) -> Iterator[None]:
+    """Own the data folder: one stack at a time.
+
+    Raises: StackError stack.already_running.
+    """
+    with (var / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            running = read_running(var)
+            where = f" at {running['url']}" if running.get("url") else ""
+            pid = running.get("pid", "?")
+            raise StackError(
+                "stack.already_running",
+                f"a stack already runs on {var} (pid {pid}){where}. "
+                f"Next: use that one, or stop it with Ctrl-C in its terminal or `kill -INT {pid}`.",
+            ) from None
+        try:
+            write_running(var, {})
+            yield
+        finally:
+            (var / "running.json").unlink(missing_ok=True)
+
+
+def start(supervisor: Supervisor, var: Path) -> dict[str, str]:
+    """Start the missing services.
+
+    Shape: the variables that lead to them, besides those of the environment. `redis+socket://` is Celery's form
+    of a Unix socket; the cache has an address of its own, since clearing a cache empties its database.
+    """
+    environment = {"LEOPORTAL_VAR": str(var), "LEOPORTAL_EMBEDDED": os.environ.get("LEOPORTAL_EMBEDDED", "1")}
+    given = os.environ.get("DATABASE_URL")
+    if given:
+        for name in ("DATABASE_OWNER_URL", "DATABASE_HOOK_URL"):
+            environment[name] = os.environ.get(name) or given
+    else:
+        postgres = Postgres(var / "pg")
+        supervisor.start(postgres)
+        environment |= {
+            "DATABASE_URL": postgres.url(APP),
+            "DATABASE_OWNER_URL": postgres.url(OWNER),
+            "DATABASE_HOOK_URL": postgres.url(HOOK),
+        }
+    if not os.environ.get("REDIS_URL"):
+        broker = Broker(var / "valkey")
+        supervisor.start(broker)
+        environment |= {"REDIS_URL": broker.url, "CACHE_URL": os.environ.get("CACHE_URL") or broker.cache_url}
+    return environment
+
+
+def write_running(var: Path, running: Mapping[str, JsonValue]) -> None:
+    """Leave a note for a second command on the same folder: readable for us alone."""
+    draft = var / f"running.{os.getpid()}"
+    draft.touch(mode=0o600)
+    draft.write_bytes(write_json({"pid": os.getpid(), **running}))
+    draft.replace(var / "running.json")
+
+
+def read_running(var: Path) -> dict[str, JsonValue]:
+    """The note of the stack that runs, empty if there is none."""
+    try:
+        note = parse_json((var / "running.json").read_bytes())
+    except (FileNotFoundError, JsonError):
+        return {}
+    return note if isinstance(note, dict) else {}

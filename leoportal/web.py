@@ -1,0 +1,97 @@
+"""What every view stands on: the typed request, permissions, rendering a page or a part of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.shortcuts import render
+from django_htmx.middleware import HtmxDetails
+
+from audit import actions as trail
+from audit.accountability import MATRIX, Act, may
+from audit.events import Actor, AuditError
+
+
+class Request(HttpRequest):
+    """A request that came through the middleware: somebody is signed in, in one role."""
+
+    user: User
+    htmx: HtmxDetails
+    actor: Actor
+
+
+type View[**P] = Callable[Concatenate[Request, P], HttpResponseBase]
+
+
+def page[**P](act: Act | None, *methods: str) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
+    """Declare a view: the act it needs (None: any signed-in person with a role) and its methods.
+
+    A view without this declaration answers nobody (`DenyByDefaultMiddleware`).
+    """
+
+    def declare(view: View[P]) -> Callable[..., HttpResponseBase]:
+        @functools.wraps(view)
+        def guarded(request: Request, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            if request.method not in (*methods, "HEAD" if "GET" in methods else ""):
+                return HttpResponseNotAllowed(methods)
+            request.actor = _actor(request.user)
+            if act is not None and not may(request.actor.role, act):
+                needed = " or ".join(sorted(role.value for role in MATRIX[act]))
+                raise PermissionDenied(f"This page needs the role {needed}. You are signed in as {request.actor.role}.")
+            response = view(request, *args, **kwargs)
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+
+        guarded.is_declared = True  # type: ignore[attr-defined]
+        return guarded
+
+    return declare
+
+
+def open_to_all(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Declare a view that needs no sign-in: machines' health checks, and the API, which checks its own tokens."""
+    view.is_declared = True  # type: ignore[attr-defined]
+    view.login_required = False  # type: ignore[attr-defined]
+    return view
+
+
+class DenyByDefaultMiddleware:
+    """Refuse every view that did not declare who may see it. Sign-in pages come from allauth and pass."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_view(
+        self, _request: HttpRequest, view: Callable[..., Any], _args: list[Any], _kwargs: dict[str, Any]
+    ) -> HttpResponseBase | None:
+        """Called by Django before each view."""
+        if getattr(view, "is_declared", False) or view.__module__.startswith("allauth.account."):
+            return None
+        raise PermissionDenied("This address declares no permission and therefore answers nobody.")
+
+
+def render_page(
+    request: Request, template: str, context: dict[str, Any], *, part: str = "", status: int = 200
+) -> HttpResponse:
+    """The whole page, or only its part `part` when htmx asks for that one."""
+    if part and request.htmx and request.htmx.target == part:
+        return render(request, f"{template}#{part}", context, status=status)
+    return render(request, template, context, status=status)
+
+
+def _actor(user: User) -> Actor:
+    principal = getattr(user, "principal", None)
+    if principal is None:
+        raise PermissionDenied("Your account is not linked to a person with a role. Ask an operator.")
+    try:
+        return trail.actor_of(principal)
+    except AuditError as error:
+        raise PermissionDenied(error.detail) from None

@@ -1,0 +1,331 @@
+"""Every write of the verification: policies, triggers, gate and sub-agent reports, rounds, deadlines.
+
+Verdicts and decisions are in `verdicts.deciding`, merging is in `verdicts.merging`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from audit import events
+from audit.accountability import Act, require
+from audit.actions import append_event, take_part
+from audit.canonical import JsonValue
+from audit.events import Actor
+from handoffs.actions import record_event
+from handoffs.models import Handoff, PullRequest, PullStatus, Status
+from verdicts import evidence
+from verdicts.models import (
+    AgentReport,
+    GateExecution,
+    PolicyVersion,
+    VerdictError,
+    VerificationWork,
+    WorkStatus,
+)
+from verdicts.policy import disagreements, parse_policy
+from verdicts.results import AgentKind, AgentOutcome, AgentResult, GateOutcome, to_json
+from verdicts.subagents import AGENTS
+
+BUILT_IN_GATES = ("slsa", "policy-bundle")
+JUDGED = (PullStatus.READY_TO_MERGE, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW)
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What a gate's runner says. `run_id` is its idempotency key: the same run twice is one row."""
+
+    gate: str
+    conclusion: GateOutcome
+    run_id: str
+    head_sha: str
+    evidence: dict[str, JsonValue]
+
+
+@transaction.atomic
+def enact_policy(document: bytes, *, by: Actor) -> PolicyVersion:
+    """Put a policy in force. The same text as now in force changes nothing.
+
+    Not checked: that a second person agreed (the policy page of a later release asks for it; here an operator runs it).
+    """
+    parse_policy(document)
+    digest = hashlib.sha256(document).hexdigest()
+    newest = PolicyVersion.objects.select_for_update().order_by("-number").first()
+    if newest is not None and newest.digest == digest:
+        return newest
+    if PolicyVersion.objects.filter(digest=digest).exists():
+        raise VerdictError("policy.rollback", "this text was in force before; an old policy is not put back as it was")
+    number = newest.number + 1 if newest else 1
+    entry = append_event(events.POLICY_ENACTED, by, "", {"number": number, "digest": digest})
+    return PolicyVersion.objects.create(
+        number=number, document=document.decode(), digest=digest, enacted_by=by.name, log_entry=entry
+    )
+
+
+@transaction.atomic(durable=True)
+def trigger_gates(pull_id: int, *, by: Actor) -> bool:
+    """Trigger the workflows on a pull request's head, set the deadline, and end the enforcer's duty.
+
+    Returns False when they are triggered already: the row is locked, so that it happens once.
+    """
+    require(by, Act.TRIGGER_WORKFLOWS)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.triggered_at is not None or pull.status != PullStatus.GATES_PASSING:
+        return False
+    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    now = timezone.now()
+    run = 1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0)
+    pull.triggered_at, pull.round = now, 1
+    pull.deadline_at = now + timedelta(seconds=policy.gate_deadline_seconds)
+    pull.timed_out_at = None
+    pull.save(update_fields=["triggered_at", "deadline_at", "timed_out_at", "round"])
+    names = [(VerificationWork.Kind.GATE, gate.key) for gate in policy.input_gates if gate.key in BUILT_IN_GATES]
+    names += [(VerificationWork.Kind.AGENT, kind.value) for kind in AgentKind]
+    VerificationWork.objects.bulk_create(
+        VerificationWork(pull_request=pull, head_sha=pull.head_sha, round=1, kind=kind, name=name, run=run)
+        for kind, name in names
+    )
+    if handoff.status == Status.OPENED:
+        Handoff.objects.move(handoff.pk, old=Status.OPENED, new=Status.TRIGGERED)
+    detail: dict[str, JsonValue] = {
+        "pull_request": pull.number,
+        "head": pull.head_sha,
+        "run": run,
+        "workflows": [name for _, name in names],
+        "deadline": pull.deadline_at.isoformat(),
+    }
+    record_event(handoff, events.HANDOFF_TRIGGERED, by, detail)
+    return True
+
+
+@transaction.atomic(durable=True)
+def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution:
+    """Store a workflow's result, as received. The same run again returns the row that is there.
+
+    Raises: VerdictError("gate.unknown"), ("gate.own"), ("gate.head_moved"), ("gate.run_conflict"),
+    ("gate.not_triggered"); AuditError when the reporter took part in the handoff in another duty.
+    """
+    require(by, Act.REPORT_RESULT)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    gate = next((g for g in policy.gates if g.key == report.gate), None) or policy.gate_for(report.gate)
+    if gate is None:
+        known = ", ".join(g.key for g in policy.gates)
+        raise VerdictError("gate.unknown", f"got {report.gate[:80]!r}, expected one of {known}, or its workflow's name")
+    if gate.is_own:
+        raise VerdictError("gate.own", f"{gate.key} is PLAN's verdict; it is recorded in the portal, never reported")
+    same = GateExecution.objects.filter(pull_request=pull, gate=gate.key, run_id=report.run_id).first()
+    if same is not None:
+        if (same.conclusion, same.head_sha) != (report.conclusion.value, report.head_sha):
+            raise VerdictError("gate.run_conflict", f"run {report.run_id!r} was reported as {same.conclusion} before")
+        return same
+    _refuse_other_head(pull, report.head_sha, "gate")
+    if report.conclusion is GateOutcome.MISSING:
+        raise VerdictError("gate.conclusion", "missing is what the portal says of a gate that did not report")
+    take_part_as_reporter(pull, by)
+    execution = _store_gate(pull, gate.key, report, by)
+    if report.conclusion is not GateOutcome.SUCCESS:
+        _reopen_ready(pull, f"gate {gate.key} ended in {report.conclusion}", by)
+    return execution
+
+
+def store_own_gate(pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor) -> GateExecution:
+    """Gate 3's row: PLAN's verdict or LEAD's decision, in the caller's transaction."""
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    report = GateReport(policy.own_gate.key, conclusion, run_id, pull.head_sha, {})
+    return _store_gate(pull, policy.own_gate.key, report, by)
+
+
+def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> GateExecution:
+    body: dict[str, JsonValue] = {
+        "gate": gate,
+        "conclusion": report.conclusion.value,
+        "run_id": report.run_id,
+        "head": report.head_sha,
+        "evidence": report.evidence,
+    }
+    entry = append_event(events.GATE_REPORTED, by, _subject(pull), body)
+    return GateExecution.objects.create(
+        pull_request=pull,
+        gate=gate,
+        head_sha=report.head_sha,
+        conclusion=report.conclusion.value,
+        run_id=report.run_id,
+        evidence=report.evidence,
+        reporter=by.name,
+        created_at=entry.created_at,
+        log_entry=entry,
+    )
+
+
+@transaction.atomic(durable=True)
+def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: VerificationWork | None = None) -> AgentReport:
+    """Store a sub-agent's result, as received. `work` is the portal's own piece of work that this completes.
+
+    Raises: VerdictError("result.head_moved"), ("result.not_triggered"); AuditError for a participant.
+    """
+    require(by, Act.REPORT_RESULT)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if work is not None and not VerificationWork.objects.filter(pk=work.pk, status=WorkStatus.WAITING).update(
+        status=WorkStatus.DONE
+    ):
+        return AgentReport.objects.filter(pull_request=pull, agent=result.kind.value).latest("pk")
+    _refuse_other_head(pull, result.head_sha, "result")
+    if work is None:
+        take_part_as_reporter(pull, by)
+    stored = to_json(result)
+    body: dict[str, JsonValue] = {"agent": result.kind.value, "round": pull.round, "result": stored}
+    entry = append_event(events.AGENT_REPORTED, by, _subject(pull), body)
+    report = AgentReport.objects.create(
+        pull_request=pull,
+        agent=result.kind.value,
+        head_sha=result.head_sha,
+        round=pull.round,
+        result=stored,
+        reporter=by.name,
+        created_at=entry.created_at,
+        log_entry=entry,
+    )
+    if result.outcome not in {AgentOutcome.PASSED, AgentOutcome.NOT_APPLICABLE}:
+        _reopen_ready(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
+    return report
+
+
+@transaction.atomic(durable=True)
+def finish_gate_work(work: VerificationWork, report: GateReport, *, by: Actor) -> None:
+    """Complete a built-in gate's work with its result; a second completion changes nothing."""
+    pull = PullRequest.objects.select_for_update().get(pk=work.pull_request_id)
+    if not VerificationWork.objects.filter(pk=work.pk, status=WorkStatus.WAITING).update(status=WorkStatus.DONE):
+        return
+    if pull.head_sha == work.head_sha and pull.triggered_at is not None:
+        _store_gate(pull, work.name, report, by)
+
+
+def take_part_as_reporter(pull: PullRequest, by: Actor) -> None:
+    """Outside reporters are principals like any other: who built or decides does not report."""
+    handoff = Handoff.objects.get(pk=pull.handoff_id)
+    take_part(handoff.chain, by)
+
+
+@transaction.atomic(durable=True)
+def start_round(pull_id: int, *, by: Actor, expected_round: int) -> bool:
+    """Let disagreeing sub-agents judge again with each other's findings. At most the policy's rounds.
+
+    Returns False when there is nothing to resolve, or somebody else started the round.
+    """
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    is_current = pull.round == expected_round and pull.status == PullStatus.GATES_PASSING
+    if not is_current or pull.triggered_at is None or pull.round >= policy.max_rounds:
+        return False
+    found = disagreements(evidence.gather(pull, tree="").inputs.results, policy)
+    kinds = sorted({kind.value for item in found for kind in (item.passed, item.failed)})
+    if not kinds:
+        return False
+    pull.round += 1
+    pull.save(update_fields=["round"])
+    run = pull.work.aggregate(newest=Max("run"))["newest"] or 1
+    VerificationWork.objects.bulk_create(
+        VerificationWork(
+            pull_request=pull,
+            head_sha=pull.head_sha,
+            round=pull.round,
+            kind=VerificationWork.Kind.AGENT,
+            name=kind,
+            run=run,
+        )
+        for kind in kinds
+    )
+    append_event(events.ROUND_STARTED, by, _subject(pull), {"round": pull.round, "agents": list(kinds)})
+    return True
+
+
+@transaction.atomic(durable=True)
+def verify_again(pull_id: int, *, by: Actor) -> int:
+    """PLAN's `/leo-verify`: run all five sub-agents and the built-in gates on this head once more.
+
+    Returns how many pieces of work were queued; 0 when they are queued already.
+    """
+    require(by, Act.RUN_VERIFICATION)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.triggered_at is None or pull.status not in JUDGED:
+        raise VerdictError("verification.not_now", f"PR-{pull.number} is {pull.label}; nothing can be verified on it")
+    take_part(Handoff.objects.get(pk=pull.handoff_id).chain, by)
+    if evidence.has_work_left(pull):
+        return 0
+    run = 1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0)
+    names = [(VerificationWork.Kind.GATE, gate) for gate in BUILT_IN_GATES]
+    names += [(VerificationWork.Kind.AGENT, kind.value) for kind in AGENTS]
+    VerificationWork.objects.bulk_create(
+        VerificationWork(pull_request=pull, head_sha=pull.head_sha, round=pull.round, kind=kind, name=name, run=run)
+        for kind, name in names
+    )
+    append_event(events.ROUND_STARTED, by, _subject(pull), {"round": pull.round, "agents": [n for _, n in names]})
+    return len(names)
+
+
+@transaction.atomic(durable=True)
+def time_out(pull_id: int, *, by: Actor) -> bool:
+    """The deadline passed with a gate missing: LEAD owns the pull request now. Source: SOP 6.2."""
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    is_late = pull.deadline_at is not None and pull.deadline_at <= timezone.now()
+    if pull.status != PullStatus.GATES_PASSING or not is_late or pull.timed_out_at is not None:
+        return False
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    done = evidence.gate_executions(pull)
+    missing = [gate.key for gate in policy.input_gates if gate.key not in done]
+    if not missing:
+        return False
+    PullRequest.objects.move(
+        pull.pk, old=PullStatus.GATES_PASSING, new=PullStatus.LEAD_REVIEW, timed_out_at=timezone.now()
+    )
+    append_event(events.PULL_TIMED_OUT, by, _subject(pull), {"missing": list(missing), "head": pull.head_sha})
+    return True
+
+
+@transaction.atomic(durable=True)
+def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> bool:
+    """The protected branch moved: every verdict is stale, the gates run again. `merge_tree` empty: it conflicts."""
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.base_sha == base_sha or pull.status not in JUDGED:
+        return False
+    new = PullStatus.GATES_PASSING if merge_tree else PullStatus.NEEDS_REVISION
+    changes = {"base_sha": base_sha, "triggered_at": None, "deadline_at": None, "merge_sha": ""}
+    if merge_tree:
+        changes["merge_tree"] = merge_tree
+    if pull.status == new:
+        PullRequest.objects.filter(pk=pull.pk).update(**changes)
+    else:
+        PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=new, **changes)
+    append_event(
+        events.VERDICT_STALE,
+        by,
+        _subject(pull),
+        {"old_base": pull.base_sha, "new_base": base_sha, "conflict": not merge_tree},
+    )
+    return True
+
+
+def _reopen_ready(pull: PullRequest, why: str, by: Actor) -> None:
+    """Evidence that got worse after PASS takes the permission to merge away, in the caller's transaction."""
+    if pull.status == PullStatus.READY_TO_MERGE:
+        PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
+        append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why})
+
+
+def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:
+    if pull.triggered_at is None:
+        raise VerdictError(f"{what}.not_triggered", f"PR-{pull.number} is not being verified now ({pull.label})")
+    if head_sha != pull.head_sha:
+        raise VerdictError(f"{what}.head_moved", f"got {head_sha[:80]}, expected the head {pull.head_sha}")
+
+
+def _subject(pull: PullRequest) -> str:
+    return f"H-{pull.handoff_id}"

@@ -1,0 +1,274 @@
+"""PLAN's verdicts and LEAD's decisions. Each is one transaction that binds to exactly what was looked at.
+
+A refused attempt is recorded too: the refusal leaves the transaction as an error, and is logged in one of its own.
+Source: SOP sections 2.1, 2.2, 4.2 and 6; product.md sections 7 and 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from audit import events
+from audit.accountability import Act, require
+from audit.actions import append_event, take_part
+from audit.canonical import JsonValue
+from audit.events import Actor, AuditError
+from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
+from verdicts import evidence
+from verdicts.actions import store_own_gate
+from verdicts.models import Decision, DecisionKind, Verdict, VerdictError, VerdictKind
+from verdicts.policy import inputs_to_json, is_at_least_as_strict, judgement_to_json
+from verdicts.results import GateOutcome
+
+MIN_JUSTIFICATION = 40
+MAX_TEXT = 10_000
+MAX_OVERRIDE = timedelta(days=14)
+REASON_CLASSES = ("false-positive", "risk-accepted", "emergency", "gate-outage", "other")
+
+_OUTCOMES = {
+    VerdictKind.PASS: (PullStatus.READY_TO_MERGE, GateOutcome.SUCCESS),
+    VerdictKind.CONDITIONAL_PASS: (PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED),
+    VerdictKind.ESCALATE: (PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED),
+    VerdictKind.FAIL: (PullStatus.NEEDS_REVISION, GateOutcome.FAILURE),
+}
+
+
+@dataclass(frozen=True)
+class VerdictRequest:
+    """What PLAN wants recorded, and what PLAN was looking at when deciding."""
+
+    verdict: VerdictKind
+    justification: str
+    head_sha: str
+    tree: str
+    question: str = ""
+
+
+@dataclass(frozen=True)
+class DecisionRequest:
+    """What LEAD wants recorded. `reason_class`, `reference` and `expires_at` are needed for an override."""
+
+    decision: DecisionKind
+    justification: str
+    head_sha: str
+    reason_class: str = ""
+    reference: str = ""
+    expires_at: datetime | None = None
+
+
+def record_verdict(pull_id: int, request: VerdictRequest, *, by: Actor) -> Verdict:
+    """Record the computed verdict, or a stricter one with a reason; never a laxer one.
+
+    Raises: VerdictError or AuditError with a stable code; the attempt is in the trail.
+    """
+    try:
+        return _record_verdict(pull_id, request, by)
+    except (VerdictError, AuditError) as error:
+        _log_refusal(events.VERDICT_REFUSED, pull_id, by, error, request.verdict.value)
+        raise
+
+
+@transaction.atomic(durable=True)
+def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict:
+    require(by, Act.ISSUE_VERDICT)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    live = evidence.live_verdict(pull)
+    _refuse_moved(pull, request.head_sha, "verdict")
+    if pull.triggered_at is None or pull.status not in {PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE}:
+        code = "verdict.already_recorded" if live and live.binds(pull) else "verdict.not_now"
+        raise VerdictError(code, f"PR-{pull.number} is {pull.label}; no verdict can be recorded on it now")
+    handoff = Handoff.objects.get(pk=pull.handoff_id)
+    take_part(handoff.chain, by)
+    justification = _text(request.justification, "verdict.justification", at_least=1)
+    found = evidence.gather(pull, tree=request.tree)
+    _refuse_laxer(request.verdict, found)
+    if request.verdict is VerdictKind.ESCALATE:
+        _text(request.question, "verdict.question", at_least=10)
+    status, outcome = _OUTCOMES[request.verdict]
+    if request.verdict is VerdictKind.PASS and found.inputs.policy.lead_approval == "always":
+        status, outcome = PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED
+    if pull.status == status:
+        raise VerdictError("verdict.already_recorded", f"PR-{pull.number} already has {live} and is {pull.label}")
+    body: dict[str, JsonValue] = {
+        "marker": f"PLAN-SUPERVISOR: {request.verdict.value}",
+        "verdict": request.verdict.value,
+        "computed": found.judgement.verdict.value if found.judgement.verdict else "",
+        "confidence": str(found.judgement.confidence),
+        "head": pull.head_sha,
+        "base": pull.base_sha,
+        "merge_tree": pull.merge_tree,
+        "bundle": handoff.digest,
+        "policy": found.policy_version.digest,
+        "inputs": inputs_to_json(found.inputs),
+        "justification": justification,
+    }
+    entry = append_event(events.VERDICT_RECORDED, by, str(handoff), body)
+    try:
+        with transaction.atomic():
+            verdict = Verdict.objects.create(
+                pull_request=pull,
+                verdict=request.verdict.value,
+                computed=body["computed"],
+                confidence=found.judgement.confidence,
+                head_sha=pull.head_sha,
+                base_sha=pull.base_sha,
+                merge_tree=pull.merge_tree,
+                bundle_digest=handoff.digest,
+                policy=found.policy_version,
+                inputs=body["inputs"],
+                reasons=judgement_to_json(found.judgement),
+                justification=justification,
+                question=request.question.strip()[:300],
+                supervisor_id=by.principal_id,
+                supersedes=live,
+                created_at=entry.created_at,
+                log_entry=entry,
+            )
+    except IntegrityError:
+        raise VerdictError("verdict.already_recorded", "somebody recorded a verdict at the same time") from None
+    store_own_gate(pull, outcome, f"verdict-{verdict.pk}", by)
+    _move(pull, status)
+    return verdict
+
+
+def _refuse_laxer(wanted: VerdictKind, found: evidence.Evidence) -> None:
+    computed = found.judgement.verdict
+    if is_at_least_as_strict(wanted, computed):
+        return
+    policy = found.inputs.policy
+    if wanted is VerdictKind.PASS and found.judgement.confidence < policy.threshold:
+        raise VerdictError(
+            "verdict.confidence_too_low",
+            f"PASS needs a confidence of {policy.threshold}, it is {found.judgement.confidence}; nothing was recorded",
+        )
+    why = "; ".join(reason.sentence for reason in found.judgement.reasons[:3])
+    said = computed.value if computed else "not ready"
+    raise VerdictError(
+        "verdict.laxer_than_computed", f"{wanted.value} is laxer than the computed {said}: {why} Nothing was recorded"
+    )
+
+
+def record_decision(pull_id: int, request: DecisionRequest, *, by: Actor) -> Decision:
+    """Record LEAD's decision on an escalated pull request.
+
+    Raises: VerdictError or AuditError with a stable code; the attempt is in the trail.
+    """
+    try:
+        return _record_decision(pull_id, request, by)
+    except (VerdictError, AuditError) as error:
+        _log_refusal(events.DECISION_REFUSED, pull_id, by, error, request.decision.value)
+        raise
+
+
+@transaction.atomic(durable=True)
+def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decision:
+    require(by, Act.REVIEW_ESCALATION)
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    _refuse_moved(pull, request.head_sha, "decision")
+    if pull.status != PullStatus.LEAD_REVIEW:
+        raise VerdictError("decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only")
+    handoff = Handoff.objects.get(pk=pull.handoff_id)
+    take_part(handoff.chain, by)
+    justification = _text(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
+    verdict = evidence.live_verdict(pull)
+    if verdict is not None and not verdict.binds(pull):
+        verdict = None
+    is_override = request.decision is DecisionKind.APPROVE and is_an_override(verdict)
+    if is_override:
+        _refuse_bare_override(request)
+    body: dict[str, JsonValue] = {
+        "decision": request.decision.value,
+        "override": is_override,
+        "reason_class": request.reason_class,
+        "justification": justification,
+        "reference": request.reference,
+        "expires_at": request.expires_at.isoformat() if request.expires_at else None,
+        "verdict": verdict.pk if verdict else None,
+        "head": pull.head_sha,
+        "merge_tree": pull.merge_tree,
+    }
+    if request.decision is DecisionKind.APPROVE:
+        body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
+    entry = append_event(events.DECISION_RECORDED, by, str(handoff), body)
+    run = 1 + Decision.objects.filter(pull_request=pull, verdict=verdict).count()
+    decision = Decision.objects.create(
+        pull_request=pull,
+        verdict=verdict,
+        decision=request.decision.value,
+        is_override=is_override,
+        reason_class=request.reason_class if is_override else "",
+        justification=justification,
+        reference=request.reference.strip()[:200],
+        expires_at=request.expires_at if request.decision is DecisionKind.APPROVE else None,
+        head_sha=pull.head_sha,
+        merge_tree=pull.merge_tree,
+        round=pull.round,
+        run=run,
+        lead_id=by.principal_id,
+        created_at=entry.created_at,
+        log_entry=entry,
+    )
+    match request.decision:
+        case DecisionKind.APPROVE:
+            store_own_gate(pull, GateOutcome.SUCCESS, f"decision-{decision.pk}", by)
+            _move(pull, PullStatus.READY_TO_MERGE)
+        case DecisionKind.SEND_BACK:
+            store_own_gate(pull, GateOutcome.FAILURE, f"decision-{decision.pk}", by)
+            _move(pull, PullStatus.NEEDS_REVISION)
+        case DecisionKind.RERUN:
+            PullRequest.objects.filter(pk=pull.pk).update(triggered_at=None, deadline_at=None)
+            _move(pull, PullStatus.GATES_PASSING)
+    return decision
+
+
+def is_an_override(verdict: Verdict | None) -> bool:
+    """Whether approving now overrides something: a timeout, or a verdict that was computed as worse than conditional."""
+    return verdict is None or verdict.computed not in {VerdictKind.PASS.value, VerdictKind.CONDITIONAL_PASS.value}
+
+
+def _refuse_bare_override(request: DecisionRequest) -> None:
+    if request.reason_class not in REASON_CLASSES:
+        raise VerdictError(
+            "decision.reason_class", f"got {request.reason_class[:40]!r}, expected one of {', '.join(REASON_CLASSES)}"
+        )
+    if len(request.reference.strip()) < 3:
+        raise VerdictError("decision.reference", "an override names a ticket or document; the field is empty")
+    now = timezone.now()
+    if request.expires_at is None or not now < request.expires_at <= now + MAX_OVERRIDE:
+        raise VerdictError("decision.expiry", f"an override expires in the future, within {MAX_OVERRIDE.days} days")
+
+
+def _refuse_moved(pull: PullRequest, head_sha: str, what: str) -> None:
+    if head_sha != pull.head_sha:
+        raise VerdictError(
+            f"{what}.head_moved", f"you decided on {head_sha[:12]}, the head is now {pull.head_sha[:12]}; look again"
+        )
+
+
+def _text(text: str, code: str, *, at_least: int) -> str:
+    """Free text of substance: long enough, not one character repeated."""
+    cleaned = text.strip()
+    if len(cleaned) < at_least or len(cleaned) > MAX_TEXT:
+        raise VerdictError(code, f"got {len(cleaned)} characters, expected {at_least} to {MAX_TEXT}")
+    if at_least > 1 and len(set(cleaned.lower())) < 8:
+        raise VerdictError(code, "got a text of a few repeated characters, expected a reason a reader can follow")
+    return cleaned
+
+
+def _move(pull: PullRequest, new: PullStatus) -> None:
+    try:
+        PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=new, merge_sha="")
+    except StaleStatusError as error:
+        raise VerdictError("verdict.already_recorded", str(error)) from None
+
+
+@transaction.atomic(durable=True)
+def _log_refusal(kind: str, pull_id: int, by: Actor, error: VerdictError | AuditError, wanted: str) -> None:
+    pull = PullRequest.objects.get(pk=pull_id)
+    append_event(
+        kind, by, f"H-{pull.handoff_id}", {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number}
+    )

@@ -1,0 +1,146 @@
+"""Reads: everything a verdict depends on, gathered from the rows of one pull request. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from audit.events import Role
+from audit.models import Participation
+from audit.separation import Part
+from handoffs.evidence import Outcome
+from handoffs.git import Git
+from handoffs.models import Handoff, PullRequest, Status
+from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict, VerdictError, WorkStatus
+from verdicts.policy import GateInput, Inputs, Judgement, decide, parse_policy
+from verdicts.policy_document import Policy
+from verdicts.results import AgentKind, AgentResult, GateOutcome, from_json
+from verdicts.subagents import AGENTS
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A pull request, judged as it stands now."""
+
+    policy_version: PolicyVersion
+    inputs: Inputs
+    judgement: Judgement
+
+
+def policy_in_force() -> PolicyVersion:
+    """The newest policy. Raises: VerdictError("policy.none") with what to do."""
+    version = PolicyVersion.objects.order_by("-number").first()
+    if version is None:
+        raise VerdictError("policy.none", "no policy is in force; run `manage.py setup_portal`")
+    return version
+
+
+def observed_tree(pull: PullRequest, git: Git) -> str:
+    """The tree the pull request's head really holds; asks the repository, not our rows."""
+    return git.tree_of(pull.head_sha)
+
+
+def live_verdict(pull: PullRequest) -> Verdict | None:
+    """The newest verdict on a pull request, stale or not."""
+    return Verdict.objects.filter(pull_request=pull).select_related("supervisor", "policy").order_by("-pk").first()
+
+
+def live_approval(pull: PullRequest) -> Decision | None:
+    """LEAD's newest decision, if it approves exactly what the pull request is now and has not expired."""
+    decision = Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first()
+    if decision is None or decision.decision != "approve":
+        return None
+    is_same = (decision.head_sha, decision.merge_tree) == (pull.head_sha, pull.merge_tree)
+    is_valid = decision.expires_at is None or decision.expires_at > timezone.now()
+    return decision if is_same and is_valid else None
+
+
+def gate_executions(pull: PullRequest) -> dict[str, GateExecution]:
+    """The newest execution of each gate on this head since the workflows were triggered, by gate name."""
+    rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha)
+    if pull.triggered_at is None:
+        return {}
+    return {row.gate: row for row in rows.filter(created_at__gte=pull.triggered_at).order_by("pk")}
+
+
+def agent_reports(pull: PullRequest) -> list[AgentReport]:
+    """The newest report of each sub-agent by each reporter on this head since the workflows were triggered."""
+    if pull.triggered_at is None:
+        return []
+    rows = AgentReport.objects.filter(
+        pull_request=pull, head_sha=pull.head_sha, created_at__gte=pull.triggered_at
+    ).order_by("pk")
+    return list({(row.agent, row.reporter): row for row in rows}.values())
+
+
+def not_applicable(paths: Sequence[str]) -> dict[AgentKind, str]:
+    """The sub-agents that have nothing to judge in these files, with the reason. Computed here, never claimed."""
+    return {kind: reason for kind, agent in AGENTS.items() if (reason := agent.applies(tuple(paths)))}
+
+
+def has_work_left(pull: PullRequest) -> bool:
+    """Whether the portal's own workers still have something to run on this head."""
+    return pull.work.filter(status=WorkStatus.WAITING, head_sha=pull.head_sha).exists()
+
+
+def gather(pull: PullRequest, *, tree: str) -> Evidence:
+    """Judge a pull request as it stands. `tree` is what `observed_tree` found in the repository.
+
+    A bundle counts as verified when every stored check passed, and as signed when its one signature covers exactly
+    the verified digest; the signature itself is checked by the SLSA gate.
+    """
+    version = policy_in_force()
+    policy = parse_policy(version.document.encode())
+    handoff = Handoff.objects.select_related("repository", "builder").get(pk=pull.handoff_id)
+    inputs = Inputs(
+        policy=policy,
+        repository=handoff.repository.full_name,
+        pull_request=pull.number,
+        base_sha=pull.base_sha,
+        head_sha=pull.head_sha,
+        bundle_digest=handoff.digest,
+        expected_tree=handoff.result_tree,
+        observed_tree=tree,
+        is_bundle_verified=is_verified(handoff),
+        is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
+        results=_results(pull),
+        gates=_gates(pull, policy),
+        rounds_used=pull.round,
+        is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
+        sod_violations=_violations(handoff),
+        unknown_contributors=tuple(handoff.unknown_contributors),
+    )
+    return Evidence(version, inputs, decide(inputs))
+
+
+def is_verified(handoff: Handoff) -> bool:
+    """Whether the stored checks of a handoff exist and none failed."""
+    outcomes = list(handoff.checks.values_list("outcome", flat=True))
+    return bool(outcomes) and Outcome.FAILED.value not in outcomes and handoff.status == Status.TRIGGERED
+
+
+def _results(pull: PullRequest) -> tuple[AgentResult, ...]:
+    return tuple(from_json(row.result) for row in sorted(agent_reports(pull), key=lambda row: (row.agent, row.reporter)))
+
+
+def _gates(pull: PullRequest, policy: Policy) -> tuple[GateInput, ...]:
+    executions = gate_executions(pull)
+    return tuple(
+        GateInput(
+            gate.key,
+            GateOutcome(executions[gate.key].conclusion) if gate.key in executions else GateOutcome.MISSING,
+        )
+        for gate in policy.input_gates
+    )
+
+
+def _violations(handoff: Handoff) -> tuple[str, ...]:
+    """Principals that appear on the chain in two duties. The constraint forbids it; the verdict looks again."""
+    duties: dict[int, set[Role]] = {}
+    parts: list[Part] = Participation.objects.parts(handoff.chain)
+    for part in parts:
+        duties.setdefault(part.principal_id, set()).add(part.duty)
+    missing = [] if any(part.duty is Role.BUILDER for part in parts) else ["nobody is recorded as the builder"]
+    return (*missing, *(f"principal {pk} acts as {len(found)} roles" for pk, found in duties.items() if len(found) > 1))

@@ -1,0 +1,183 @@
+"""The two gates that the portal runs itself: SLSA verification and policy verification.
+
+Each looks again at the real thing (bytes, signatures, trees), not at what earlier steps said, and answers with
+evidence. One check that does not hold makes the gate a failure; there is no informational mode.
+Source: SOP sections 3 and 10.4; GATE-09 and GATE-10 of the threat list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from audit.canonical import JsonError, JsonValue
+from handoffs.actions import ARTIFACT_PATH, MAX_ARTIFACT_BYTES, Tools
+from handoffs.evidence import Outcome
+from handoffs.git_process import GitError
+from handoffs.models import Handoff, PullRequest, Signature
+from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached
+from handoffs.store import StoreError
+from verdicts import evidence
+from verdicts.policy import parse_policy
+from verdicts.policy_document import PolicyError
+from verdicts.results import GateOutcome
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One thing a gate looked at."""
+
+    name: str
+    is_met: bool
+    got: str
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate found: success only if it checked something and all of it holds."""
+
+    checks: tuple[GateCheck, ...]
+
+    @property
+    def conclusion(self) -> GateOutcome:
+        """The gate's conclusion."""
+        is_met = bool(self.checks) and all(check.is_met for check in self.checks)
+        return GateOutcome.SUCCESS if is_met else GateOutcome.FAILURE
+
+    @property
+    def evidence(self) -> dict[str, JsonValue]:
+        """The checks as JSON, for the record."""
+        return {"checks": [{"name": c.name, "met": c.is_met, "got": c.got[:500]} for c in self.checks]}
+
+
+def run_slsa_gate(pull: PullRequest, tools: Tools) -> GateResult:
+    """Verify the artifact's bytes, our signature over them, our statement, the builder's claim and the head's tree."""
+    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    return GateResult(
+        (
+            _artifact_bytes(handoff, tools),
+            _signature(handoff, tools),
+            _statement(handoff),
+            _provenance_claim(handoff),
+            _head_tree(pull, handoff, tools),
+        )
+    )
+
+
+def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
+    """Verify the policy in force and the bundle against it: builder, sizes, age of the merge base, secrets."""
+    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    version = evidence.policy_in_force()
+    digest = hashlib.sha256(version.document.encode()).hexdigest()
+    try:
+        policy = parse_policy(version.document.encode())
+    except PolicyError as error:
+        return GateResult((GateCheck("the policy in force reads", is_met=False, got=str(error)),))
+    builder = handoff.checks.filter(code="attestation.builder").first()
+    builder_id = handoff.builder.identities.filter(kind="builder_id").first() if handoff.builder else None
+    changed = len(tools.git.changes(handoff.merge_base, handoff.result_tree))
+    age = timezone.now() - tools.git.committed_at(handoff.merge_base)
+    limit = timedelta(days=policy.limits.merge_base_age_days)
+    behind = tools.git.is_ancestor(handoff.merge_base, pull.base_sha)
+    secrets = list(handoff.checks.filter(group="secrets").values_list("outcome", flat=True))
+    return GateResult(
+        (
+            GateCheck("the policy in force is the text that was enacted", is_met=digest == version.digest, got=digest),
+            GateCheck(
+                "the policy allows this builder",
+                is_met=builder_id is not None and builder_id.value in policy.allowed_builders,
+                got=builder_id.value if builder_id else (builder.got if builder else "no builder"),
+            ),
+            GateCheck(
+                f"the bundle has at most {policy.limits.bundle_bytes} bytes",
+                is_met=handoff.size_bytes <= policy.limits.bundle_bytes,
+                got=str(handoff.size_bytes),
+            ),
+            GateCheck(
+                f"at most {policy.limits.changed_files} files change",
+                is_met=changed <= policy.limits.changed_files,
+                got=str(changed),
+            ),
+            GateCheck("the merge base is part of the target branch", is_met=behind, got=handoff.merge_base),
+            GateCheck(
+                f"the merge base is at most {limit.days} days behind now, or is the branch's tip",
+                is_met=age <= limit or handoff.merge_base == pull.base_sha,
+                got=f"{age.days} days",
+            ),
+            GateCheck(
+                "no credential was found in the bundle",
+                is_met=bool(secrets) and Outcome.FAILED.value not in secrets,
+                got=", ".join(secrets) or "not checked",
+            ),
+        )
+    )
+
+
+def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:
+    name = "the staging commit still holds the artifact that was verified"
+    try:
+        raw = tools.git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
+    except GitError as error:
+        return GateCheck(name, is_met=False, got=str(error))
+    found = hashlib.sha256(raw).hexdigest()
+    return GateCheck(name, is_met=found == handoff.digest, got=found)
+
+
+def _signature(handoff: Handoff, tools: Tools) -> GateCheck:
+    name = "the enforcer's signature covers the artifact, by a key that was valid when it signed"
+    signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
+    if signature is None:
+        return GateCheck(name, is_met=False, got="no signature")
+    key = signature.key
+    try:
+        raw = tools.store.get(handoff.digest)
+        verify_detached(raw, signature.signature, public_key=key.public_key, fingerprint=key.fingerprint)
+    except (SignatureError, StoreError) as error:
+        return GateCheck(name, is_met=False, got=str(error))
+    is_met = key.is_active_at(signature.signed_at) and signature.digest == handoff.digest
+    return GateCheck(name, is_met=is_met, got=f"{key.fingerprint} at {signature.signed_at.isoformat()}")
+
+
+def _statement(handoff: Handoff) -> GateCheck:
+    name = "the enforcer's signed statement says PASSED for this artifact and this tree"
+    signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
+    if signature is None:
+        return GateCheck(name, is_met=False, got="no statement")
+    key = signature.key
+    try:
+        statement = open_envelope(bytes(signature.envelope), public_key=key.public_key, fingerprint=key.fingerprint)
+    except (SignatureError, JsonError, ValueError) as error:
+        return GateCheck(name, is_met=False, got=str(error))
+    match statement:
+        case {
+            "predicateType": str(kind),
+            "subject": [{"digest": {"sha256": str(digest)}}],
+            "predicate": {"verificationResult": "PASSED", "leoportal_resultTree": str(tree)},
+        }:
+            is_met = (kind, digest, tree) == (VSA_TYPE, handoff.digest, handoff.result_tree)
+            return GateCheck(name, is_met=is_met, got=f"{digest} {tree}")
+        case _:
+            return GateCheck(name, is_met=False, got="another kind of statement")
+
+
+def _provenance_claim(handoff: Handoff) -> GateCheck:
+    """The builder's own provenance is a claim: it must be coherent, and it raises no level."""
+    checks = dict(handoff.checks.filter(group="attestation").values_list("code", "outcome"))
+    failed = sorted(code for code, outcome in checks.items() if outcome == Outcome.FAILED.value)
+    return GateCheck(
+        "the builder's provenance is coherent and names the members and the merge base (builder-claimed)",
+        is_met=bool(checks) and not failed,
+        got=", ".join(failed) or f"{len(checks)} checks",
+    )
+
+
+def _head_tree(pull: PullRequest, handoff: Handoff, tools: Tools) -> GateCheck:
+    name = "the pull request's head holds exactly the tree the bundle produces"
+    try:
+        found = tools.git.tree_of(pull.head_sha)
+    except GitError as error:
+        return GateCheck(name, is_met=False, got=str(error))
+    return GateCheck(name, is_met=found == handoff.result_tree, got=found)

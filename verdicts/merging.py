@@ -1,0 +1,118 @@
+"""Merging: the portal makes the merge commit, the repository's own hook decides whether it may land.
+
+Source: SOP sections 4.1 step 11 and 4.2 (trailers).
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit import events
+from audit.accountability import Act, require
+from audit.actions import append_event, take_part
+from audit.events import Actor, AuditError
+from handoffs.actions import Tools, record_event
+from handoffs.forge import ForgeError, NewCommit
+from handoffs.markers import MarkerKind, write_marker
+from handoffs.models import Handoff, PullRequest, PullStatus, Status
+from verdicts import evidence
+from verdicts.models import VerdictError, VerdictKind
+
+
+def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
+    """Merge a pull request that PASS or LEAD released, as one merge commit with the SOP's trailers.
+
+    Safe to repeat after a crash: the commit is the same, the push is a no-op, the record is made once.
+    Raises: VerdictError or AuditError with a stable code; a refusal is in the trail and nothing moved.
+    """
+    try:
+        return _merge(pull_id, tools, by)
+    except (VerdictError, AuditError, ForgeError) as error:
+        with transaction.atomic(durable=True):
+            pull = PullRequest.objects.get(pk=pull_id)
+            append_event(
+                events.MERGE_REFUSED,
+                by,
+                f"H-{pull.handoff_id}",
+                {"code": error.code, "detail": error.detail[:2000], "pr": pull.number},
+            )
+        if isinstance(error, ForgeError):
+            raise VerdictError(error.code, error.detail) from None
+        raise
+
+
+def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
+    require(by, Act.MERGE)
+    pull = PullRequest.objects.select_related("repository", "handoff").get(pk=pull_id)
+    if pull.status == PullStatus.MERGED:
+        return pull
+    if pull.status != PullStatus.READY_TO_MERGE or pull.handoff.status != Status.TRIGGERED:
+        raise VerdictError(
+            "merge.no_pass",
+            f"PR-{pull.number} is {pull.label}; it merges only after PASS, or after LEAD approved what PLAN escalated",
+        )
+    tip = tools.forge.branch(pull.base_ref)
+    merge_sha = _write_merge_commit(pull, tools)
+    if tip not in {pull.base_sha, merge_sha}:
+        raise VerdictError(
+            "merge.base_moved", f"{pull.base_ref} is at {tip[:12]}, the verdict was on {pull.base_sha[:12]}; verify again"
+        )
+    if tools.git.tree_of(merge_sha) != tools.git.merge_tree(pull.base_sha, pull.head_sha):
+        raise VerdictError("merge.tree_mismatch", "the merge does not give the tree that was judged; nothing moved")
+    with transaction.atomic(durable=True):
+        locked = PullRequest.objects.select_for_update().get(pk=pull.pk)
+        is_same = (locked.head_sha, locked.base_sha) == (pull.head_sha, pull.base_sha)
+        if locked.status != PullStatus.READY_TO_MERGE or not is_same:
+            raise VerdictError("merge.no_pass", f"PR-{pull.number} changed while it was being merged")
+        take_part(pull.handoff.chain, by)
+        PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
+    tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
+    record_merge(pull.pk, merge_sha, by=by)
+    return PullRequest.objects.get(pk=pull.pk)
+
+
+@transaction.atomic(durable=True)
+def record_merge(pull_id: int, merge_sha: str, *, by: Actor) -> bool:
+    """The merge commit is on the protected branch: say so, once."""
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.status != PullStatus.READY_TO_MERGE or pull.merge_sha != merge_sha:
+        return False
+    PullRequest.objects.move(
+        pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.MERGED, merged_at=timezone.now()
+    )
+    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    record_event(
+        handoff, events.PULL_MERGED, by, {"pull_request": pull.number, "commit": merge_sha, "base": pull.base_sha}
+    )
+    return True
+
+
+def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
+    verdict, approval = evidence.live_verdict(pull), evidence.live_approval(pull)
+    is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
+    if not is_passed and approval is None:
+        raise VerdictError("merge.no_pass", f"PR-{pull.number} has neither a PASS nor a LEAD approval for this head")
+    handoff = pull.handoff
+    trailers = [
+        f"Handoff: {tools.portal_url}/handoffs/{handoff.pk}/",
+        f"Codex: {write_marker(MarkerKind.CODEX_READY, handoff.digest)}",
+        f"Claude: {write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest)}",
+    ]
+    if verdict is not None and verdict.binds(pull):
+        trailers.append(f"PLAN-SUPERVISOR: {verdict.verdict}")
+        trailers.append(f"Verdict-By: {verdict.supervisor.name}")
+    if approval is not None:
+        trailers.append(f"LEAD-APPROVED: {' '.join(approval.justification.split())[:200]}")
+        trailers.append(f"Decision-By: {approval.lead.name}")
+    moments = [row.created_at for row in (verdict, approval) if row is not None]
+    return tools.forge.write_commit(
+        NewCommit(
+            tree=pull.merge_tree,
+            parents=(pull.base_sha, pull.head_sha),
+            message=f"Merge PR-{pull.number}: {pull.title}\n\n" + "\n".join(trailers) + "\n",
+            name=tools.enforcer.name,
+            email=tools.email,
+            when=max(moments),
+        )
+    )

@@ -1,0 +1,51 @@
+"""What a pull request changes, read from the repository for the sub-agents. Nothing of it is executed."""
+
+from __future__ import annotations
+
+from handoffs.archive import Limits
+from handoffs.git import Git
+from handoffs.models import PullRequest
+from handoffs.patches import FilePatch, parse_patch
+from verdicts.findings import Finding
+from verdicts.subagents.change import Change, ChangedFile
+
+MAX_CHANGE_BYTES = 64 << 20
+FILE_MODES = ("100644", "100755")
+
+
+def read_change(
+    pull: PullRequest, git: Git, *, other_findings: tuple[Finding, ...] = (), round_number: int = 1
+) -> Change:
+    """The changed files of a pull request's head against its merge base, with the lines that are new."""
+    base, head = pull.handoff.merge_base, pull.head_sha
+    added = {file.path: _added_lines(file) for file in parse_patch(git.diff(base, head), Limits()).files}
+    changes = git.changes(base, head)
+    blobs = git.read_blobs([c.new_blob for c in changes if c.new_mode in FILE_MODES], max_bytes=MAX_CHANGE_BYTES)
+    return Change(
+        files=tuple(
+            ChangedFile(
+                path=change.path,
+                content=blobs.get(change.new_blob, b"") if change.status != "D" else b"",
+                added_lines=added.get(change.path, frozenset()),
+                is_deleted=change.status == "D",
+            )
+            for change in changes
+        ),
+        head_sha=head,
+        control_plane_paths=tuple(pull.handoff.control_plane_paths),
+        other_findings=other_findings,
+        round=round_number,
+    )
+
+
+def _added_lines(file: FilePatch) -> frozenset[int]:
+    """Line numbers, from 1, that the change adds to the new file."""
+    found: set[int] = set()
+    for hunk in file.hunks:
+        number = hunk.new_start
+        for line in hunk.lines:
+            if line.kind == b"+":
+                found.add(number)
+            if line.kind != b"-":
+                number += 1
+    return frozenset(found)

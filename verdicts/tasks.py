@@ -1,0 +1,144 @@
+"""Celery tasks of the verification: trigger, run built-in gates and sub-agents, rounds, deadlines, moved bases.
+
+The rows say what there is to do; each task is safe to run twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from celery import shared_task
+from django.conf import settings
+from django.db import OperationalError
+from django.utils import timezone
+
+from audit.actions import actor_of
+from audit.events import Actor
+from audit.models import Principal
+from handoffs.git import Git
+from handoffs.git_process import GitError
+from handoffs.localgit import LocalGit
+from handoffs.models import PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.tasks import enforcer, nudge, tools_for
+from verdicts import actions, evidence
+from verdicts.actions import GateReport
+from verdicts.gates import run_policy_gate, run_slsa_gate
+from verdicts.merging import record_merge
+from verdicts.models import VerdictError, VerificationWork, WorkStatus
+from verdicts.reading import read_change
+from verdicts.results import AgentKind, from_json
+from verdicts.subagents import AGENTS
+
+log = logging.getLogger(__name__)
+VERIFIER: Final = "leoportal-verifier"
+GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
+
+
+def verifier() -> Actor:
+    """The identity under which the portal's own gates and sub-agents report."""
+    return actor_of(Principal.objects.get(name=VERIFIER))
+
+
+@shared_task(ignore_result=True)
+def sweep_verification() -> int:
+    """Trigger what waits to be triggered, see moved bases and landed merges, and wake workers for open work."""
+    for repository in Repository.objects.all():
+        _follow_base(repository)
+    waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
+    for pk in list(waiting.values_list("pk", flat=True)[:200]):
+        actions.trigger_gates(pk, by=enforcer())
+    due = list(VerificationWork.objects.due().values_list("pk", flat=True)[:200])
+    for pk in due:
+        nudge("verdicts.tasks.run_work", pk)
+    return len(due)
+
+
+@shared_task(ignore_result=True)
+def sweep_deadlines() -> int:
+    """Hand pull requests whose deadline passed with a gate missing to LEAD."""
+    late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
+    return sum(actions.time_out(pk, by=verifier()) for pk in list(late.values_list("pk", flat=True)[:200]))
+
+
+def _follow_base(repository: Repository) -> None:
+    """Compare open pull requests with the protected branch as it is now."""
+    forge = LocalGit(Path(repository.path))
+    tip = forge.branch(repository.protected_branch)
+    git = Git(forge.git_path)
+    pulls = PullRequest.objects.is_open().filter(repository=repository).exclude(base_sha=tip)
+    for pull in pulls.exclude(status=PullStatus.NEEDS_REVISION):
+        if pull.merge_sha and (pull.merge_sha == tip or _holds(git, tip, pull.merge_sha)):
+            record_merge(pull.pk, pull.merge_sha, by=enforcer())
+            continue
+        try:
+            tree = git.merge_tree(tip, pull.head_sha)
+        except GitError as error:
+            if error.code != "git.conflict":
+                raise
+            tree = ""
+        actions.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
+
+
+def _holds(git: Git, tip: str, commit: str) -> bool:
+    try:
+        return git.is_ancestor(commit, tip)
+    except GitError:
+        return False
+
+
+@shared_task(ignore_result=True)
+def run_work(work_id: int) -> str:
+    """Run one built-in gate or sub-agent and record what it found."""
+    attempt = VerificationWork.objects.claim(work_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
+    if attempt is None:
+        return "not mine"
+    work = VerificationWork.objects.select_related("pull_request__repository", "pull_request__handoff").get(pk=work_id)
+    pull = work.pull_request
+    if pull.head_sha != work.head_sha or pull.triggered_at is None:
+        VerificationWork.objects.filter(pk=work_id).update(status=WorkStatus.DONE, error="the head moved on")
+        return "obsolete"
+    try:
+        if work.kind == VerificationWork.Kind.GATE:
+            _run_gate(work, pull)
+        else:
+            _run_agent(work, pull)
+    except (GitError, VerdictError, OSError) as error:
+        wait = timedelta(seconds=min(2**attempt, 300))
+        VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait)
+        log.warning("%s of PR-%s attempt %s failed: %s", work.name, pull.number, attempt, error)
+        return "failed"
+    except (StaleStatusError, OperationalError) as error:
+        log.warning("%s of PR-%s lost its place: %s", work.name, pull.number, error)
+        return "stale"
+    if not evidence.has_work_left(pull) and actions.start_round(pull.pk, by=verifier(), expected_round=pull.round):
+        nudge("verdicts.tasks.sweep_verification")
+    return "done"
+
+
+def _run_gate(work: VerificationWork, pull: PullRequest) -> None:
+    result = GATES[work.name](pull, tools_for(pull.repository))
+    report = GateReport(
+        gate=work.name,
+        conclusion=result.conclusion,
+        run_id=f"leoportal-{work.pk}",
+        head_sha=work.head_sha,
+        evidence=result.evidence,
+    )
+    actions.finish_gate_work(work, report, by=verifier())
+
+
+def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
+    kind = AgentKind(work.name)
+    others = [
+        finding
+        for report in evidence.agent_reports(pull)
+        if report.agent != kind.value and work.round > 1
+        for finding in from_json(report.result).open_findings
+    ]
+    change = read_change(pull, Git(Path(pull.repository.path)), other_findings=tuple(others), round_number=work.round)
+    actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)
+
+
