@@ -26,20 +26,22 @@ test: lint chromium   ## lint, then every test on a throw-away PostgreSQL and Va
 lint: $(INSTALLED) $(SCANNERS_INSTALLED)   ## format, rules, types, layers, templates, deployment checks, migrations
 	@if grep -nE '://|^ *(-i|--(extra-)?index-url|--find-links)' requirements/*.txt; then \
 	   echo 'An address in a lock file. Next: make lock'; exit 1; fi
-	@$(PY) -m ruff format --quiet --check . || { echo 'Next: .venv/bin/ruff format .'; exit 1; }
+	@$(PY) -m ruff format --quiet --check --output-format concise . || { echo 'Next: .venv/bin/ruff format .'; exit 1; }
 	@$(PY) -m ruff check --quiet .
-	@set -e; \
+	@set -e; quietly() { "$$@" >$(VENV)/.lint 2>&1 || { cat $(VENV)/.lint; exit 1; }; }; \
 	 SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_hex(32))'); SIGNING_KEY_PASSWORD=$$SECRET_KEY; \
 	 export SECRET_KEY SIGNING_KEY_PASSWORD LEO_URL=https://portal.example ALLOWED_HOSTS=portal.example; \
-	 export DATABASE_URL=postgresql:///none?host=/nonexistent; \
+	 export DATABASE_URL='postgresql:///none?host=/nonexistent'; \
 	 unset DEBUG LEOPORTAL_EMBEDDED; \
-	 $(PY) -m mypy --no-error-summary .; \
-	 $(VENV)/bin/lint-imports --no-logo >$(VENV)/.imports 2>&1 || { cat $(VENV)/.imports; exit 1; }; \
-	 $(PY) manage.py check --deploy --fail-level WARNING -v0; \
-	 $(PY) -W 'ignore:Got an error checking a consistent:RuntimeWarning' manage.py makemigrations --check --dry-run -v1
-	@find templates leoportal handoffs verdicts audit -name '*.html' -exec $(VENV)/bin/djade --check --target-version 6.1 {} +
-	@$(VENV)/bin/djlint --quiet --lint templates
-	@$(SCANNERS)/bin/shellcheck leoportal/stack/*.sh .ci/run
+	 quietly $(PY) -m mypy .; \
+	 quietly $(VENV)/bin/lint-imports --no-logo; \
+	 quietly $(PY) manage.py check --deploy --fail-level WARNING; \
+	 quietly $(PY) -W 'ignore:Got an error checking a consistent:RuntimeWarning' \
+	   manage.py makemigrations --check --dry-run; \
+	 quietly find templates leoportal handoffs verdicts audit -name '*.html' \
+	   -exec $(VENV)/bin/djade --check --target-version 6.1 {} +; \
+	 quietly $(VENV)/bin/djlint --quiet --lint templates; \
+	 quietly $(SCANNERS)/bin/shellcheck leoportal/stack/*.sh .ci/run
 	@echo 'lint: clean'
 
 venv: $(INSTALLED)   ## .venv from requirements/dev.txt
@@ -53,7 +55,7 @@ $(INSTALLED): requirements/dev.txt pyproject.toml leoportal/stack/find-python.sh
 	@touch $@
 
 scanners: $(SCANNERS_INSTALLED)   ## .venv/scanners from requirements/scanners.txt
-$(SCANNERS_INSTALLED): requirements/scanners.txt $(INSTALLED)
+$(SCANNERS_INSTALLED): requirements/scanners.txt | $(INSTALLED)
 	@set -e; if ! $(SCANNERS)/bin/python -c '' >/dev/null 2>&1; then \
 	   echo "Making $(SCANNERS) (once)"; rm -rf $(SCANNERS); \
 	   if uv --version >/dev/null 2>&1; then uv venv -q --no-project --python $(PY) $(SCANNERS); \

@@ -4,4 +4,6 @@ from django.apps import AppConfig
 
 
 class AuditConfig(AppConfig):
+    """The app."""
+
     name = "audit"

@@ -4,4 +4,6 @@ from django.apps import AppConfig
 
 
 class HandoffsConfig(AppConfig):
+    """The app."""
+
     name = "handoffs"

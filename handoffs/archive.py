@@ -146,7 +146,9 @@ def _inflate(raw: bytes, limits: Limits, problems: list[Problem]) -> bytes:
         found = f"{len(machine.unused_data)} bytes after the stream"
         problems.append(Problem("archive.readable", found, "8 bytes of checksum and length, one gzip member"))
     elif machine.unused_data != struct.pack("<II", zlib.crc32(unpacked), len(unpacked) & 0xFFFFFFFF):
-        problems.append(Problem("archive.readable", "a wrong checksum or length", "the CRC-32 and length of the content"))
+        problems.append(
+            Problem("archive.readable", "a wrong checksum or length", "the CRC-32 and length of the content")
+        )
     return unpacked
 
 
@@ -175,13 +177,15 @@ def _walk(content: bytes, limits: Limits, problems: list[Problem]) -> dict[str, 
             break
         at += BLOCK + size + len(padding)
         if any(padding):
-            problems.append(Problem("archive.deterministic", f"bytes in the padding of {_show(raw_name)}", "zero bytes"))
+            problems.append(
+                Problem("archive.deterministic", f"bytes in the padding of {_show(raw_name)}", "zero bytes")
+            )
         _take(header, raw_name, body, members, limits, problems)
     _check_names(seen, problems)
     return members
 
 
-def _take(  # noqa: PLR0913
+def _take(
     header: bytes,
     raw_name: bytes,
     body: bytes,
@@ -192,7 +196,9 @@ def _take(  # noqa: PLR0913
     """Keep one entry if it is a regular file with one of the five names."""
     if header[156:157] != b"0" or any(header[157:257]):
         kind = header[156:157].decode("latin-1")
-        problems.append(Problem("archive.regular_files", f"{_show(raw_name)} has type {kind!r}", "regular files, type '0'"))
+        problems.append(
+            Problem("archive.regular_files", f"{_show(raw_name)} has type {kind!r}", "regular files, type '0'")
+        )
         return
     name = raw_name.decode("latin-1")
     if name not in MEMBERS or name in members:
@@ -233,7 +239,9 @@ def _check_names(seen: list[bytes], problems: list[Problem]) -> None:
 
 def _check_trailer(rest: bytes, problems: list[Problem]) -> None:
     if any(rest):
-        problems.append(Problem("archive.readable", "bytes after the end of the archive", "nothing after two zero blocks"))
+        problems.append(
+            Problem("archive.readable", "bytes after the end of the archive", "nothing after two zero blocks")
+        )
     elif len(rest) < len(TRAILER):
         problems.append(Problem("archive.readable", f"{len(rest)} zero bytes at the end", f"{len(TRAILER)}"))
     elif len(rest) > len(TRAILER):

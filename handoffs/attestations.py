@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue as PydanticJson, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import JsonValue as PydanticJson
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
 from handoffs.bundle import BundleError, explain
@@ -246,13 +247,11 @@ def _with_predicate(statement: _RawStatement, envelope: Envelope | None) -> Stat
                 builder, build_type = v02.builder.id, v02.build_type
                 dependencies = tuple(Dependency(item.uri, item.digest) for item in v02.materials)
             case other:
-                detail = f"got predicateType {ascii(other[:100])}, expected SLSA provenance v0.2 or v1"
+                detail = f"got predicateType {other[:100]!a}, expected SLSA provenance v0.2 or v1"
                 raise BundleError("attestation.predicate", detail)
     except ValidationError as error:
         raise BundleError("attestation.predicate", f"{statement.predicate_type}: {explain(error)}") from None
-    return Statement(
-        statement.predicate_type, tuple(statement.subject), builder, build_type, dependencies, envelope
-    )
+    return Statement(statement.predicate_type, tuple(statement.subject), builder, build_type, dependencies, envelope)
 
 
 def digest_problem(digest: Mapping[str, str]) -> str:
@@ -293,7 +292,7 @@ def names_repository(uri: str, repository: str) -> bool:
     return parts.scheme in {"https", "ssh", "git+https", "git+ssh"} and path == repository
 
 
-def build_statement(  # noqa: PLR0913
+def build_statement(
     *,
     subjects: Mapping[str, str],
     repository: str,

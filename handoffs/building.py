@@ -6,11 +6,10 @@ Deterministic: the same commit, base and request give the same bytes. Nothing is
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from audit.canonical import JsonValue, write_json
+from audit.canonical import JsonValue, digest_json, write_json
 from handoffs.attestations import build_statement, is_absolute_uri
 from handoffs.bundle import LISTED, SCHEMA_ID, BundleError, digest_of, parse_manifest, write_archive
 from handoffs.git import Git, TreeChange
@@ -73,10 +72,10 @@ def create_bundle(git: Git, *, base: str, commit: str | None, request: BundleReq
 
 def _check_request(request: BundleRequest) -> None:
     if not is_staging_branch(request.branch):
-        detail = f"got {ascii(request.branch[:100])}, expected staging/codex-<letters, digits, . _ ->"
+        detail = f"got {request.branch[:100]!a}, expected staging/codex-<letters, digits, . _ ->"
         raise BundleError("marker.branch", detail)
     if not is_absolute_uri(request.builder_id):
-        detail = f"got {ascii(request.builder_id[:100])}, expected an absolute URI"
+        detail = f"got {request.builder_id[:100]!a}, expected an absolute URI"
         raise BundleError("manifest.people", detail)
 
 
@@ -99,9 +98,8 @@ def _sbom(git: Git, changes: tuple[TreeChange, ...], repository: str, created_at
 
 
 def _manifest(request: BundleRequest, merge_base: str, created_at: str, members: dict[str, bytes]) -> bytes:
-    seed = "\0".join([request.repository, request.prd_id, request.branch, merge_base, request.task])
-    patch = digest_of(members["changes.patch"])
-    handoff = hashlib.sha256(f"{seed}\0{patch}".encode()).hexdigest()[:16].upper()
+    parts: list[JsonValue] = [request.repository, request.prd_id, request.branch, merge_base, request.task]
+    handoff = digest_json([*parts, digest_of(members["changes.patch"])])[:16].upper()
     listed: list[JsonValue] = [
         {"name": name, "size": len(members[name]), "sha256": digest_of(members[name])} for name in LISTED
     ]

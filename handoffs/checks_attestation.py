@@ -141,4 +141,6 @@ def attestation_build_type(evidence: Evidence) -> Judged:
     found, expected = evidence.statement, "an absolute URI"
     if isinstance(found, Unreadable):
         return without("the statement", found, expected)
-    return passed(found.build_type, expected) if is_absolute_uri(found.build_type) else failed(found.build_type, expected)
+    return (
+        passed(found.build_type, expected) if is_absolute_uri(found.build_type) else failed(found.build_type, expected)
+    )

@@ -162,12 +162,12 @@ def patch_index_blobs(evidence: Evidence) -> Judged:
     by_path = {change.path: change for change in facts.changes}
     wrong, named = [], 0
     for file in patch.files:
-        if not file.old_blob:
+        if not file.header.old_blob:
             continue
         named += 1
         before = facts.before.get(file.old_path, "") if file.old_path is not None else ""
         after = by_path[file.new_path].new_blob if file.new_path in by_path else ""
-        for side, blob, true in (("before", file.old_blob, before), ("after", file.new_blob, after)):
+        for side, blob, true in (("before", file.header.old_blob, before), ("after", file.header.new_blob, after)):
             is_nothing = (file.old_path if side == "before" else file.new_path) is None
             if (set(blob) != {"0"}) if is_nothing else (len(blob) < 7 or not true.startswith(blob)):
                 wrong.append(f"{file.path} {side}: {blob[:12]}, is {true[:12] or 'nothing'}")
@@ -202,7 +202,7 @@ def _paths(evidence: Evidence, expected: str, problem_of: Callable[[str], str]) 
     facts, patch = evidence.facts, evidence.patch
     paths: set[str] = set()
     if not isinstance(patch, Unreadable):
-        deleted = {file.old_path for file in patch.files if file.new_path is None or file.is_rename}
+        deleted = {file.old_path for file in patch.files if file.new_path is None or file.header.is_rename}
         paths |= patch.touched_paths - {path for path in deleted if path is not None}
         paths |= {path for path in patch.touched_paths if names_submodules(path)}
     if facts is not None:
@@ -256,4 +256,3 @@ def scope_control_plane(evidence: Evidence) -> Judged:
     found = control_plane_paths((change.path for change in facts.changes), facts.workflows)
     listed = first_of([f"{path} ({what})" for path, what in found.items()], at_most=20)
     return passed(listed or "none", expected)
-

@@ -10,7 +10,9 @@ from handoffs.bundle import MEMBERS
 from handoffs.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.secrets import find_secrets
 
-_PLACEHOLDER: Final = re.compile(r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z")
+_PLACEHOLDER: Final = re.compile(
+    r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z"
+)
 _MIN_LETTERS: Final = 20
 
 

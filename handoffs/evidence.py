@@ -5,7 +5,7 @@ Everything is gathered before the first check runs, so the checks are pure funct
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -125,41 +125,30 @@ def read_parts(raw: bytes, digest: str, context: Context) -> Evidence:
     limits = context.limits
     archive = read_archive(raw, limits)
     members = archive.members
-    absent = Unreadable("archive.members", "the archive has no such member")
+    return Evidence(
+        digest=digest,
+        archive=archive,
+        manifest=_read(members, "manifest.json", lambda raw: parse_manifest(raw, max_bytes=limits.max_manifest_bytes)),
+        patch=_read(members, "changes.patch", lambda raw: parse_patch(raw, limits)),
+        sbom=_read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes)),
+        statement=_read(
+            members,
+            "attestation.intoto.json",
+            lambda raw: parse_attestation(raw, max_bytes=limits.max_attestation_bytes),
+        ),
+        context=context,
+        facts=None,
+    )
 
-    def manifest() -> Manifest | Unreadable:
-        if "manifest.json" not in members:
-            return absent
-        try:
-            return parse_manifest(members["manifest.json"], max_bytes=limits.max_manifest_bytes)
-        except BundleError as error:
-            return Unreadable(error.code, error.detail)
 
-    def patch() -> Patch | Unreadable:
-        if "changes.patch" not in members:
-            return absent
-        try:
-            return parse_patch(members["changes.patch"], limits)
-        except PatchError as error:
-            return Unreadable(error.code, error.detail)
-
-    def sbom() -> Sbom | Unreadable:
-        if "sbom.cdx.json" not in members:
-            return absent
-        try:
-            return parse_sbom(members["sbom.cdx.json"], max_bytes=limits.max_sbom_bytes)
-        except BundleError as error:
-            return Unreadable(error.code, error.detail)
-
-    def statement() -> Statement | Unreadable:
-        if "attestation.intoto.json" not in members:
-            return absent
-        try:
-            return parse_attestation(members["attestation.intoto.json"], max_bytes=limits.max_attestation_bytes)
-        except BundleError as error:
-            return Unreadable(error.code, error.detail)
-
-    return Evidence(digest, archive, manifest(), patch(), sbom(), statement(), context, None)
+def _read[T](members: Mapping[str, bytes], name: str, parse: Callable[[bytes], T]) -> T | Unreadable:
+    """One member as its parser reads it, or why it could not be read."""
+    if name not in members:
+        return Unreadable("archive.members", "the archive has no such member")
+    try:
+        return parse(members[name])
+    except (BundleError, PatchError) as error:
+        return Unreadable(error.code, error.detail)
 
 
 def passed(got: str, expected: str = "") -> Judged:

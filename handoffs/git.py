@@ -9,15 +9,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from handoffs.git_process import Finished, GitError, run_git
+from handoffs.git_index import result_of
+from handoffs.git_objects import GitReader
+from handoffs.git_process import GitError
 
 __all__ = ["Git", "GitError", "TreeChange"]
 
-EMPTY_TREES: Final = {40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904"}
 _DIFF_OPTIONS: Final = (
     "-r",
     "--no-renames",
@@ -57,166 +58,8 @@ class TreeChange:
     new_blob: str
 
 
-class Git:
+class Git(GitReader):
     """One repository, bare or with a work tree."""
-
-    def __init__(self, path: Path, *, timeout_seconds: float = 60.0) -> None:
-        self.path = path.absolute()
-        self.git_dir = _find_git_dir(self.path)
-        self.timeout_seconds = timeout_seconds
-
-    # -- running -------------------------------------------------------------------------------
-
-    def run(
-        self,
-        *args: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        max_output_bytes: int = 64 << 20,
-    ) -> bytes:
-        """Run one git command and return what it wrote.
-
-        Raises: GitError("git.failed") when it ends with another status than 0.
-        """
-        done = self._finish(args, stdin=stdin, env=env, max_output_bytes=max_output_bytes)
-        if done.status != 0:
-            raise GitError("git.failed", f"git {args[0]}: {done.complaint()}")
-        return done.output
-
-    def _finish(
-        self,
-        args: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        max_output_bytes: int = 64 << 20,
-    ) -> Finished:
-        return run_git(
-            self.git_dir,
-            args,
-            stdin=stdin,
-            env=env or {},
-            timeout_seconds=self.timeout_seconds,
-            max_output_bytes=max_output_bytes,
-        )
-
-    def _text(self, *args: str) -> str:
-        return self.run(*args).decode("utf-8", "surrogateescape").strip()
-
-    # -- commits -------------------------------------------------------------------------------
-
-    def resolve(self, revision: str) -> str:
-        """The full id of the commit a revision names.
-
-        Raises: GitError("git.unknown_revision").
-        """
-        if "\n" not in revision and "\0" not in revision:
-            done = self._finish(
-                ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"),
-            )
-            found = done.output.decode("ascii", "replace").strip()
-            if done.status == 0 and found:
-                return found
-        raise GitError("git.unknown_revision", f"got {revision[:200]!r}, expected a commit of this repository")
-
-    def tree_of(self, commit: str) -> str:
-        """The tree id of a commit."""
-        return self._text("rev-parse", "--verify", "--end-of-options", f"{self.resolve(commit)}^{{tree}}")
-
-    def parents_of(self, commit: str) -> tuple[str, ...]:
-        """The parents of a commit, in order."""
-        headers, _ = self._commit(commit)
-        return tuple(value for name, value in headers if name == "parent")
-
-    def message_of(self, commit: str) -> str:
-        """The whole message of a commit; what is not UTF-8 is replaced."""
-        return self._commit(commit)[1].decode("utf-8", "replace")
-
-    def committed_at(self, commit: str) -> datetime:
-        """The committer date of a commit, in UTC."""
-        headers, _ = self._commit(commit)
-        seconds = next(value for name, value in headers if name == "committer").rsplit(" ", 2)[1]
-        return datetime.fromtimestamp(int(seconds), UTC)
-
-    def _commit(self, commit: str) -> tuple[list[tuple[str, str]], bytes]:
-        raw = self.run("cat-file", "commit", self.resolve(commit))
-        head, _, message = raw.partition(b"\n\n")
-        lines = head.decode("utf-8", "replace").split("\n")
-        pairs = [line.partition(" ") for line in lines if not line.startswith(" ")]
-        return [(name, value) for name, _, value in pairs], message
-
-    def merge_base(self, a: str, b: str) -> str:
-        """The best common ancestor of two commits.
-
-        Raises: GitError("git.no_merge_base").
-        """
-        done = self._finish(("merge-base", self.resolve(a), self.resolve(b)))
-        found = done.output.decode("ascii", "replace").split()
-        if done.status != 0 or not found:
-            raise GitError("git.no_merge_base", f"got no common ancestor of {a} and {b}")
-        return found[0]
-
-    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
-        """Whether `ancestor` is reachable from `descendant` (a commit is its own ancestor)."""
-        done = self._finish(("merge-base", "--is-ancestor", self.resolve(ancestor), self.resolve(descendant)))
-        if done.status not in {0, 1}:
-            raise GitError("git.failed", f"git merge-base: {done.complaint()}")
-        return done.status == 0
-
-    # -- content -------------------------------------------------------------------------------
-
-    def read_file(self, commit: str, path: str, *, max_bytes: int) -> bytes:
-        """The content of a file of a commit or tree.
-
-        Raises: GitError("git.missing_path"), GitError("git.output_too_long").
-        """
-        for entry in self.run("ls-tree", "-z", commit, "--", path).split(b"\0"):
-            meta, _, name = entry.partition(b"\t")
-            if name == path.encode("utf-8", "surrogateescape") and meta.split()[1:2] == [b"blob"]:
-                return self.read_blob(meta.split()[2].decode("ascii"), max_bytes=max_bytes)
-        raise GitError("git.missing_path", f"got no file {path[:200]!r} in {commit}")
-
-    def read_blob(self, blob: str, *, max_bytes: int) -> bytes:
-        """The content of one blob.
-
-        Raises: GitError("git.output_too_long") beyond `max_bytes`.
-        """
-        return self.run("cat-file", "blob", blob, max_output_bytes=max_bytes)
-
-    def read_blobs(self, blobs: Sequence[str], *, max_bytes: int) -> dict[str, bytes]:
-        """The content of many blobs in one process. Units: `max_bytes` over all of them.
-
-        Raises: GitError("git.missing_object"), GitError("git.output_too_long").
-        """
-        wanted = list(dict.fromkeys(blobs))
-        found = self.read_objects(wanted, max_bytes=max_bytes)
-        for name in wanted:
-            if found[name] is None:
-                raise GitError("git.missing_object", f"got no object {name}")
-        return {name: content[1] for name, content in found.items() if content is not None}
-
-    def read_objects(self, names: Sequence[str], *, max_bytes: int) -> dict[str, tuple[str, bytes] | None]:
-        """Type and content of many objects, by any name git understands; None where there is none."""
-        if not names:
-            return {}
-        stdin = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
-        raw = self.run("cat-file", "--batch", "-z", stdin=stdin, max_output_bytes=max_bytes + 200 * len(names))
-        found: dict[str, tuple[str, bytes] | None] = {}
-        at = 0
-        for name in names:
-            absent = name.encode("utf-8", "surrogateescape") + b" missing\n"
-            if raw.startswith(absent, at):
-                found[name] = None
-                at += len(absent)
-                continue
-            end = raw.index(b"\n", at)
-            fields = raw[at:end].split(b" ")
-            if len(fields) != 3 or not fields[2].isdigit():
-                raise GitError("git.failed", f"got {raw[at:end][:200]!r} for the object {name[:200]!r}")
-            size = int(fields[2])
-            found[name] = (fields[1].decode("ascii"), raw[end + 1 : end + 1 + size])
-            at = end + size + 2
-        return found
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Every ref under `prefix` (full names), with the commit it names."""
@@ -234,14 +77,7 @@ class Git:
 
         Raises: GitError("git.patch_does_not_apply").
         """
-        base_tree = self.tree_of(base)
-        with tempfile.TemporaryDirectory(prefix="leo-index-") as folder:
-            env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            self.run("read-tree", base_tree, env=env)
-            done = self._finish(("apply", "--cached", "--whitespace=nowarn", "-p1", "-"), stdin=patch, env=env)
-            if done.status != 0:
-                raise GitError("git.patch_does_not_apply", done.complaint())
-            return self.run("write-tree", env=env).decode("ascii").strip()
+        return result_of(self, self.tree_of(base), patch)
 
     def changes(self, base: str, result: str) -> tuple[TreeChange, ...]:
         """Every path that differs between two commits or trees, renames shown as delete and add."""
@@ -264,7 +100,7 @@ class Git:
 
         Raises: GitError("git.conflict").
         """
-        done = self._finish(
+        done = self.finish(
             ("merge-tree", "--write-tree", "--name-only", "--no-messages", self.resolve(ours), self.resolve(theirs)),
         )
         lines = done.output.decode("utf-8", "replace").splitlines()
@@ -341,7 +177,7 @@ class Git:
 
         Raises: GitError("git.push_refused") with what the remote said.
         """
-        done = self._finish(
+        done = self.finish(
             (
                 "push",
                 "--porcelain",
@@ -349,7 +185,7 @@ class Git:
                 "--no-follow-tags",
                 f"--force-with-lease={ref}:{old}",
                 "--end-of-options",
-                str(remote),
+                _address(remote),
                 f"{self.resolve(new)}:{ref}",
             ),
             env=env,
@@ -363,25 +199,13 @@ class Git:
 
         Raises: GitError("git.fetch_failed").
         """
-        done = self._finish(
-            ("fetch", "--no-tags", "--no-write-fetch-head", "--quiet", "--end-of-options", str(remote), refspec),
+        done = self.finish(
+            ("fetch", "--no-tags", "--no-write-fetch-head", "--quiet", "--end-of-options", _address(remote), refspec),
         )
         if done.status != 0:
             raise GitError("git.fetch_failed", done.complaint())
 
 
-def _find_git_dir(path: Path) -> Path:
-    """The git directory of a bare repository, a work tree or a linked work tree.
-
-    Raises: GitError("git.no_repository").
-    """
-    inside = path / ".git"
-    if inside.is_dir():
-        return inside
-    if inside.is_file():
-        pointer = inside.read_text("utf-8").strip()
-        if pointer.startswith("gitdir: "):
-            return (path / pointer.removeprefix("gitdir: ")).resolve()
-    if (path / "HEAD").is_file() and (path / "objects").is_dir():
-        return path
-    raise GitError("git.no_repository", f"got {path}, expected a git repository")
+def _address(remote: Path | str) -> str:
+    """A remote as git must be told: paths absolute, because git does not run where the caller does."""
+    return str(remote.absolute()) if isinstance(remote, Path) else remote

@@ -62,7 +62,7 @@ def parse_marker(subject: bytes) -> Marker:
         if any(f"[{other}".encode("ascii") in rest for other in MarkerKind):
             raise MarkerError("marker.twice", "got a second marker, expected one")
         return Marker(kind, digits.decode("ascii"))
-    raise MarkerError("marker.missing", f"got {ascii(subject[:40].decode('latin-1'))}, expected a marker at byte 0")
+    raise MarkerError("marker.missing", f"got {subject[:40].decode('latin-1')!a}, expected a marker at byte 0")
 
 
 def write_marker(kind: MarkerKind, digest: str, text: str = "") -> str:

@@ -9,30 +9,17 @@ Source: git-diff(1) "Generating patch text with -p"; git's apply.c for the exten
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from handoffs.archive import Limits
 from handoffs.patches_binary import BinaryChange, PatchError, read_binary
+from handoffs.patches_header import FileHeader, RawHeader, parse_header
 
 __all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "parse_patch"]
 
 _HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
-_INDEX: Final = re.compile(rb"([0-9a-f]{4,64})\.\.([0-9a-f]{4,64})(?: (\d{6}))?\Z")
-_MODE: Final = re.compile(rb"[0-7]{6}\Z")
-_PERCENT: Final = re.compile(rb"(\d{1,3})%\Z")
 _NO_NEWLINE: Final = b"\\ No newline at end of file"
-_ESCAPES: Final = {
-    ord("a"): 7,
-    ord("b"): 8,
-    ord("t"): 9,
-    ord("n"): 10,
-    ord("v"): 11,
-    ord("f"): 12,
-    ord("r"): 13,
-    ord('"'): 34,
-    ord("\\"): 92,
-}
 _EXTENDED: Final = (
     b"old mode ",
     b"new mode ",
@@ -69,18 +56,21 @@ class Hunk:
 
 @dataclass(frozen=True, slots=True)
 class FilePatch:
-    """One file section. Units: modes are six octal digits, blobs hex prefixes; empty: not named."""
+    """One file section: what its header says, and hunks or binary data."""
 
-    old_path: str | None
-    new_path: str | None
-    old_mode: str
-    new_mode: str
-    old_blob: str
-    new_blob: str
-    is_rename: bool
-    is_copy: bool
+    header: FileHeader
     hunks: tuple[Hunk, ...]
     binary: BinaryChange | None
+
+    @property
+    def old_path(self) -> str | None:
+        """The path before the change; None when the file is new."""
+        return self.header.old_path
+
+    @property
+    def new_path(self) -> str | None:
+        """The path after the change; None when the file is deleted."""
+        return self.header.new_path
 
     @property
     def path(self) -> str:
@@ -104,21 +94,11 @@ class Patch:
         """The paths whose content, mode or existence the patch says it changes."""
         found: set[str] = set()
         for file in self.files:
-            if file.old_path is not None and not file.is_copy:
+            if file.old_path is not None and not file.header.is_copy:
                 found.add(file.old_path)
             if file.new_path is not None:
                 found.add(file.new_path)
         return frozenset(found)
-
-
-@dataclass
-class _Header:
-    """What the lines before the hunks said."""
-
-    values: dict[bytes, bytes] = field(default_factory=dict)
-    git_line: bytes = b""
-    old_name: bytes | None = None
-    new_name: bytes | None = None
 
 
 def parse_patch(raw: bytes, limits: Limits) -> Patch:
@@ -159,7 +139,9 @@ def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
         for line in hunk.lines:
             if line.kind != b"+":
                 if at >= len(whole) or whole[at] != line.content:
-                    raise PatchError("patch.exact", f"line {at + 1} is not the line the hunk at {hunk.old_start} expects")
+                    raise PatchError(
+                        "patch.exact", f"line {at + 1} is not the line the hunk at {hunk.old_start} expects"
+                    )
                 at += 1
             if line.kind != b"-":
                 if result and not result[-1].endswith(b"\n"):
@@ -187,7 +169,7 @@ class _Reader:
 
     def read_file(self) -> FilePatch:
         """One file section: git header, traditional header or both, then hunks or binary data."""
-        header = _Header()
+        header = RawHeader()
         line = self.peek()
         if line.startswith(b"diff --git "):
             header.git_line = line[11:]
@@ -212,7 +194,7 @@ class _Reader:
             raise self.fail("got a hunk without '---' and '+++'")
         return self._build(header, tuple(hunks), binary)
 
-    def _read_extended(self, header: _Header) -> None:
+    def _read_extended(self, header: RawHeader) -> None:
         while True:
             line = self.peek()
             key = next((name for name in _EXTENDED if line.startswith(name)), None)
@@ -223,7 +205,7 @@ class _Reader:
             header.values[key] = line[len(key) :]
             self.at += 1
 
-    def _read_names(self, header: _Header) -> None:
+    def _read_names(self, header: RawHeader) -> None:
         old, self.at = self.peek()[4:], self.at + 1
         if not self.peek().startswith(b"+++ "):
             raise self.fail("got no '+++' after '---'")
@@ -250,6 +232,8 @@ class _Reader:
             self.at += 1
             lines = self._read_lines(old_count, new_count, ended)
             hunks.append(Hunk(old_start, old_count, new_start, new_count, lines))
+            if self.peek()[:1] in {b" ", b"+", b"-", b"\\"} and not self.peek().startswith(b"--- "):
+                raise self.fail("got more lines than the hunk header announces", "patch.hunk_counts")
             next_old, shift = old_at + old_count, shift + new_count - old_count
         return hunks
 
@@ -282,138 +266,11 @@ class _Reader:
             raise self.fail("got a hunk that changes nothing")
         return tuple(found)
 
-    def _build(self, header: _Header, hunks: tuple[Hunk, ...], binary: BinaryChange | None) -> FilePatch:
-        values = header.values
-        moved = self._moved(values)
-        created, deleted = values.get(b"new file mode "), values.get(b"deleted file mode ")
-        old_mode, new_mode = values.get(b"old mode ", b""), values.get(b"new mode ", b"")
-        if (created is not None) + (deleted is not None) + bool(old_mode or new_mode) > 1 or (
-            moved and (created is not None or deleted is not None)
-        ):
-            raise self.fail("got headers that contradict each other")
-        if bool(old_mode) != bool(new_mode):
-            raise self.fail("got only one of 'old mode' and 'new mode'")
-        old_blob, new_blob, index_mode = self._index(values)
-        for mode in (created, deleted, old_mode or None, new_mode or None):
-            if mode is not None and not _MODE.match(mode):
-                raise self.fail("got a mode that is not six octal digits")
-        old_path, new_path = self._paths(header, moved, is_created=created is not None, is_deleted=deleted is not None)
-        if not header.git_line:
-            created = b"" if old_path is None else None
-            deleted = b"" if new_path is None else None
-        if not (hunks or binary or moved or created is not None or deleted is not None or old_mode):
+    def _build(self, raw: RawHeader, hunks: tuple[Hunk, ...], binary: BinaryChange | None) -> FilePatch:
+        try:
+            header = parse_header(raw)
+        except PatchError as error:
+            raise self.fail(error.detail, error.code) from None
+        if not (hunks or binary or header.is_change):
             raise self.fail("got a file section that changes nothing")
-        return FilePatch(
-            old_path=old_path,
-            new_path=new_path,
-            old_mode=(deleted or old_mode or index_mode).decode(),
-            new_mode=(created or new_mode or index_mode).decode(),
-            old_blob=old_blob,
-            new_blob=new_blob,
-            is_rename=moved == "rename",
-            is_copy=moved == "copy",
-            hunks=hunks,
-            binary=binary,
-        )
-
-    def _moved(self, values: dict[bytes, bytes]) -> str:
-        renamed = [b"rename from " in values, b"rename to " in values]
-        copied = [b"copy from " in values, b"copy to " in values]
-        if any(renamed) != all(renamed) or any(copied) != all(copied) or (any(renamed) and any(copied)):
-            raise self.fail("got half of a rename or copy")
-        for key in (b"similarity index ", b"dissimilarity index "):
-            percent = _PERCENT.match(values[key]) if key in values else None
-            if key in values and (percent is None or int(percent[1]) > 100):
-                raise self.fail(f"got a malformed {key.decode().strip()}")
-        return "rename" if any(renamed) else "copy" if any(copied) else ""
-
-    def _index(self, values: dict[bytes, bytes]) -> tuple[str, str, bytes]:
-        if b"index " not in values:
-            return "", "", b""
-        match = _INDEX.match(values[b"index "])
-        if match is None:
-            raise self.fail("got a malformed index line")
-        return match[1].decode(), match[2].decode(), match[3] or b""
-
-    def _paths(self, header: _Header, moved: str, *, is_created: bool, is_deleted: bool) -> tuple[str | None, str | None]:
-        """The two paths, which every line that names them must agree on."""
-        named_old = self._stripped(header.old_name, b"a/")
-        named_new = self._stripped(header.new_name, b"b/")
-        if not header.git_line:
-            if named_old is None and named_new is None:
-                raise self.fail("got no file name")
-            if named_old is not None and named_new is not None and named_old != named_new:
-                raise self.fail("got two names without a rename")
-            return named_old, named_new
-        if moved:
-            verb = moved.encode()
-            old = self._unquoted(header.values[verb + b" from "])
-            new = self._unquoted(header.values[verb + b" to "])
-            if not self._git_line_says(header.git_line, old, new):
-                raise self.fail("got other names in 'diff --git' than in the rename")
-        else:
-            old = new = self._git_name(header.git_line)
-        expected_old, expected_new = None if is_created else old, None if is_deleted else new
-        if header.old_name is not None and (named_old, named_new) != (expected_old, expected_new):
-            raise self.fail("got other names after '---' and '+++' than in 'diff --git'")
-        return expected_old, expected_new
-
-    def _git_name(self, line: bytes) -> str:
-        """The one name in `a/NAME b/NAME`, either side possibly quoted."""
-        if line.startswith(b'"') or line.endswith(b'"'):
-            for cut in (at for at in range(1, len(line)) if line[at : at + 1] == b" "):
-                try:
-                    left, right = self._stripped(line[:cut], b"a/"), self._stripped(line[cut + 1 :], b"b/")
-                except PatchError:
-                    continue
-                if left is not None and left == right:
-                    return left
-        elif len(line) % 2 == 1 and line[:2] == b"a/" and line[len(line) // 2 :][:3] == b" b/":
-            middle = len(line) // 2
-            if line[2:middle] == line[middle + 3 :]:
-                return line[2:middle].decode("utf-8", "surrogateescape")
-        raise self.fail("got two different names in 'diff --git' without a rename")
-
-    def _git_line_says(self, line: bytes, old: str, new: str) -> bool:
-        for cut in (at for at in range(1, len(line)) if line[at : at + 1] == b" "):
-            try:
-                if (self._stripped(line[:cut], b"a/"), self._stripped(line[cut + 1 :], b"b/")) == (old, new):
-                    return True
-            except PatchError:
-                continue
-        return False
-
-    def _stripped(self, name: bytes | None, prefix: bytes) -> str | None:
-        """A name without its one-letter folder; None for `/dev/null`."""
-        if name is None or name == b"/dev/null":
-            return None
-        path = self._unquoted(name)
-        if not path.startswith(prefix.decode()) or len(path) == len(prefix):
-            raise self.fail(f"got a name that does not start with {prefix.decode()}")
-        return path[len(prefix) :]
-
-    def _unquoted(self, name: bytes) -> str:
-        """A name with C-style quotes undone, as git writes them."""
-        if not name.startswith(b'"'):
-            return name.decode("utf-8", "surrogateescape")
-        if len(name) < 2 or not name.endswith(b'"'):
-            raise self.fail("got a quoted name without its end")
-        inner, out, at = name[1:-1], bytearray(), 0
-        while at < len(inner):
-            byte = inner[at]
-            if byte == ord('"'):
-                raise self.fail("got a quote inside a quoted name")
-            if byte != ord("\\"):
-                out.append(byte)
-                at += 1
-                continue
-            octal = inner[at + 1 : at + 4]
-            if len(octal) == 3 and octal[0] in b"0123" and all(digit in b"01234567" for digit in octal):
-                out.append(int(octal, 8))
-                at += 4
-            elif inner[at + 1 : at + 2] and inner[at + 1] in _ESCAPES:
-                out.append(_ESCAPES[inner[at + 1]])
-                at += 2
-            else:
-                raise self.fail("got an unknown escape in a quoted name")
-        return out.decode("utf-8", "surrogateescape")
+        return FilePatch(header, hunks, binary)

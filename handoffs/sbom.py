@@ -42,9 +42,7 @@ HASH_LENGTHS: Final = {
     "BLAKE2b-512": 128,
     "BLAKE3": 64,
 }
-SERIAL_NUMBER: Final = re.compile(
-    r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
-)
+SERIAL_NUMBER: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 _NAMESPACE: Final = uuid.UUID("6f9e2a54-6d0c-5e0a-9a53-2c8f7b1d4e10")
 _SCHEMAS: Final = "cyclonedx.schema._res"
 _HOST: Final = "http://cyclonedx.org/schema/"
@@ -87,9 +85,9 @@ def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
     if not isinstance(document, dict):
         raise BundleError("sbom.readable", f"got {type(document).__name__}, expected a JSON object")
     errors = []
-    for error in _validator().iter_errors(document):
-        place = "/".join(str(part) for part in error.instance_path) or "document"
-        errors.append(f"{place[:120]}: does not hold {'/'.join(str(part) for part in error.schema_path[-2:])}")
+    for found in _validator().iter_errors(document):
+        place = "/".join(str(part) for part in found.instance_path) or "document"
+        errors.append(f"{place[:120]}: does not hold {'/'.join(str(part) for part in found.schema_path[-2:])}")
         if len(errors) == 20:
             break
     return Sbom(

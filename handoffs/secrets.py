@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,20 +28,24 @@ _KINDS: Final = (
     ("Stripe key", re.compile(r"(?<![A-Za-z0-9_])[rs]k_live_[A-Za-z0-9]{20,250}")),
     ("npm token", re.compile(r"(?<![A-Za-z0-9_])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9_])")),
     ("PyPI token", re.compile(r"(?<![A-Za-z0-9_-])pypi-AgE[A-Za-z0-9_-]{50,400}")),
-    ("OpenAI key", re.compile(r"(?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,74}T3BlbkFJ[A-Za-z0-9_-]{20,74}")),
+    (
+        "OpenAI key",
+        re.compile(r"(?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,74}T3BlbkFJ[A-Za-z0-9_-]{20,74}"),
+    ),
     ("Anthropic key", re.compile(r"(?<![A-Za-z0-9_-])sk-ant-[a-z0-9]{5,8}-[A-Za-z0-9_-]{80,120}")),
     (
         "JSON web token",
         re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{15,2000}\.eyJ[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_-]{20,1000}"),
     ),
-    ("password in a URL", re.compile(r"[a-z][a-z0-9+]{1,15}://[^\s/:@\"'<>{}$%]{1,64}:[^\s/:@\"'<>{}$%*]{8,128}@[a-z0-9]")),
+    (
+        "password in a URL",
+        re.compile(r"[a-z][a-z0-9+]{1,15}://[^\s/:@\"'<>{}$%]{1,64}:[^\s/:@\"'<>{}$%*]{8,128}@[a-z0-9]"),
+    ),
 )
 _ASSIGNED: Final = re.compile(
     r"(?i)(?:secret|token|passw(?:or)?d|api_?-?key|access_?-?key|private_?-?key|auth_?-?key)[a-z0-9_-]{0,24}"
     r"[\"']?\s{0,4}(?:=|:|=>|:=)\s{0,4}[\"']([A-Za-z0-9+/=_.~-]{20,200})[\"']"
 )
-_MAX_LINE: Final = 20_000
-_OVERLAP: Final = 5_000
 _MIN_BITS: Final = 3.6
 
 
@@ -55,19 +60,24 @@ class SecretHit:
 
 def find_secrets(place: str, lines: Iterable[tuple[int, str]]) -> Iterator[SecretHit]:
     """Every credential in numbered lines of one place, at most one of a kind for each line."""
+    numbers: list[int] = []
+    starts: list[int] = []
+    texts: list[str] = []
+    at = 0
     for number, line in lines:
-        found: dict[str, None] = {}
-        for piece in _pieces(line):
-            found.update(dict.fromkeys(kind for kind, pattern in _KINDS if pattern.search(piece)))
-            if any(_is_random(match[1]) for match in _ASSIGNED.finditer(piece)):
-                found["random value of a secret's name"] = None
-        yield from (SecretHit(kind, place, number) for kind in found)
-
-
-def _pieces(line: str) -> Iterator[str]:
-    """A long line in overlapping pieces, so that the time stays bounded."""
-    for start in range(0, max(len(line), 1), _MAX_LINE):
-        yield line[max(0, start - _OVERLAP) : start + _MAX_LINE]
+        numbers.append(number)
+        starts.append(at)
+        texts.append(line)
+        at += len(line) + 1
+    whole = "\n".join(texts)
+    found: dict[tuple[int, str], None] = {}
+    for kind, pattern in _KINDS:
+        for match in pattern.finditer(whole):
+            found[numbers[bisect_right(starts, match.start()) - 1], kind] = None
+    for match in _ASSIGNED.finditer(whole):
+        if _is_random(match[1]):
+            found[numbers[bisect_right(starts, match.start()) - 1], "random value of a secret's name"] = None
+    yield from (SecretHit(kind, place, number) for number, kind in sorted(found))
 
 
 def _is_random(value: str) -> bool:

@@ -14,6 +14,8 @@ from typing import Final
 from celery import current_app, shared_task
 from django.conf import settings
 from django.db import OperationalError
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from audit.actions import actor_of
 from audit.events import Actor
@@ -63,7 +65,7 @@ def nudge(task: str, *args: object) -> None:
     """Wake a worker up. A broker that is away costs latency, never work: the sweep finds the row."""
     try:
         current_app.send_task(task, args=args, retry=False)
-    except (OSError, current_app.connection_for_write().connection_errors) as error:
+    except (OSError, KombuError, RedisError) as error:
         log.warning("nudge %s lost, the sweep repairs it: %s", task, error)
 
 
@@ -119,6 +121,9 @@ def advance(handoff_id: int) -> str:
     except (StaleStatusError, OperationalError) as error:
         log.warning("handoff %s attempt %s lost its place: %s", handoff_id, attempt, error)
         return "stale"
+    except Exception as error:
+        Handoff.objects.release(handoff_id, attempt, error=repr(error), retry_in=timedelta(seconds=2**attempt))
+        raise
     Handoff.objects.release(handoff_id, attempt)
     if status == Status.OPENED:
         nudge("verdicts.tasks.sweep_verification")

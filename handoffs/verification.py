@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from handoffs.bundle import Bundle, digest_of
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
+from handoffs.checks_patch import FILE_MODES
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
+from handoffs.git_index import Folder, read_tree, result_of
 from handoffs.git_process import GitError
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
 WORKFLOWS: Final = ".github/workflows"
-_MAX_TREE_BYTES: Final = 64 << 20
 _MAX_WORKFLOW_BYTES: Final = 8 << 20
 
 
@@ -76,29 +77,19 @@ def gather_facts(evidence: Evidence, git: Git) -> GitFacts:
     ancestor, behind = _ancestry(git, base, evidence.context)
     patch = evidence.archive.members.get("changes.patch")
     if not patch:
-        error = "the patch is empty" if patch == b"" else "the archive has no patch"
-        return GitFacts(base_tree, ancestor, behind, apply_error=error)
+        missing = "the patch is empty" if patch == b"" else "the archive has no patch"
+        return GitFacts(base_tree, ancestor, behind, apply_error=missing)
+    files = None if isinstance(evidence.patch, Unreadable) else evidence.patch.files
     try:
-        result = git.result_tree(base, patch)
-        changes = git.changes(base, result)
+        result = result_of(git, base_tree, patch, files)
+        changes = git.changes(base_tree, result)
     except GitError as error:
         return GitFacts(base_tree, ancestor, behind, apply_error=error.detail)
-    before, blobs, blobs_error = _contents(git, base_tree, evidence, changes)
-    names_before, names_after = _names(git, base_tree, result, changes)
-    return GitFacts(
-        merge_base_tree=base_tree,
-        is_ancestor=ancestor,
-        commits_behind=behind,
-        result_tree=result,
-        apply_error="",
-        changes=changes,
-        before=MappingProxyType(before),
-        blobs=MappingProxyType(blobs),
-        blobs_error=blobs_error,
-        names_before=MappingProxyType(names_before),
-        names_after=MappingProxyType(names_after),
-        workflows=_workflows(git, (base_tree, result)),
-    )
+    known = GitFacts(base_tree, ancestor, behind, result_tree=result, apply_error="", changes=changes)
+    try:
+        return _with_contents(git, known, base_tree, result, evidence)
+    except GitError as error:
+        return replace(known, blobs_error=error.detail)
 
 
 def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int | None]:
@@ -116,60 +107,55 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
     return is_ancestor, behind
 
 
-def _contents(
-    git: Git, base_tree: str, evidence: Evidence, changes: tuple[TreeChange, ...]
-) -> tuple[dict[str, str], dict[str, bytes], str]:
-    """Blob ids by path before the change, and the contents of all blobs on both sides."""
+def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
+    """Add the contents of both sides, the names around new paths, and the workflows: one process, two at most."""
+    changes = known.changes
+    id_bytes = len(base_tree) // 2
     before = {change.path: change.old_blob for change in changes if set(change.old_blob) != {"0"}}
+    files = () if isinstance(evidence.patch, Unreadable) else evidence.patch.files
+    sources = [f.old_path for f in files if f.old_path is not None and f.old_path not in before]
     wanted = [
         blob
         for change in changes
         for mode, blob in ((change.old_mode, change.old_blob), (change.new_mode, change.new_blob))
         if mode.startswith("1") and mode != GITLINK
     ]
-    files = () if isinstance(evidence.patch, Unreadable) else evidence.patch.files
-    sources = [f.old_path for f in files if f.old_path is not None and f.old_path not in before]
-    limit = evidence.context.limits.max_blob_bytes
-    try:
-        blobs = git.read_blobs(wanted, max_bytes=limit)
-        found = git.read_objects([f"{base_tree}:{path}" for path in sources], max_bytes=limit)
-    except GitError as error:
-        return before, {}, error.detail
+    folders = sorted({folder for change in changes if change.status == "A" for folder in _folders(change.path)})
+    trees = [f"{tree}:{folder}" for tree in (base_tree, result) for folder in (*folders, WORKFLOWS)]
+    asked = [*wanted, *(f"{base_tree}:{path}" for path in sources), *trees]
+    found = git.read_objects(asked, max_bytes=evidence.context.limits.max_blob_bytes)
+    blobs = {blob: item[1] for blob in wanted if (item := found[blob]) is not None}
     for path in sources:
         item = found[f"{base_tree}:{path}"]
         if item is not None and item[0] == "blob":
-            before[path] = _blob_id(item[1], like=base_tree)
+            before[path] = _blob_id(item[1], id_bytes)
             blobs[before[path]] = item[1]
-    return before, blobs, ""
+    entries = {
+        name: read_tree(item[1], id_bytes) if (item := found[name]) and item[0] == "tree" else {} for name in trees
+    }
+    workflows = [
+        entry.object_id
+        for tree in (base_tree, result)
+        for entry in entries[f"{tree}:{WORKFLOWS}"].values()
+        if entry.mode in FILE_MODES
+    ]
+    return replace(
+        known,
+        before=MappingProxyType(before),
+        blobs=MappingProxyType(blobs),
+        names_before=_names(entries, base_tree, folders),
+        names_after=_names(entries, result, folders),
+        workflows=tuple(git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
+    )
 
 
-def _names(
-    git: Git, base_tree: str, result: str, changes: tuple[TreeChange, ...]
-) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
-    """The names in every folder above a new path, before and after."""
-    folders = {folder for change in changes if change.status == "A" for folder in _folders(change.path)}
-    wanted = sorted(folders)
-    asked = [f"{tree}:{folder}" for tree in (base_tree, result) for folder in wanted]
-    found = git.read_objects(asked, max_bytes=_MAX_TREE_BYTES)
-    sides: list[dict[str, frozenset[str]]] = []
-    for tree in (base_tree, result):
-        names = {}
-        for folder in wanted:
-            item = found[f"{tree}:{folder}"]
-            names[folder] = frozenset(_tree_names(item[1], len(tree) // 2)) if item and item[0] == "tree" else frozenset()
-        sides.append(names)
-    return sides[0], sides[1]
-
-
-def _workflows(git: Git, trees: Iterable[str]) -> tuple[bytes, ...]:
-    """The text of every workflow, before and after."""
-    blobs: list[str] = []
-    for tree in trees:
-        for entry in git.run("ls-tree", "-r", "-z", tree, "--", WORKFLOWS).split(b"\0"):
-            fields = entry.partition(b"\t")[0].split()
-            if len(fields) == 3 and fields[1] == b"blob":
-                blobs.append(fields[2].decode("ascii"))
-    return tuple(git.read_blobs(blobs, max_bytes=_MAX_WORKFLOW_BYTES).values())
+def _names(entries: Mapping[str, Folder], tree: str, folders: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    return MappingProxyType(
+        {
+            folder: frozenset(name.decode("utf-8", "surrogateescape") for name in entries[f"{tree}:{folder}"])
+            for folder in folders
+        }
+    )
 
 
 def _folders(path: str) -> list[str]:
@@ -178,16 +164,7 @@ def _folders(path: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(len(parts) + 1)]
 
 
-def _tree_names(raw: bytes, id_bytes: int) -> Iterable[str]:
-    """The names in a raw tree object: `mode SP name NUL id`, again and again."""
-    at = 0
-    while at < len(raw):
-        end = raw.index(b"\0", at)
-        yield raw[at:end].partition(b" ")[2].decode("utf-8", "surrogateescape")
-        at = end + 1 + id_bytes
-
-
-def _blob_id(content: bytes, *, like: str) -> str:
+def _blob_id(content: bytes, id_bytes: int) -> str:
     """The id git gives a blob, in the hash the repository uses."""
-    algorithm = "sha1" if len(like) == 40 else "sha256"
+    algorithm = "sha1" if id_bytes == 20 else "sha256"
     return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -212,5 +212,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "leoportal.logs.OneLineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"celery": {"level": env.str("CELERY_LOG_LEVEL", default="WARNING")}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -4,4 +4,6 @@ from django.apps import AppConfig
 
 
 class VerdictsConfig(AppConfig):
+    """The app."""
+
     name = "verdicts"

@@ -206,7 +206,7 @@ def parse_policy(raw: bytes) -> Policy:
     except UnicodeDecodeError as error:
         raise PolicyError("policy.not_utf8", f"byte {error.start} is not UTF-8") from None
     try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a SafeLoader, made stricter
+        document = _StrictLoader(text).get_single_data()
     except yaml.YAMLError as error:
         raise PolicyError("policy.syntax", " ".join(str(error).split())[:300]) from None
     except ValueError as error:  # an impossible date, an enormous number

@@ -113,6 +113,9 @@ def run_work(work_id: int) -> str:
     except (StaleStatusError, OperationalError) as error:
         log.warning("%s of PR-%s lost its place: %s", work.name, pull.number, error)
         return "stale"
+    except Exception as error:
+        VerificationWork.objects.release(work_id, attempt, error=repr(error), retry_in=timedelta(seconds=2**attempt))
+        raise
     if not evidence.has_work_left(pull) and actions.start_round(pull.pk, by=verifier(), expected_round=pull.round):
         nudge("verdicts.tasks.sweep_verification")
     return "done"

@@ -53,6 +53,8 @@ class Broker:
 
         Raises: StackError broker.missing, broker.start, broker.still_running.
         """
+        if self.process is not None:
+            self.process.kill()  # what is left of an earlier run
         if not wait_until(lambda: not self._answers(), seconds=15, is_interrupted=is_interrupted):
             raise StackError(
                 "broker.still_running",

@@ -35,14 +35,14 @@ def free_port(first: int) -> int:
     raise StackError("stack.no_port", f"no free port from {first} on. Next: `make demo PORT=9000`.")
 
 
-def answers(port: int) -> bool:
-    """Whether the web process serves requests."""
+def health(port: int) -> int:
+    """What the web process answers at /healthz: an HTTP status, 0 if it does not listen yet."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return 0
     finally:
         connection.close()
 

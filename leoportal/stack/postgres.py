@@ -22,15 +22,7 @@ import psycopg
 from psycopg import sql
 
 from leoportal.stack import privileges
-from leoportal.stack.process import (
-    IS_LINUX,
-    Command,
-    Process,
-    StackError,
-    clean_environment,
-    never,
-    wait_until,
-)
+from leoportal.stack.process import IS_LINUX, Command, Process, StackError, clean_environment, never, wait_until
 
 DATABASE: Final = "leoportal"
 OWNER: Final = "leoportal_owner"
@@ -83,6 +75,8 @@ class Postgres:
 
         Raises: StackError postgres.other_version, postgres.initdb, postgres.start, postgres.still_running.
         """
+        if self.process is not None:
+            self.process.kill()  # what is left of an earlier run
         self._refuse_other_version()
         self._make_cluster(is_interrupted)
         self._wait_for_predecessor(is_interrupted)
@@ -105,6 +99,7 @@ class Postgres:
                     f"PostgreSQL did not start; its log is {self.log}:\n{process.last_lines()}\n"
                     "  Next: `make reset` throws the local data away, or set DATABASE_URL to another server.",
                 )
+            process.kill()
             time.sleep(0.2)
         with psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True, connect_timeout=5) as connection:
             _make_roles(connection)
@@ -124,10 +119,12 @@ class Postgres:
         if self.process is not None:
             self.process.stop()
         if self.is_throwaway:
-            for folder in (self.data, self.sockets):
-                shutil.rmtree(folder, ignore_errors=True)
-            if self.home != self.folder:
-                shutil.rmtree(self.home, ignore_errors=True)
+            self.delete()
+
+    def delete(self) -> None:
+        """Delete the data of a server that is stopped."""
+        for folder in (self.data, self.sockets, self.folder, self.home):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _spawn(self, program: str, *arguments: str) -> Process:
         return Process(

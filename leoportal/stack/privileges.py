@@ -56,7 +56,8 @@ def choose() -> Privileges:
 
 def account_folder(privileges: Privileges, key: Path) -> Path:
     """A folder the service account owns, one per `key`."""
-    ACCOUNT_HOME.mkdir(mode=0o755, exist_ok=True)
+    ACCOUNT_HOME.mkdir(exist_ok=True)
+    ACCOUNT_HOME.chmod(0o755)
     folder = ACCOUNT_HOME / hashlib.sha256(str(key).encode()).hexdigest()[:10]
     folder.mkdir(mode=0o700, exist_ok=True)
     privileges.own(folder)
@@ -64,17 +65,25 @@ def account_folder(privileges: Privileges, key: Path) -> Path:
 
 
 def account_binaries(binaries: Path, version: str) -> Path:
-    """A copy of the wheel's binaries the account may read; a system's own stay where they are."""
+    """A copy of the wheel's binaries the account may read; a system's own stay where they are.
+
+    The copy keeps the wheel's places, since its programs look for their libraries three folders up.
+    """
     if binaries.is_relative_to("/usr"):
         return binaries
-    ACCOUNT_HOME.mkdir(mode=0o755, exist_ok=True)
+    ACCOUNT_HOME.mkdir(exist_ok=True)
+    ACCOUNT_HOME.chmod(0o755)
+    package = binaries.parents[1]
     whole = ACCOUNT_HOME / f"pg-{version}"
     if not whole.exists():
         draft = whole.with_name(f"{whole.name}.{os.getpid()}")
-        shutil.copytree(binaries.parent, draft, symlinks=True)
-        draft.chmod(0o755)
+        for source in (binaries.parent, package.with_name(f"{package.name}.libs")):
+            if source.exists():
+                shutil.copytree(source, draft / source.relative_to(package.parent), symlinks=True)
+        for folder in (draft, *draft.iterdir()):
+            folder.chmod(0o755)
         draft.rename(whole)
-    return whole / binaries.name
+    return whole / binaries.relative_to(package.parent)
 
 
 def socket_folder(folder: Path, privileges: Privileges) -> Path:

@@ -1,13 +1,13 @@
 """One child process: a session of its own, a log file, and an end that leaves nothing behind.
 
 A session of its own, so that the terminal's Ctrl-C reaches the supervisor alone and the stop is in order.
-On Linux a child also gets a signal when the supervisor is gone, even by SIGKILL. Not on macOS.
+Each child has a guard, a small shell that waits on a pipe we hold: when we are gone, even by SIGKILL, the pipe
+closes and the guard ends the child and its group.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -20,8 +20,17 @@ from typing import Final
 
 IS_LINUX: Final = sys.platform == "linux"
 LOG_BYTES: Final = 8 << 20
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None)
+_GUARD: Final = """
+trap '' INT TERM HUP QUIT
+if read -r _; then exit 0; fi
+kill -s "$1" -- "$2" 2>/dev/null
+for _ in $(seq 150); do
+    kill -s 0 -- "$2" 2>/dev/null || break
+    sleep 0.1
+done
+kill -s KILL -- "-$2" 2>/dev/null
+exit 0
+"""
 
 
 class StackError(Exception):
@@ -42,7 +51,13 @@ def never() -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, is_interrupted: Callable[[], bool] = never) -> bool:
+def wait_until(
+    condition: Callable[[], bool],
+    *,
+    seconds: float,
+    is_interrupted: Callable[[], bool] = never,
+    pause_seconds: float = 0.02,
+) -> bool:
     """Whether `condition` came true in time.
 
     Raises: StopRequestedError as soon as `is_interrupted` says so.
@@ -55,7 +70,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, is_interrupted:
             return True
         if time.monotonic() >= deadline:
             return False
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class Command:
     """What to run and how to end it.
 
     Shape: `stops` is a ladder of (signal, seconds to wait), then comes SIGKILL; `orphaned` is the signal the
-    child gets from the kernel when its parent is gone; `before_exec` runs in the child (drop of privileges).
+    child gets when we are gone, 15 seconds before SIGKILL; `before_exec` runs in the child (drop of privileges).
     """
 
     name: str
@@ -85,13 +100,6 @@ class Process:
         self.log_start = _open_end(command.log)
         self.was_killed = False
         self._is_asked = False
-        parent = os.getpid()
-
-        def in_child() -> None:
-            if command.before_exec is not None:
-                command.before_exec()
-            _die_with(parent, command.orphaned)  # after a change of user, which clears it
-
         with command.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 command.argv,
@@ -101,8 +109,15 @@ class Process:
                 stdout=log if command.is_quiet else None,
                 stderr=subprocess.STDOUT if command.is_quiet else None,
                 start_new_session=True,
-                preexec_fn=in_child,  # noqa: PLW1509  the supervisor has one thread
+                preexec_fn=command.before_exec,  # noqa: PLW1509  the supervisor has one thread
             )
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, "guard", command.orphaned.name.removeprefix("SIG"), str(self.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     @property
     def pid(self) -> int:
@@ -137,10 +152,12 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL for it and its group, at once."""
+        """SIGKILL for it and its group, at once; the guard may go."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait()
+        if self._guard.poll() is None:
+            self._guard.communicate(b"done\n")
 
     def log_since_start(self) -> str:
         """What this run wrote to the log, at most the last 64 KiB."""
@@ -149,22 +166,15 @@ class Process:
             log.seek(max(self.log_start, end - (64 << 10)))
             return log.read().decode(errors="replace")
 
-    def last_lines(self, count: int = 12) -> str:
-        """The last lines of this run's log, indented."""
-        return "\n".join(f"    {line}" for line in self.log_since_start().splitlines()[-count:])
+    def last_lines(self, count: int = 12, width: int = 200) -> str:
+        """The last lines of this run's log, indented and cut."""
+        lines = self.log_since_start().splitlines()[-count:]
+        return "\n".join(f"    {line[:width]}{'…' if len(line) > width else ''}" for line in lines)
 
 
 def clean_environment(*, without: Sequence[str] = ()) -> dict[str, str]:
     """Our environment but the variables that start with one of `without`."""
     return {name: value for name, value in os.environ.items() if not name.startswith(tuple(without))}
-
-
-def _die_with(parent: int, signal_: signal.Signals) -> None:
-    """Linux: get `signal_` when the parent is gone. It may be gone already."""
-    if IS_LINUX:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_), 0, 0, 0)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _open_end(log: Path) -> int:

@@ -33,7 +33,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def _start(config: pytest.Config) -> None:
-    parent = _parent_folder()
+    parent = find_parent_folder()
     _delete_leftovers(parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -58,7 +58,7 @@ def _start(config: pytest.Config) -> None:
         os.environ.setdefault("CACHE_URL", broker.cache_url)
 
 
-def _parent_folder() -> Path:
+def find_parent_folder() -> Path:
     """Memory if there is enough of it: a container's default of 64 MB holds no cluster."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
         return MEMORY

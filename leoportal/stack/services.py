@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,13 +20,37 @@ from leoportal.stack.process import StackError
 from leoportal.stack.supervisor import Supervisor
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+MARK: Final = ".leoportal"
 
 
 def data_folder() -> Path:
-    """LEOPORTAL_VAR, else `var` in the repository; made if missing, closed to others."""
-    folder = Path(os.environ.get("LEOPORTAL_VAR") or ROOT / "var").resolve()
+    """LEOPORTAL_VAR, else `var` in the repository; made if missing, closed to others.
+
+    Raises: StackError stack.foreign_folder if LEOPORTAL_VAR names a folder that holds something else.
+    """
+    given = os.environ.get("LEOPORTAL_VAR")
+    folder = Path(given or ROOT / "var").resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if given and not (folder / MARK).exists() and any(folder.iterdir()):
+        raise StackError(
+            "stack.foreign_folder",
+            f"LEOPORTAL_VAR={folder} holds files that are not ours. Next: name a new or an empty folder.",
+        )
+    (folder / MARK).touch()
     return folder
+
+
+def delete_data(var: Path) -> None:
+    """Throw everything in the data folder away. The caller holds it."""
+    if "DATABASE_URL" not in os.environ:
+        Postgres(var / "pg").delete()
+    for path in var.iterdir():
+        if path.name in {MARK, "lock"}:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -89,7 +89,14 @@ class _Health:
 class Supervisor:
     """Tiers of services. A later tier needs the earlier ones, so it is stopped before them."""
 
-    def __init__(self, say: Callable[[str], None], is_interrupted: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        is_interrupted: Callable[[], bool] = never,
+        *,
+        pause_seconds: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self._pause_seconds = pause_seconds
         self._say = say
         self._is_interrupted = is_interrupted
         self._tiers: list[Sequence[Service]] = []
@@ -123,7 +130,10 @@ class Supervisor:
         """
         deadline = time.monotonic() + seconds
         while not wait_until(
-            condition, seconds=min(TICK_SECONDS, deadline - time.monotonic()), is_interrupted=self._is_interrupted
+            condition,
+            seconds=min(TICK_SECONDS, deadline - time.monotonic()),
+            is_interrupted=self._is_interrupted,
+            pause_seconds=0.05,
         ):
             self.watch()
             if time.monotonic() >= deadline:
@@ -148,7 +158,7 @@ class Supervisor:
         if health.restart_at is None:
             health.deaths = 1 if now - health.started > HEALTHY_SECONDS else health.deaths + 1
             self._tell_death(service, health.deaths)
-            health.restart_at = now + FIRST_PAUSE_SECONDS * 2 ** (health.deaths - 1)
+            health.restart_at = now + self._pause_seconds * 2 ** (health.deaths - 1)
         if now >= health.restart_at:
             service.start(is_interrupted=self._is_interrupted)
             health.started, health.restart_at = time.monotonic(), None

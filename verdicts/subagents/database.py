@@ -107,7 +107,7 @@ def _run_findings(change: Change, file: ChangedFile, call: ast.Call, name: str) 
         message = f"{name} without a way back: the rollback of this change cannot undo it"
         yield change.remark(file, lines, f"migration.{name}", Severity.MEDIUM, message)
     sql = _argument(call, 0, "sql")
-    if name == "RunSQL" and sql is not None and not (isinstance(sql, ast.Constant) and isinstance(sql.value, str)):
+    if name == "RunSQL" and file.tree and _literal(sql, file.tree) is None:
         message = "RunSQL with SQL that is not one literal: squawk did not see it"
         yield change.remark(file, lines, "migration.RunSQL", Severity.LOW, message)
 
@@ -122,6 +122,20 @@ def _argument(call: ast.Call, position: int, keyword: str) -> ast.expr | None:
     if len(call.args) > position:
         return call.args[position]
     return next((item.value for item in call.keywords if item.arg == keyword), None)
+
+
+def _literal(node: ast.expr | None, tree: ast.Module) -> ast.Constant | None:
+    """The literal text an expression is, directly or as a name the module assigns once."""
+    if isinstance(node, ast.Name):
+        values = [
+            statement.value
+            for statement in ast.walk(tree)
+            if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign)
+            for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
+            if isinstance(target, ast.Name) and target.id == node.id
+        ]
+        node = values[0] if len(values) == 1 else None
+    return node if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _text(node: ast.expr | None) -> str:
@@ -144,9 +158,9 @@ def literal_sql(file: ChangedFile) -> bytes:
     found: list[tuple[int, str]] = []
     for node in ast.walk(file.tree) if file.tree else ():
         if isinstance(node, ast.Call) and _name(node) == "RunSQL":
-            sql = _argument(node, 0, "sql")
-            if isinstance(sql, ast.Constant) and isinstance(sql.value, str):
-                found.append((sql.lineno, sql.value.rstrip().rstrip(";") + ";"))
+            sql = _literal(_argument(node, 0, "sql"), file.tree) if file.tree else None
+            if sql:
+                found.append((sql.lineno, str(sql.value).rstrip().rstrip(";") + ";"))
     lines: list[str] = []
     for first, text in sorted(found):
         lines.extend([""] * (first - 1 - len(lines)))

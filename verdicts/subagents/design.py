@@ -53,6 +53,7 @@ _TEMPLATE_CODE = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"""<([a-zA-Z][\w:-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)>""", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>=]+))?""", re.DOTALL)
+_DJLINT_END = re.compile(rb"\s*Linted ([0-9]+) files?, found [0-9]+ errors?\.")
 _DJLINT_LINE = re.compile(rb"(f[0-9]{4,}\.[a-z0-9]+)\|([0-9]+):[0-9]+\|([A-Z][0-9]{3})\|(.*)")
 
 
@@ -116,13 +117,22 @@ def _blank(pattern: re.Pattern[str], text: str) -> str:
     return pattern.sub(lambda match: re.sub(r"[^\n]", "_", match[0]), text)
 
 
+def _count_djlint(output: bytes) -> int:
+    end = _DJLINT_END.search(output)
+    return int(end[1]) if end else 0
+
+
+def _count_oxlint(output: bytes) -> int:
+    return line_of(pick(read_json(output), "number_of_files"))
+
+
 def _read_djlint(output: bytes) -> Iterator[Hit]:
     """One finding a line. What is neither a finding nor the closing count means that the format is not what we know."""
     severities = dict(DJLINT_SEVERITIES)
     for line in output.splitlines():
         match = _DJLINT_LINE.fullmatch(line.strip())
         if match is None:
-            if line.strip() and not re.match(rb"\s*Linted [0-9]+ files?, found [0-9]+ errors?\.", line):
+            if line.strip() and not _DJLINT_END.match(line):
                 raise UnreadableOutputError(f"an unknown line: {line[:80].decode('utf-8', 'replace')!r}")
             continue
         code, number = match[3].decode(), int(match[2])
@@ -150,6 +160,7 @@ SCANS: Final = (
         accepts=_is_template,
         exit_codes=frozenset({0, 1}),
         read=_read_djlint,
+        counted=_count_djlint,
         severities=DJLINT_SEVERITIES,
     ),
     Scan(
@@ -164,6 +175,7 @@ SCANS: Final = (
         accepts=_is_script,
         exit_codes=frozenset({0, 1}),
         read=_read_oxlint,
+        counted=_count_oxlint,
         severities=OXLINT_SEVERITIES,
     ),
 )

@@ -24,7 +24,7 @@ from verdicts.findings import (
     confidence_from,
     outcome_from,
 )
-from verdicts.subagents.change import Change, ChangedFile, clean, relaxed
+from verdicts.subagents.change import Change, ChangedFile, clean, is_test, relaxed
 from verdicts.subagents.sandbox import (
     MAX_FILE_BYTES,
     MAX_OUTPUT_BYTES,
@@ -61,7 +61,9 @@ class Scan:
     """One scanner: how it is called, which files it wants, which exit codes are no crash, how its output reads.
 
     `derived` makes a second copy, with the suffix given, of what the function finds in a file; empty means nothing.
-    `is_for_tests` keeps the severities in test code, where others are relaxed.
+    `is_for_tests` keeps the severities in test code, where others are relaxed; `expected_in_tests` are rules that
+    are no finding there. `counted` reads how many files the
+    scanner says it looked at, where it says so.
     """
 
     program: str
@@ -73,6 +75,8 @@ class Scan:
     severities: tuple[tuple[str, Severity], ...] = ()
     derived: tuple[str, Callable[[ChangedFile], bytes]] | None = None
     is_for_tests: bool = False
+    expected_in_tests: frozenset[str] = frozenset()
+    counted: Callable[[bytes], int] | None = None
 
 
 def examine(
@@ -222,19 +226,34 @@ def _scan(
     try:
         if execution.tool.exit_code not in scan.exit_codes:
             raise UnreadableOutputError(f"ended with exit code {execution.tool.exit_code}")
-        return execution, [_finding(hit, place, change, scan) for hit in scan.read(execution.output)]
+        if scan.counted and scan.counted(execution.output) != len(names):
+            raise UnreadableOutputError(f"looked at {scan.counted(execution.output)} files, was given {len(names)}")
+        hits = list(scan.read(execution.output))
+        if execution.tool.exit_code and not hits:
+            raise UnreadableOutputError(f"ended with exit code {execution.tool.exit_code} and reported nothing")
+        found = [(hit, _file_of(hit, place)) for hit in hits]
+        return execution, [
+            change.remark(
+                file, (hit.first, hit.last), f"{scan.program}:{hit.rule}", _severity(hit, file, scan), hit.message
+            )
+            for hit, file in found
+            if not (hit.rule in scan.expected_in_tests and is_test(file.path))
+        ]
     except UnreadableOutputError as error:
         problem = f"{scan.program}: {error}"
         return Execution(execution.tool, b"", problem, AgentOutcome.ERROR, execution.is_isolated), []
 
 
-def _finding(hit: Hit, place: Workspace, change: Change, scan: Scan) -> Finding:
+def _file_of(hit: Hit, place: Workspace) -> ChangedFile:
     match = re.search(r"[fd][0-9]{4,}(\.[a-z0-9]+|/action\.ya?ml)$", hit.name)
     file = place.files.get(match[0]) if match else None
     if file is None:
         raise UnreadableOutputError(f"speaks of {clean(hit.name, 80)!r}, which it was not given")
-    severity = hit.severity if scan.is_for_tests else relaxed(hit.severity, file.path)
-    return change.remark(file, (hit.first, hit.last), f"{scan.program}:{hit.rule}", severity, hit.message)
+    return file
+
+
+def _severity(hit: Hit, file: ChangedFile, scan: Scan) -> Severity:
+    return hit.severity if scan.is_for_tests else relaxed(hit.severity, file.path)
 
 
 def _most_severe(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 
+NOT_STARTED = 127
 LIMITS = (
     (resource.RLIMIT_CPU, 120),
     (resource.RLIMIT_FSIZE, 64 << 20),
@@ -21,14 +22,17 @@ LIMITS = (
 
 
 def main(report: int, command: list[str]) -> None:
-    """Lower every limit, leave the network, then become the command."""
+    """Lower every limit, leave the network, then become the command. Ends with NOT_STARTED when that fails."""
     for which, most in LIMITS:
         _, hard = resource.getrlimit(which)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (value, value))
     os.write(report, b"1" if _leave_network() else b"0")
     os.close(report)
-    os.execv(command[0], command)  # noqa: S606  # this is what a launcher is for
+    try:
+        os.execv(command[0], command)  # noqa: S606  # this is what a launcher is for
+    except OSError:
+        os._exit(NOT_STARTED)
 
 
 def _leave_network() -> bool:

@@ -54,4 +54,5 @@ def ruff_scan(
         exit_codes=frozenset({0, 1}),
         read=read,
         severities=(*severities, (_SYNTAX, syntax)),
+        expected_in_tests=frozenset({"S101"}),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,14 +22,15 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from verdicts.findings import AgentOutcome, Tool
-from verdicts.subagents.change import Change, ChangedFile, suffix_of
+from verdicts.subagents.change import SCRIPT_SUFFIXES, TEMPLATE_SUFFIXES, Change, ChangedFile, suffix_of
 from verdicts.subagents.suppressions import blank
 
 TIMEOUT_SECONDS: Final = 120.0
 MAX_FILE_BYTES: Final = 2 << 20
 MAX_OUTPUT_BYTES: Final = 32 << 20
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-_SAFE_SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
+# Only these suffixes are kept: a tool that knows a suffix could also know it as one to leave alone (.lock, .svg).
+_KEPT_SUFFIXES: Final = SCRIPT_SUFFIXES | TEMPLATE_SUFFIXES | {".py", ".pyi", ".sql", ".sh", ".bash", ".yml", ".yaml"}
 # zizmor knows an action by its file name only.
 _KEPT_NAMES: Final = frozenset({"action.yml", "action.yaml"})
 
@@ -90,7 +90,7 @@ def run(
 
     Shape: `tool.arguments` are the options; a `{out}` in them becomes a file of its own, whose content is the output.
     """
-    program = scanners / tool.name
+    program = scanners.absolute() / tool.name
     if not program.is_file() or not os.access(program, os.X_OK):
         return Execution(tool, b"", f"{tool.name} is not installed", AgentOutcome.MISSING, is_isolated=False)
     with tempfile.TemporaryDirectory(dir=place.root, prefix=f"{tool.name}-") as folder:
@@ -98,7 +98,7 @@ def run(
         written = home / "out"
         options = [option.replace("{out}", str(written)) for option in tool.arguments]
         started = time.monotonic()
-        code, is_isolated = _execute([str(program), *options, *names], place.root / "files", home, timeout_seconds)
+        code, word = _execute([str(program), *options, *names], place.root / "files", home, timeout_seconds)
         took = round((time.monotonic() - started) * 1000)
         source = written if any("{out}" in option for option in tool.arguments) else home / "stdout"
         output = source.read_bytes()[: MAX_OUTPUT_BYTES + 1] if source.is_file() else b""
@@ -106,11 +106,15 @@ def run(
     problem = ""
     if code is None:
         problem = f"{tool.name} did not end within {timeout_seconds:g} s"
+    elif not word:
+        problem = f"{tool.name} could not be started"
     elif code < 0:
         problem = f"{tool.name} was killed by signal {-code}"
     elif len(output) > MAX_OUTPUT_BYTES:
         problem = f"{tool.name} wrote more than {MAX_OUTPUT_BYTES} bytes"
-    return Execution(ended, output, problem, AgentOutcome.ERROR if problem else AgentOutcome.PASSED, is_isolated)
+    return Execution(
+        ended, output, problem, AgentOutcome.ERROR if problem else AgentOutcome.PASSED, is_isolated=word != b"0"
+    )
 
 
 def version_of(scanners: Path, distribution: str) -> str:
@@ -120,8 +124,8 @@ def version_of(scanners: Path, distribution: str) -> str:
     return found[-1].removesuffix(".dist-info") if found else "unknown"
 
 
-def _execute(command: list[str], folder: Path, home: Path, timeout_seconds: float) -> tuple[int | None, bool]:
-    """The exit code (None after a timeout) and whether there was no network."""
+def _execute(command: list[str], folder: Path, home: Path, timeout_seconds: float) -> tuple[int | None, bytes]:
+    """The exit code (None after a timeout) and the launcher's word: `1` no network, `0` network, empty not started."""
     reading, writing = os.pipe()
     try:
         with (home / "stdout").open("wb") as stdout:
@@ -145,7 +149,7 @@ def _execute(command: list[str], folder: Path, home: Path, timeout_seconds: floa
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        return code, os.read(reading, 1) == b"1"
+        return code, os.read(reading, 1)
     finally:
         os.close(reading)
         if writing >= 0:
@@ -157,4 +161,4 @@ def _neutral_name(number: int, path: str) -> str:
     if name in _KEPT_NAMES:
         return f"f{number:04}/{name}"
     suffix = suffix_of(path)
-    return f"f{number:04}{suffix if _SAFE_SUFFIX.fullmatch(suffix) else '.txt'}"
+    return f"f{number:04}{suffix if suffix in _KEPT_SUFFIXES else '.txt'}"

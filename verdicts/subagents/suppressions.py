@@ -63,7 +63,7 @@ DIRECTIVES: Final = (
     ),
     _directive("typescript", AgentKind.DESIGN, rb"@ts-(ignore|nocheck|expect-error)\b", rb"@ts-nocheck"),
 )
-_COMMENT = re.compile(rb"#|//|/\*|^\s*\*|--|<!--|\{#|\{%")
+_COMMENT = re.compile(rb"#|//|/\*|^\s*\*|(^|\s)--\s*$|--\s|<!--|\{#|\{%")
 # A directive inside a comment of several lines stands on a line without a comment mark.
 _BLOCK = re.compile(rb"/\*.*?\*/|<!--.*?-->|\{#.*?#\}|\{%\s*comment.*?endcomment\s*%\}", re.DOTALL)
 

@@ -1,0 +1,73 @@
+"""Filters of the trail. The same names mean the same in the explorer and in an export."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from audit.events import Role
+from audit.export import FORMATS
+
+ROLES = [("", "Any role"), *((role.value, role.value) for role in Role)]
+
+
+class PeriodForm(forms.Form):
+    """From the start of one day to the end of another, UTC."""
+
+    first = forms.DateField(required=False, label="From", error_messages={"invalid": "Write the day as 2026-01-31."})
+    last = forms.DateField(required=False, label="To", error_messages={"invalid": "Write the day as 2026-01-31."})
+
+    def clean(self) -> dict[str, Any]:
+        """A period does not end before it starts."""
+        values: dict[str, Any] = super().clean() or {}
+        if values.get("first") and values.get("last") and values["last"] < values["first"]:
+            self.add_error("last", "The period ends before it starts.")
+        return values
+
+    def within[Rows: QuerySet[Any]](self, rows: Rows) -> Rows:
+        """Rows of the period."""
+        values = self.cleaned_data
+        if values["first"]:
+            rows = rows.filter(created_at__gte=datetime.combine(values["first"], time(), UTC))
+        if values["last"]:
+            rows = rows.filter(created_at__lt=datetime.combine(values["last"] + timedelta(days=1), time(), UTC))
+        return rows
+
+
+class TrailForm(PeriodForm):
+    """The explorer's filters."""
+
+    actor = forms.CharField(max_length=100, required=False, label="Actor")
+    role = forms.ChoiceField(choices=ROLES, required=False, label="Role")
+    kind = forms.CharField(max_length=60, required=False, label="Action")
+    subject = forms.CharField(max_length=200, required=False, label="Subject")
+
+    def matching[Rows: QuerySet[Any]](self, rows: Rows) -> Rows:
+        """Rows that fit every filter."""
+        values = self.cleaned_data
+        for name in ("actor", "role", "kind", "subject"):
+            if values[name]:
+                rows = rows.filter(**{name: values[name].strip()})
+        return self.within(rows)
+
+
+class ExportForm(PeriodForm):
+    """What to export. `pull` is `owner/name#3`."""
+
+    table = forms.ChoiceField(label="Table")
+    file_format = forms.ChoiceField(choices=[(name, name) for name in FORMATS], label="Format")
+    pull = forms.RegexField(
+        r"^[\w.-]+/[\w.-]+#[1-9][0-9]{0,8}$",
+        required=False,
+        label="Pull request",
+        error_messages={"invalid": "Write the pull request as owner/name#3."},
+    )
+
+    def __init__(self, *args: Any, tables: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        table = self.fields["table"]
+        if isinstance(table, forms.ChoiceField):
+            table.choices = tables

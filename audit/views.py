@@ -1,0 +1,75 @@
+"""The trail's explorer: entries by filter, newest first, and one entry with its leaf."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+from urllib.parse import urlencode
+
+from django.core.exceptions import BadRequest
+from django.db.models import Count
+from django.http import Http404, HttpResponse
+
+from audit.accountability import Act, may
+from audit.canonical import JsonError, parse_json
+from audit.forms import TrailForm
+from audit.merkle import leaf_hash
+from audit.models import LogEntry, LogPending, TreeHead
+from leoportal.web import Request, page, render_page
+from leoportal.words import EVENTS
+
+PAGE_SIZE: Final = 50
+MAX_SHOWN_BYTES: Final = 200_000
+
+
+@page(Act.VIEW_TRAIL, "GET")
+def explore(request: Request) -> HttpResponse:
+    """Entries that fit the filters; pages are addressed by the last entry seen, so they never shift."""
+    form = TrailForm(request.GET)
+    before = request.GET.get("before", "")
+    if before and not (before.isascii() and before.isdigit() and len(before) < 19):
+        raise BadRequest(f"before is {before[:40]!r}, expected an entry's number.")
+    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash").order_by("-pk")
+    is_valid = form.is_valid()
+    rows = form.matching(rows) if is_valid else rows.none()
+    found = list((rows.filter(pk__lt=int(before)) if before else rows)[: PAGE_SIZE + 1])
+    filters = {name: value for name, value in request.GET.items() if name in form.fields and value}
+    context = {
+        "form": form,
+        "entries": found[:PAGE_SIZE],
+        "older": urlencode({**filters, "before": found[PAGE_SIZE - 1].pk}) if len(found) > PAGE_SIZE else "",
+        "is_first": not before,
+        "newest": urlencode(filters),
+        "is_filtered": bool(filters),
+        "head": TreeHead.objects.order_by("-size").first(),
+        "pending": LogPending.objects.aggregate(n=Count("pk"))["n"],
+        "kinds": EVENTS,
+        "may_export": may(request.actor.role, Act.EXPORT_TRAIL),
+    }
+    return render_page(request, "audit/explorer.html", context, status=200 if is_valid else 422)
+
+
+@page(Act.VIEW_TRAIL, "GET")
+def show_entry(request: Request, pk: int) -> HttpResponse:
+    """One entry: its leaf as JSON, its hash computed again, its place in the tree."""
+    entry = LogEntry.objects.select_related("tree_leaf").filter(pk=pk).first()
+    if entry is None:
+        raise Http404("There is no such entry in the trail.")
+    leaf = bytes(entry.leaf)
+    context = {
+        "entry": entry,
+        "text": _readable(leaf),
+        "is_cut": len(leaf) > MAX_SHOWN_BYTES,
+        "size": len(leaf),
+        "is_intact": leaf_hash(leaf) == bytes(entry.leaf_hash),
+        "place": getattr(entry, "tree_leaf", None),
+    }
+    return render_page(request, "audit/entry.html", context, part="entry")
+
+
+def _readable(leaf: bytes) -> str:
+    try:
+        value = parse_json(leaf, max_bytes=16 << 20)
+    except JsonError as error:
+        return f"This leaf is not readable JSON ({error.code}): {error.detail}"
+    return json.dumps(value, indent=2, ensure_ascii=True)[:MAX_SHOWN_BYTES]

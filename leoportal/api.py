@@ -1,0 +1,239 @@
+"""The JSON API under /api/v1/: what machines report and read. Bearer tokens only; every error is {code, detail}.
+
+Verdicts and decisions are not taken here: they are made by a signed-in person in the browser.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from django.http import Http404, HttpRequest
+from ninja import NinjaAPI, Schema
+from ninja.errors import HttpError, ValidationError
+from ninja.security import HttpBearer
+
+from audit import actions as trail
+from audit.accountability import Act, require
+from audit.canonical import JsonError
+from audit.events import Actor, AuditError
+from handoffs.git import Git
+from handoffs.models import PullRequest
+from handoffs.tasks import nudge, tools_for
+from leoportal.web import open_to_all
+from verdicts import actions, evidence
+from verdicts.actions import GateReport
+from verdicts.models import AgentReport, GateExecution, VerdictError, VerificationWork
+from verdicts.policy import judgement_to_json
+from verdicts.results import AgentKind, GateOutcome, Grade, ResultError, parse_junit, parse_native, parse_sarif
+
+MAX_REPORT_BYTES = 4 << 20
+
+
+class TokenAuth(HttpBearer):
+    """The actor behind `Authorization: Bearer …`; ninja answers 401 for None."""
+
+    def authenticate(self, _request: HttpRequest, token: str) -> Actor | None:
+        """Raises nothing: a bad token is no actor."""
+        try:
+            return trail.actor_of_token(token)
+        except AuditError:
+            return None
+
+
+class Refusal(Schema):
+    """Why a request was refused."""
+
+    code: str
+    detail: str
+
+
+class GateIn(Schema):
+    """A gate's result. `run_id` is the reporter's own id of the run: the same run twice is stored once."""
+
+    gate: str
+    conclusion: Literal[
+        "success",
+        "failure",
+        "neutral",
+        "cancelled",
+        "skipped",
+        "timed_out",
+        "action_required",
+        "stale",
+        "startup_failure",
+    ]
+    run_id: str
+    head_sha: str
+    evidence: dict[str, Any] = {}
+
+
+class Stored(Schema):
+    """Where a report landed: the row, and the id of its entry in the log."""
+
+    id: int
+    log_entry: int
+
+
+class Queued(Schema):
+    """How many pieces of verification work were queued."""
+
+    queued: int
+    round: int
+
+
+class WorkOut(Schema):
+    """One piece of the portal's own verification work."""
+
+    name: str
+    kind: str
+    status: str
+    round: int
+    error: str
+
+
+class PullOut(Schema):
+    """A pull request as it stands: what `leo pr explain` prints."""
+
+    repository: str
+    number: int
+    title: str
+    status: str
+    label: str
+    head_sha: str
+    base_sha: str
+    round: int
+    deadline_at: str | None
+    verdict: str | None
+    is_verdict_current: bool
+    gates: dict[str, str]
+    work: list[WorkOut]
+    judgement: dict[str, Any]
+
+
+api = NinjaAPI(title="leoportal", version="1", auth=TokenAuth(), openapi_url="/openapi.json", docs_url=None)
+
+
+def _actor(request: HttpRequest) -> Actor:
+    actor: Actor = request.auth  # type: ignore[attr-defined]
+    return actor
+
+
+def _pull(owner: str, name: str, number: int) -> PullRequest:
+    pulls = PullRequest.objects.select_related("repository", "handoff")
+    pull = pulls.filter(repository__full_name=f"{owner}/{name}", number=number).first()
+    if pull is None:
+        raise Http404
+    return pull
+
+
+@api.get("/prs/{owner}/{name}/{number}", response=PullOut)
+def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[str, Any]:
+    """How a pull request stands, judged now from its rows and its head's real tree."""
+    require(_actor(request), Act.VIEW_HANDOFFS)
+    pull = _pull(owner, name, number)
+    found = evidence.gather(pull, tree=evidence.observed_tree(pull, Git(tools_for(pull.repository).forge.git_path)))
+    verdict = evidence.live_verdict(pull)
+    return {
+        "repository": pull.repository.full_name,
+        "number": pull.number,
+        "title": pull.title,
+        "status": pull.status,
+        "label": pull.label,
+        "head_sha": pull.head_sha,
+        "base_sha": pull.base_sha,
+        "round": pull.round,
+        "deadline_at": pull.deadline_at.isoformat() if pull.deadline_at else None,
+        "verdict": verdict.verdict if verdict else None,
+        "is_verdict_current": bool(verdict and verdict.binds(pull)),
+        "gates": {gate.key: gate.outcome.value for gate in found.inputs.gates},
+        "work": list(
+            VerificationWork.objects.filter(pull_request=pull, head_sha=pull.head_sha)
+            .order_by("pk")
+            .values("name", "kind", "status", "round", "error")
+        ),
+        "judgement": judgement_to_json(found.judgement),
+    }
+
+
+@api.post("/prs/{owner}/{name}/{number}/gates", response={201: Stored})
+def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> tuple[int, GateExecution]:
+    """Report how a gate ended on a head."""
+    report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id[:120], body.head_sha, body.evidence)
+    row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
+    return 201, _stored(row)
+
+
+@api.post("/prs/{owner}/{name}/{number}/agents", response={201: Stored})
+def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
+    request: HttpRequest,
+    owner: str,
+    name: str,
+    number: int,
+    format: Literal["native", "sarif", "junit"] = "native",  # noqa: A002 - the query parameter's public name
+    kind: str = "",
+    head_sha: str = "",
+) -> tuple[int, AgentReport]:
+    """Report a sub-agent's result: native JSON, SARIF 2.1.0 or JUnit XML as the raw body."""
+    raw = request.body
+    if len(raw) > MAX_REPORT_BYTES:
+        raise ResultError("result.too_long", f"got {len(raw)} bytes, expected at most {MAX_REPORT_BYTES}")
+    if format == "native":
+        result = parse_native(raw, grade=Grade.VERIFIED)
+    else:
+        if kind not in set(AgentKind):
+            raise ResultError("result.kind", f"got {kind[:40]!r}, expected one of {', '.join(AgentKind)}")
+        reader = parse_sarif if format == "sarif" else parse_junit
+        result = reader(raw, AgentKind(kind), head_sha)
+    row = actions.report_agent(_pull(owner, name, number).pk, result, by=_actor(request))
+    return 201, _stored(row)
+
+
+@api.post("/prs/{owner}/{name}/{number}/verify", response={202: Queued})
+def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> tuple[int, dict[str, int]]:
+    """PLAN's `/leo-verify`: run the built-in gates and all five sub-agents again on this head."""
+    pull = _pull(owner, name, number)
+    queued = actions.verify_again(pull.pk, by=_actor(request))
+    nudge("verdicts.tasks.sweep_verification")
+    return 202, {"queued": queued, "round": pull.round}
+
+
+def _stored(row: Any) -> Any:
+    return {"id": row.pk, "log_entry": row.log_entry_id}
+
+
+@api.exception_handler(AuditError)
+@api.exception_handler(VerdictError)
+@api.exception_handler(ResultError)
+@api.exception_handler(JsonError)
+def _refused(request: HttpRequest, error: Exception) -> Any:
+    code, detail = getattr(error, "code", ""), getattr(error, "detail", "")
+    if code.startswith(("sod.", "role.")):
+        status = 403
+    elif code.endswith(("_moved", "_conflict", ".not_triggered", ".not_now", ".already_recorded")):
+        status = 409
+    else:
+        status = 422
+    return api.create_response(request, {"code": code, "detail": detail}, status=status)
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> Any:
+    said = "; ".join(f"{'.'.join(str(p) for p in item['loc'])}: {item['msg']}" for item in error.errors[:5])
+    return api.create_response(request, {"code": "request.invalid", "detail": said}, status=422)
+
+
+@api.exception_handler(HttpError)
+def _http(request: HttpRequest, error: HttpError) -> Any:
+    code = "token.invalid" if error.status_code == 401 else f"http.{error.status_code}"
+    return api.create_response(request, {"code": code, "detail": str(error)}, status=error.status_code)
+
+
+@api.exception_handler(Http404)
+def _missing(request: HttpRequest, _error: Http404) -> Any:
+    detail = "no such pull request, or this token may not see it"
+    return api.create_response(request, {"code": "pull.unknown", "detail": detail}, status=404)
+
+
+urls = api.urls
+for pattern in urls[0]:
+    open_to_all(pattern.callback)

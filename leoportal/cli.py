@@ -1,0 +1,36 @@
+"""The `leo` command. Exit codes: 0 done · 1 negative result · 2 usage · 5 integrity failure.
+
+No Django here: every sub-command works on files and git repositories without a portal.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from leoportal.cli_bundle import bundle_app
+from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
+
+app = typer.Typer(
+    name="leo",
+    help="Hand over, check and follow AI-written changes that nobody approves alone.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(pr_app, name="pr")
+app.add_typer(gate_app, name="gate")
+app.add_typer(agent_app, name="agent")
+app.add_typer(plan_app, name="plan")
+# One line for each further group of commands; its module is leoportal/cli_<group>.py.
+
+
+@app.callback()
+def leo() -> None:
+    """Hand over, check and follow AI-written changes that nobody approves alone."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="leo")

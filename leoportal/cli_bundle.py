@@ -1,0 +1,315 @@
+"""`leo bundle`: the builder lane. Making a bundle, checking it, handing it over on a staging branch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from audit.canonical import JsonValue
+from handoffs.building import BundleRequest, create_bundle
+from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
+from handoffs.checks import CheckResult, Context, Outcome
+from handoffs.git import Git
+from handoffs.git_process import GitError
+from handoffs.markers import MarkerError, MarkerKind, write_marker
+from handoffs.verification import Report, verify_bundle
+from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
+
+ARTIFACT_PATH: Final = ".leo/artifact.tar.gz"
+_TAMPERED: Final = frozenset({"marker.digest", "manifest.members", "attestation.digests"})
+
+bundle_app = typer.Typer(help="Make, check and hand over bundles (artifact.tar.gz).", no_args_is_help=True)
+
+RepositoryPath = Annotated[Path, typer.Option("--repo", help="Git repository, bare or with a work tree.")]
+BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="The bundle, usually artifact.tar.gz.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@bundle_app.command()
+def create(  # noqa: PLR0913
+    *,
+    repo: RepositoryPath,
+    base: Annotated[str, typer.Option(help="Revision the change starts from; its merge base is used.")],
+    prd: Annotated[str, typer.Option(help="Requirement the change serves, PRD-...")],
+    task: Annotated[str, typer.Option(help="What was to be done, in one sentence.")],
+    builder: Annotated[str, typer.Option(help="Builder id, an absolute URI.")],
+    sponsor: Annotated[str, typer.Option(help="Person who answers for the builder.")],
+    repository: Annotated[str, typer.Option(help="owner/name the change is for.")],
+    branch: Annotated[str, typer.Option(help="staging/codex-...")],
+    commit: Annotated[str | None, typer.Option(help="Revision that holds the change; HEAD if not given.")] = None,
+    worktree: Annotated[bool, typer.Option("--worktree", help="Take the work tree as it lies there.")] = False,
+    rollback: Annotated[Path | None, typer.Option(help="Rollback notes; written from the change if not given.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("artifact.tar.gz"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle of a commit or of the work tree.
+
+    The same inputs give the same bytes: created_at is the committer date, or SOURCE_DATE_EPOCH if set.
+    """
+    if worktree and commit is not None:
+        stop("usage", "got --worktree and --commit", "leave one of the two out", status=USAGE)
+    with _explained("leo bundle create --help"):
+        request = BundleRequest(
+            prd_id=prd,
+            task=task,
+            builder_id=builder,
+            sponsor=sponsor,
+            repository=repository,
+            branch=branch,
+            rollback=_text_of(rollback) if rollback else None,
+            created_at=_source_date(),
+        )
+        raw = create_bundle(Git(repo), base=base, commit=None if worktree else commit or "HEAD", request=request)
+    try:
+        output.write_bytes(raw)
+    except OSError as error:
+        stop("output", f"{output}: {error.strerror}", "choose another file with -o", status=USAGE)
+    digest = digest_of(raw)
+    if as_json:
+        say_json({"file": str(output), "sha256": digest, "size": len(raw)})
+        return
+    say_row("ok", str(output), f"{len(raw)} bytes, sha256 {digest}")
+    say(f"  Next: leo bundle verify {output} --repo {repo}")
+
+
+@bundle_app.command()
+def verify(  # noqa: PLR0913
+    file: BundleFile,
+    *,
+    repo: Annotated[
+        Path | None, typer.Option(help="Repository to apply the patch in; without it nothing verifies.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Revision the merge base must be an ancestor of.")] = "HEAD",
+    marker: Annotated[
+        str | None, typer.Option(help="Digest of the handoff commit's marker; the file's own if not given.")
+    ] = None,
+    repository: Annotated[str | None, typer.Option(help="owner/name; the manifest's own if not given.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Staging branch; the manifest's own if not given.")] = None,
+    builder: Annotated[list[str] | None, typer.Option(help="Allowed builder id; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every check on a bundle. Needs no network and no portal."""
+    raw = _bytes_of(file)
+    manifest = _manifest_of(raw)
+    with _explained("leo bundle verify --help"):
+        git = Git(repo) if repo is not None else None
+        context = Context(
+            repository=repository or (manifest.repository if manifest else ""),
+            marker_digest=marker or digest_of(raw),
+            branch=branch or (manifest.branch if manifest else None),
+            target_branch_sha=git.resolve(target) if git else None,
+            allowed_builders=tuple(builder) if builder else None,
+        )
+    report = verify_bundle(raw, git=git, context=context)
+    if as_json:
+        say_json(_report_json(report))
+    else:
+        _say_report(report, file)
+        assumed = [
+            name for name, given in (("marker", marker), ("repository", repository), ("branch", branch)) if not given
+        ]
+        if assumed:
+            say_row("note", ", ".join(assumed), "compared with the bundle's own: nothing else was given")
+        if repo is None:
+            say_row("note", "repository", "not checked what needs one; run again with --repo PATH")
+        say(_last_line(report, file, repo))
+    if not report.is_verified:
+        raise typer.Exit(_status(report))
+
+
+@bundle_app.command()
+def handoff(  # noqa: PLR0913
+    file: BundleFile,
+    repo: RepositoryPath,
+    *,
+    remote: Annotated[str | None, typer.Option(help="Path or https address to push the staging branch to.")] = None,
+    target: Annotated[str, typer.Option(help="Revision the merge base must be an ancestor of.")] = "HEAD",
+    name: Annotated[
+        str | None, typer.Option(envvar="GIT_AUTHOR_NAME", help="Author; git's user.name if not given.")
+    ] = None,
+    email: Annotated[str | None, typer.Option(envvar="GIT_AUTHOR_EMAIL", help="Its address; git's user.email.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what lies on the staging branch.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Commit a verified bundle on its staging branch, on top of the merge base, and push it."""
+    raw = _bytes_of(file)
+    manifest, digest = _manifest_of(raw), digest_of(raw)
+    if manifest is None:
+        stop("manifest.schema", "the bundle has no readable manifest", f"leo bundle verify {file}", status=INTEGRITY)
+    with _explained(f"leo bundle verify {file} --repo {repo}"):
+        git = Git(repo)
+        context = Context(
+            repository=manifest.repository,
+            marker_digest=digest,
+            branch=manifest.branch,
+            target_branch_sha=git.resolve(target),
+        )
+        report = verify_bundle(raw, git=git, context=context)
+        if not report.is_verified:
+            found = _failed(report)
+            stop(
+                found[0].code, f"got {found[0].got}", f"leo bundle verify {file} --repo {repo}", status=_status(report)
+            )
+        author = (name or _configured(git, "user.name"), email or _configured(git, "user.email"))
+        commit = git.write_commit(
+            git.with_file(manifest.merge_base, ARTIFACT_PATH, git.write_blob(raw)),
+            [manifest.merge_base],
+            write_marker(MarkerKind.CODEX_READY, digest, manifest.task)[:4000] + "\n",
+            name=author[0],
+            email=author[1],
+            when=datetime.fromisoformat(manifest.created_at),
+        )
+        ref = f"refs/heads/{manifest.branch}"
+        address = remote if remote is None or "://" in remote else str(Path(remote).absolute())
+        _move(git, ref, commit, address, replace=replace)
+    where = remote or "this repository"
+    if as_json:
+        say_json({"commit": commit, "ref": ref, "sha256": digest, "remote": remote})
+        return
+    say_row("ok", manifest.branch, f"{commit} on {where}")
+    say_row("ok", "marker", f"[CODEX-READY:{digest}]")
+    if remote is None:
+        say(f"  Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>")
+
+
+def _move(git: Git, ref: str, commit: str, remote: str | None, *, replace: bool) -> None:
+    """Set the staging branch here or at the remote, from nothing or, if asked for, from what lies there."""
+    if remote is None:
+        old = git.refs(ref).get(ref, "")
+    else:
+        listed = git.run("ls-remote", "--end-of-options", remote, ref).decode("utf-8", "replace").split()
+        old = listed[0] if listed else ""
+    if old == commit:
+        return
+    if old and not replace:
+        stop("handoff.branch_exists", f"{ref} is at {old}", "run it again with --replace, or use another branch")
+    if remote is None:
+        git.run("update-ref", "--create-reflog", ref, commit, old or "0" * len(commit))
+    else:
+        git.push(remote, commit, ref, old=old)
+
+
+@contextmanager
+def _explained(next_step: str) -> Iterator[None]:
+    """Errors of the core as one line and the next step."""
+    try:
+        yield
+    except (BundleError, MarkerError) as error:
+        stop(error.code, error.detail, next_step, status=USAGE)
+    except GitError as error:
+        usage = {"git.unknown_revision", "git.no_repository", "git.no_worktree", "git.bad_identity"}
+        stop(error.code, error.detail, next_step, status=USAGE if error.code in usage else NEGATIVE)
+
+
+def _configured(git: Git, key: str) -> str:
+    """A value of the person's own git configuration, or a usage error that says how to give it."""
+    env = {"GIT_CONFIG_GLOBAL": str(Path.home() / ".gitconfig")}
+    try:
+        return git.run("config", "--get", key, env=env).decode("utf-8", "replace").strip()
+    except GitError:
+        option = "--name" if key == "user.name" else "--email"
+        stop("usage", f"got no {key}", f"give {option}, or run git config --global {key} ...", status=USAGE)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > Limits().max_archive_bytes:
+            stop(
+                "archive.size", f"{file} is too large", f"at most {Limits().max_archive_bytes} bytes", status=INTEGRITY
+            )
+        return file.read_bytes()
+    except OSError as error:
+        stop("file", f"{file}: {error.strerror}", "name a bundle, or make one: leo bundle create --help", status=USAGE)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        stop("file", f"{file} cannot be read as UTF-8 text", "name another file with --rollback", status=USAGE)
+
+
+def _manifest_of(raw: bytes) -> Manifest | None:
+    try:
+        return parse_manifest(read_archive(raw, Limits()).members.get("manifest.json", b""))
+    except BundleError:
+        return None
+
+
+def _source_date() -> datetime | None:
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 11:
+        stop("usage", f"got SOURCE_DATE_EPOCH={text[:40]}", "set it to seconds since 1970 or unset it", status=USAGE)
+    return datetime.fromtimestamp(int(text), UTC)
+
+
+def _failed(report: Report) -> list[CheckResult]:
+    return [result for result in report.results if result.outcome is Outcome.FAILED]
+
+
+def _status(report: Report) -> int:
+    """5 where the bytes are not what they were, 1 where they are but do not pass."""
+    codes = {result.code for result in _failed(report)}
+    is_tampered = any(code.startswith("archive.") for code in codes) or bool(codes & _TAMPERED)
+    return INTEGRITY if is_tampered else NEGATIVE
+
+
+def _say_report(report: Report, file: Path) -> None:
+    """One row for each group that holds, one for each check that does not."""
+    groups: dict[str, list[CheckResult]] = {}
+    for result in report.results:
+        groups.setdefault(result.group, []).append(result)
+    say(f"{file}  sha256 {report.digest}")
+    for group, results in groups.items():
+        bad = [result for result in results if result.outcome is Outcome.FAILED]
+        for result in bad:
+            say_row("FAIL", result.code, result.sentence)
+            say(f"        got {result.got}")
+            say(f"        expected {result.expected}")
+        if not bad:
+            say_row("ok", group, f"{len(results)} checks, {results[-1].got if group == 'scope' else results[0].got}")
+        for result in results:
+            if result.outcome is Outcome.CLAIMED:
+                say_row("claim", result.code, result.got)
+
+
+def _last_line(report: Report, file: Path, repo: Path | None) -> str:
+    failed = len(_failed(report))
+    head = f"  {len(report.results)} checks, {failed} failed."
+    if failed and repo is None:
+        return f"{head} NOT VERIFIED. Next: leo bundle verify {file} --repo <path of the repository>"
+    if failed:
+        return f"{head} NOT VERIFIED. Correct the change and run leo bundle create again."
+    return f"{head} VERIFIED. Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>"
+
+
+def _report_json(report: Report) -> JsonValue:
+    return {
+        "sha256": report.digest,
+        "verified": report.is_verified,
+        "result_tree": report.result_tree,
+        "control_plane_paths": list(report.control_plane_paths),
+        "changes": [
+            {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}
+            for change in report.changes
+        ],
+        "checks": [
+            {
+                "code": result.code,
+                "group": result.group,
+                "sentence": result.sentence,
+                "outcome": result.outcome.value,
+                "got": result.got,
+                "expected": result.expected,
+            }
+            for result in report.results
+        ],
+    }

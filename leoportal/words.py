@@ -1,0 +1,148 @@
+"""The words, glyphs and shapes of every state a page can show. Word first, then shape, then colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Word:
+    """How one state is said and drawn. `style` names a set of colours and a shape in app.css."""
+
+    text: str
+    glyph: str
+    style: str
+
+
+WORDS: Final[Mapping[str, Word]] = {
+    # verdicts
+    "PASS": Word("Pass", "✓", "pass"),
+    "CONDITIONAL_PASS": Word("Conditional pass", "△", "cond"),
+    "ESCALATE": Word("Escalate", "↑", "esc"),
+    "FAIL": Word("Fail", "✗", "fail"),
+    "NOT_READY": Word("Not ready", "○", "wait"),
+    # sub-agents and checks
+    "PASSED": Word("Passed", "✓", "pass"),
+    "WARNED": Word("Warned", "△", "cond"),
+    "FAILED": Word("Failed", "✗", "fail"),
+    "BLOCKED": Word("Blocked", "↑", "esc"),
+    "ERROR": Word("Error", "✗", "fail"),
+    "MISSING": Word("No result yet", "?", "wait"),
+    "STALE": Word("Stale", "↻", "wait"),
+    "NOT_APPLICABLE": Word("Not applicable", "–", "wait"),
+    "CLAIMED": Word("Claimed", "?", "wait"),
+    "VERIFIED": Word("Verified", "✓", "plain"),
+    # gates, in GitHub's words
+    "success": Word("Passed", "✓", "pass"),
+    "failure": Word("Failed", "✗", "fail"),
+    "neutral": Word("Neutral, not a pass", "–", "fail"),
+    "cancelled": Word("Cancelled", "✗", "fail"),
+    "skipped": Word("Skipped, not a pass", "–", "fail"),
+    "timed_out": Word("Timed out", "✗", "fail"),
+    "action_required": Word("Waits for LEAD", "↑", "esc"),
+    "stale": Word("Stale", "↻", "fail"),
+    "startup_failure": Word("Did not start", "✗", "fail"),
+    "missing": Word("Expected, not reported", "?", "wait"),
+    # pull requests
+    "codex-building": Word("With the builder", "◔", "run"),
+    "claude-enforcing": Word("Enforcing", "◔", "run"),
+    "gates-passing": Word("In verification", "◔", "run"),
+    "ready-to-merge": Word("Ready to merge", "✓", "pass"),
+    "needs-revision": Word("Needs revision", "✗", "fail"),
+    "lead-review": Word("With LEAD", "↑", "esc"),
+    "merged": Word("Merged", "✓", "pass"),
+    "superseded": Word("Superseded", "–", "wait"),
+    # handoffs
+    "received": Word("Received, being verified", "◔", "run"),
+    "verified": Word("Verified, being signed", "◔", "run"),
+    "signed": Word("Signed, being applied", "◔", "run"),
+    "applied": Word("Applied, pull request next", "◔", "run"),
+    "opened": Word("Pull request open", "◔", "run"),
+    "triggered": Word("Handed over to PLAN", "✓", "pass"),
+    "refused": Word("Refused", "✗", "fail"),
+    # steps and rules
+    "done": Word("Done", "✓", "pass"),
+    "running": Word("Running", "◔", "run"),
+    "waits": Word("Waits", "○", "wait"),
+    "stuck": Word("Stuck", "✗", "fail"),
+    "ended": Word("Not reached", "–", "wait"),
+    "ok": Word("Holds", "✓", "pass"),
+    "broken": Word("Does not hold", "✗", "fail"),
+    "not_computed": Word("Not computed", "?", "wait"),
+    "not_needed": Word("Not needed", "–", "wait"),
+    # decisions
+    "approve": Word("Approved", "✓", "pass"),
+    "send_back": Word("Sent back", "✗", "fail"),
+    "rerun": Word("Re-run forced", "↻", "run"),
+    "override": Word("Override", "⚑", "over"),
+    # severities
+    "CRITICAL": Word("Critical", "✗", "fail"),
+    "HIGH": Word("High", "✗", "fail"),
+    "MEDIUM": Word("Medium", "△", "cond"),
+    "LOW": Word("Low", "△", "cond"),
+    "INFO": Word("Info", "–", "wait"),
+}
+
+PARTIES: Final[Mapping[str, str]] = {
+    "PLAN": "PLAN",
+    "LEAD": "LEAD",
+    "EXEC": "the enforcer (EXEC)",
+    "CODEX": "the builder (Codex)",
+    "reviewer": "the reviewer",
+    "time": "time",
+}
+
+EVENTS: Final[Mapping[str, str]] = {
+    "handoff.received": "handed over a bundle",
+    "handoff.verified": "verified the bundle",
+    "handoff.refused": "refused the bundle",
+    "handoff.applying": "announced the push of the verified change",
+    "handoff.signed": "signed the bundle",
+    "handoff.applied": "applied the change",
+    "handoff.opened": "opened the pull request",
+    "handoff.triggered": "triggered the workflows and handed over to PLAN",
+    "handoff.superseded": "superseded the handoff",
+    "handoff.stuck": "gave up after too many failed attempts",
+    "gate.reported": "reported a gate",
+    "agent.reported": "reported a sub-agent's result",
+    "round.started": "started a round of verification",
+    "verdict.recorded": "recorded a verdict",
+    "verdict.refused": "tried to record a verdict and was refused",
+    "verdict.stale": "made the verdict stale",
+    "pull.timed_out": "handed the pull request to LEAD: the deadline passed",
+    "decision.recorded": "recorded a decision",
+    "decision.refused": "tried to record a decision and was refused",
+    "pull.merged": "merged the pull request",
+    "merge.refused": "tried to merge and was refused",
+    "push.refused": "refused a push",
+    "policy.enacted": "put a policy in force",
+    "key.created": "made a signing key",
+    "role.granted": "granted a role",
+    "token.issued": "issued a token",
+    "export.made": "made an export",
+    "repository.governed": "put a repository under protection",
+}
+
+
+def word_of(value: str) -> Word:
+    """How a state is said; one nobody named is shown as it is, and as unknown."""
+    return WORDS.get(value) or Word(value.replace("_", " ").replace("-", " "), "?", "wait")
+
+
+def span_of(length: timedelta) -> str:
+    """A duration in at most two units, rounded down: `2 h 14 min`."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, size, below, below_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if seconds >= size:
+            rest = seconds % size // below_size
+            return f"{seconds // size} {unit}" + (f" {rest} {below}" if rest else "")
+    return f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+
+
+def percent_of(value: Decimal | str) -> str:
+    """A confidence with one decimal, rounded down: 84.96 is `84.9 %`."""
+    return f"{Decimal(value).quantize(Decimal('0.1'), ROUND_DOWN)} %"

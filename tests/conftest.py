@@ -1,0 +1,53 @@
+"""Fixtures for every test: a database whose append-only triggers are in force, and a portal to act in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from tests.support.portal import Portal
+
+TABLE_TRIGGERS = """
+SELECT format('ALTER TABLE %s DISABLE TRIGGER append_only_table', tgrelid::regclass)
+FROM pg_trigger WHERE tgname = 'append_only_table'
+"""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""
+    with django_db_blocker.unblock():
+        call_command("grant_runtime", verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute(TABLE_TRIGGERS)
+            for (statement,) in cursor.fetchall():
+                cursor.execute(statement)
+
+
+def with_database(url: str, name: str) -> str:
+    """The address of another database of the same server."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", parts.query, ""))
+
+
+@pytest.fixture
+def portal(transactional_db, settings, tmp_path: Path) -> Portal:
+    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real."""
+    name = connection.settings_dict["NAME"]
+    settings.DATABASE_HOOK_URL = with_database(os.environ["DATABASE_HOOK_URL"], name)
+    settings.VAR = tmp_path
+    settings.BUNDLE_STORE = tmp_path / "bundles"
+    settings.FORGE_ROOT = tmp_path / "forge"
+    settings.RSA_KEY_BITS = 2048
+    return Portal.make(tmp_path)
+
+
+@pytest.fixture
+def app_url() -> str:
+    """The runtime login's address of the test database: what web and workers use in production."""
+    return with_database(os.environ["DATABASE_APP_URL"], connection.settings_dict["NAME"])

@@ -1,0 +1,98 @@
+"""What PLAN and LEAD fill in. A form says what is missing; whether an act is allowed is decided by the action."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+
+from django import forms
+
+from verdicts.deciding import MAX_OVERRIDE, MAX_TEXT, MIN_JUSTIFICATION, REASON_CLASSES, DecisionRequest, VerdictRequest
+from verdicts.models import VERDICT_CHOICES, DecisionKind, VerdictKind
+
+HEAD = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+LAST_EXPIRY_DAYS = MAX_OVERRIDE.days - 1
+
+
+class VerdictForm(forms.Form):
+    """PLAN's verdict on the head that was looked at."""
+
+    verdict = forms.ChoiceField(choices=VERDICT_CHOICES, error_messages={"required": "Choose a verdict."})
+    justification = forms.CharField(
+        max_length=MAX_TEXT,
+        widget=forms.Textarea,
+        error_messages={"required": "Write the reason: it is kept with the verdict."},
+    )
+    question = forms.CharField(max_length=300, required=False)
+    head_sha = forms.RegexField(HEAD, error_messages={"required": "The form lost its head commit; open it again."})
+
+    def clean(self) -> dict[str, object]:
+        """An escalation asks something."""
+        values: dict[str, object] = super().clean() or {}
+        question = str(values.get("question") or "").strip()
+        if values.get("verdict") == VerdictKind.ESCALATE.value and len(question) < 10:
+            self.add_error("question", "Ask LEAD one question, in at least 10 characters.")
+        return values
+
+    def request(self, tree: str) -> VerdictRequest:
+        """The values of a valid form, and the tree that the head really holds."""
+        values = self.cleaned_data
+        return VerdictRequest(
+            verdict=VerdictKind(values["verdict"]),
+            justification=values["justification"],
+            head_sha=values["head_sha"],
+            tree=tree,
+            question=values["question"],
+        )
+
+
+class DecisionForm(forms.Form):
+    """LEAD's decision on the head that was looked at."""
+
+    decision = forms.ChoiceField(choices=DecisionKind, error_messages={"required": "Choose a decision."})
+    justification = forms.CharField(
+        max_length=MAX_TEXT,
+        min_length=MIN_JUSTIFICATION,
+        widget=forms.Textarea,
+        error_messages={
+            "required": "Write the justification: it is kept with the decision.",
+            "min_length": f"The justification needs at least {MIN_JUSTIFICATION} characters.",
+        },
+    )
+    head_sha = forms.RegexField(HEAD, error_messages={"required": "The form lost its head commit; open it again."})
+    reason_class = forms.ChoiceField(
+        choices=[("", "Choose why"), *((name, name.replace("-", " ").capitalize()) for name in REASON_CLASSES)],
+        required=False,
+    )
+    reference = forms.CharField(max_length=200, required=False)
+    expires_on = forms.DateField(required=False, error_messages={"invalid": "Write the day as 2026-01-31."})
+
+    def __init__(self, *args: object, is_override: bool = False, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.is_override = is_override
+
+    def clean(self) -> dict[str, object]:
+        """Approving against what was computed needs why, where it is written down, and until when."""
+        values: dict[str, object] = super().clean() or {}
+        if self.is_override and values.get("decision") == DecisionKind.APPROVE.value:
+            needed = {
+                "reason_class": "Choose why the override is right.",
+                "reference": "Name the ticket or document behind the override.",
+                "expires_on": f"Choose the last day of the override, at most {LAST_EXPIRY_DAYS} days from today.",
+            }
+            for name, sentence in needed.items():
+                if not values.get(name) and name not in self.errors:
+                    self.add_error(name, sentence)
+        return values
+
+    def request(self) -> DecisionRequest:
+        """The values of a valid form; an override lasts until the end of its day, UTC."""
+        values = self.cleaned_data
+        day = values["expires_on"]
+        return DecisionRequest(
+            decision=DecisionKind(values["decision"]),
+            justification=values["justification"],
+            head_sha=values["head_sha"],
+            reason_class=values["reason_class"],
+            reference=values["reference"],
+            expires_at=datetime.combine(day, time(23, 59, 59), UTC) if day else None,
+        )

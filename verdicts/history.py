@@ -1,0 +1,92 @@
+"""Reads: the timeline of one pull request, from the log entries of every handoff in its chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.core.exceptions import ObjectDoesNotExist
+
+from audit.canonical import JsonError, JsonValue, parse_json
+from audit.models import LogEntry
+from handoffs.models import Handoff, PullRequest
+
+MAX_EVENTS: Final = 200
+_TOLD: Final = (
+    "verdict", "computed", "confidence", "decision", "override", "gate", "conclusion", "agent", "outcome", "round",
+    "code", "detail", "branch", "commit", "head", "digest", "fingerprint", "failed", "workflows", "missing", "agents",
+    "justification", "why", "run_id", "new_base", "by",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One governed act, as a timeline tells it."""
+
+    entry_id: int
+    kind: str
+    actor: str
+    role: str
+    subject: str
+    at: datetime
+    marker: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """A timeline, newest first. `is_cut` says that there is more in the trail."""
+
+    happenings: tuple[Happening, ...]
+    is_cut: bool
+
+
+def read_history(pull: PullRequest) -> History:
+    """What happened to every handoff that led to this pull request."""
+    handoffs = Handoff.objects.filter(chain=pull.handoff.chain).values_list("pk", flat=True)
+    subjects = [f"H-{pk}" for pk in handoffs]
+    rows = LogEntry.objects.filter(subject__in=subjects).select_related("handoffevent").order_by("-pk")
+    entries = list(rows[: MAX_EVENTS + 1])
+    return History(tuple(_tell(entry) for entry in entries[:MAX_EVENTS]), len(entries) > MAX_EVENTS)
+
+
+def _tell(entry: LogEntry) -> Happening:
+    body = _body(entry)
+    marker = _marker(entry) or str(body.get("marker") or "")
+    return Happening(
+        entry.pk, entry.kind, entry.actor, entry.role, entry.subject, entry.created_at, marker, tuple(_facts(body))
+    )
+
+
+def _body(entry: LogEntry) -> dict[str, JsonValue]:
+    try:
+        leaf = parse_json(bytes(entry.leaf), max_bytes=16 << 20)
+    except JsonError:
+        return {"detail": "this entry's leaf cannot be read"}
+    body = leaf.get("body") if isinstance(leaf, dict) else None
+    if not isinstance(body, dict):
+        return {}
+    result = body.get("result")
+    if isinstance(result, dict):
+        return {**body, "outcome": result.get("outcome"), "confidence": result.get("confidence")}
+    return body
+
+
+def _marker(entry: LogEntry) -> str:
+    try:
+        event = entry.handoffevent
+    except ObjectDoesNotExist:
+        return ""
+    return str(event.marker)
+
+
+def _facts(body: dict[str, JsonValue]) -> list[tuple[str, str]]:
+    found = []
+    for name in _TOLD:
+        value = body.get(name)
+        if value in (None, "", [], False):
+            continue
+        text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+        found.append((name.replace("_", " "), text[:300]))
+    return found

@@ -1,0 +1,144 @@
+"""Reads: many pull requests at a glance, in a fixed number of queries. The rules are those of `verdicts.policy`.
+
+Not checked: the tree in the repository. A list takes the bundle's word; the pull request's own page asks git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.utils import timezone
+
+from audit.events import Role
+from audit.models import Participation
+from handoffs.evidence import Outcome
+from handoffs.models import BundleCheck, PullRequest, Status
+from verdicts import evidence
+from verdicts.models import AgentReport, GateExecution
+from verdicts.policy import GateInput, Inputs, Judgement, Term, decide, parse_policy
+from verdicts.policy_document import Policy
+from verdicts.results import GateOutcome, from_json
+
+
+NO_BUILDER: Final = "nobody is recorded as the builder"
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One pull request in a list."""
+
+    pull: PullRequest
+    judgement: Judgement
+    gates_passed: int
+    gates_required: int
+
+    @property
+    def agents(self) -> tuple[Term, ...]:
+        """The five sub-agents in their fixed order."""
+        return self.judgement.terms
+
+    @property
+    def why_you(self) -> str:
+        """Why it waits; never empty."""
+        if self.pull.triggered_at is None:
+            return "The workflows are being triggered"
+        if not self.judgement.reasons:
+            return "Everything holds: it needs your verdict"
+        more = len(self.judgement.reasons) - 1
+        return self.judgement.reasons[0].sentence + (f" (and {more} more)" if more else "")
+
+
+def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
+    """Judge pull requests that were loaded `for_list`. Five queries, however many there are."""
+    policy = parse_policy(evidence.policy_in_force().document.encode())
+    reports: dict[int, dict[tuple[str, str], AgentReport]] = {}
+    for report in _on_heads(AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
+        reports.setdefault(report.pull_request_id, {})[report.agent, report.reporter] = report
+    gates: dict[int, dict[str, GateExecution]] = {}
+    for execution in _on_heads(GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
+        gates.setdefault(execution.pull_request_id, {})[execution.gate] = execution
+    verified, parts = _verified(pulls), _violations(pulls)
+    return [
+        _glance(
+            pull,
+            policy,
+            list(reports.get(pull.pk, {}).values()),
+            gates.get(pull.pk, {}),
+            is_verified=pull.handoff_id in verified and pull.handoff.status == Status.TRIGGERED,
+            violations=parts.get(pull.handoff.chain, (NO_BUILDER,)),
+        )
+        for pull in pulls
+    ]
+
+
+def _on_heads[Row: (AgentReport, GateExecution)](rows: Iterable[Row], pulls: Sequence[PullRequest]) -> list[Row]:
+    """Rows that are about the present head and came after its workflows were triggered."""
+    heads = {pull.pk: (pull.head_sha, pull.triggered_at) for pull in pulls}
+    found = []
+    for row in rows:
+        head, since = heads[row.pull_request_id]
+        if row.head_sha == head and since is not None and row.created_at >= since:
+            found.append(row)
+    return found
+
+
+def _verified(pulls: Sequence[PullRequest]) -> frozenset[int]:
+    rows = BundleCheck.objects.filter(handoff__in=[pull.handoff_id for pull in pulls])
+    outcomes = set(rows.order_by().values_list("handoff_id", "outcome").distinct())
+    failed = {pk for pk, outcome in outcomes if outcome == Outcome.FAILED.value}
+    return frozenset(pk for pk, _ in outcomes if pk not in failed)
+
+
+def _violations(pulls: Sequence[PullRequest]) -> dict[str, tuple[str, ...]]:
+    duties: dict[str, dict[int, set[str]]] = {}
+    rows = Participation.objects.filter(subject__in=[pull.handoff.chain for pull in pulls]).order_by("pk")
+    for subject, principal_id, duty in rows.values_list("subject", "principal_id", "duty"):
+        duties.setdefault(subject, {}).setdefault(principal_id, set()).add(duty)
+    return {subject: _violations_of(held) for subject, held in duties.items()}
+
+
+def _violations_of(held: Mapping[int, set[str]]) -> tuple[str, ...]:
+    has_builder = any(Role.BUILDER.value in found for found in held.values())
+    missing = () if has_builder else (NO_BUILDER,)
+    return (*missing, *(f"principal {pk} acts as {len(found)} roles" for pk, found in held.items() if len(found) > 1))
+
+
+def _glance(
+    pull: PullRequest,
+    policy: Policy,
+    reports: list[AgentReport],
+    executions: dict[str, GateExecution],
+    *,
+    is_verified: bool,
+    violations: tuple[str, ...],
+) -> Glance:
+    handoff = pull.handoff
+    gates = tuple(
+        GateInput(
+            gate.key, GateOutcome(executions[gate.key].conclusion) if gate.key in executions else GateOutcome.MISSING
+        )
+        for gate in policy.input_gates
+    )
+    reports.sort(key=lambda row: (row.agent, row.reporter))
+    inputs = Inputs(
+        policy=policy,
+        repository=pull.repository.full_name,
+        pull_request=pull.number,
+        base_sha=pull.base_sha,
+        head_sha=pull.head_sha,
+        bundle_digest=handoff.digest,
+        expected_tree=handoff.result_tree,
+        observed_tree=handoff.result_tree,
+        is_bundle_verified=is_verified,
+        is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
+        results=tuple(from_json(row.result) for row in reports),
+        gates=gates,
+        rounds_used=pull.round,
+        is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
+        sod_violations=violations,
+        unknown_contributors=tuple(handoff.unknown_contributors),
+    )
+    passed = sum(row.conclusion == GateOutcome.SUCCESS.value for row in executions.values())
+    return Glance(pull, decide(inputs), passed, len(policy.gates))

@@ -1,0 +1,95 @@
+"""The four tables of SOP 7.2 and the log, as they are exported."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db.models import F, Model, QuerySet, Value
+from django.db.models.functions import Concat
+
+from audit.export import Sheet, log_sheet
+from audit.forms import ExportForm
+from audit.models import LogEntry
+from handoffs.models import Handoff, HandoffEvent
+from verdicts.models import Decision, GateExecution, Verdict
+
+TABLES: Final = (
+    ("leo_handoff_tracking", "Handoff events (leo_handoff_tracking)"),
+    ("leo_verification_results", "PLAN's verdicts (leo_verification_results)"),
+    ("leo_gate_executions", "Gate results (leo_gate_executions)"),
+    ("pr_approval_audit", "LEAD's decisions (pr_approval_audit)"),
+    ("leo_log_entry", "The whole log (leo_log_entry)"),
+)
+_PULL: Final = (
+    ("repository", "pull_request__repository__full_name"),
+    ("pull_request", "pull_request__number"),
+    ("handoff", "pull_request__handoff_id"),
+)
+_EVENTS: Final = (
+    ("id", "id"),
+    ("repository", "handoff__repository__full_name"),
+    ("handoff", "handoff_id"),
+    ("event", "event"),
+    ("actor", "actor"),
+    ("role", "role"),
+    ("marker", "marker"),
+    ("detail", "detail"),
+    ("created_at", "created_at"),
+)
+_VERDICTS: Final = (
+    ("id", "id"),
+    *_PULL,
+    *((name, name) for name in ("verdict", "computed", "confidence", "head_sha", "base_sha", "merge_tree")),
+    ("bundle_digest", "bundle_digest"),
+    ("policy_version", "policy__number"),
+    ("policy_digest", "policy__digest"),
+    ("supervisor", "supervisor__name"),
+    *((name, name) for name in ("justification", "question", "reasons", "supersedes_id", "created_at")),
+)
+_GATES: Final = (
+    ("id", "id"),
+    *_PULL,
+    *((n, n) for n in ("gate", "head_sha", "conclusion", "run_id", "reporter", "evidence", "created_at")),
+)
+_DECISIONS: Final = (
+    ("id", "id"),
+    *_PULL,
+    ("verdict_id", "verdict_id"),
+    *((n, n) for n in ("decision", "is_override", "reason_class", "justification", "reference", "expires_at")),
+    ("head_sha", "head_sha"),
+    ("merge_tree", "merge_tree"),
+    ("round", "round"),
+    ("lead", "lead__name"),
+    ("created_at", "created_at"),
+)
+_SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {
+    "leo_handoff_tracking": (HandoffEvent, _EVENTS),
+    "leo_verification_results": (Verdict, _VERDICTS),
+    "leo_gate_executions": (GateExecution, _GATES),
+    "pr_approval_audit": (Decision, _DECISIONS),
+}
+
+
+def sheet_for(form: ExportForm) -> Sheet:
+    """The rows a valid form asks for, oldest first."""
+    values = form.cleaned_data
+    if values["table"] == "leo_log_entry":
+        return log_sheet(_of_pull(form.within(LogEntry.objects.all()), values["pull"], "subject"))
+    model, columns = _SOURCES[values["table"]]
+    rows: QuerySet[Any] = form.within(model._default_manager.order_by("pk"))
+    place = "handoff_id" if model is HandoffEvent else "pull_request"
+    return Sheet(values["table"], _of_pull(rows, values["pull"], place), columns)
+
+
+def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:
+    """Rows of one pull request: of every handoff in its chain, or of the pull request itself."""
+    if not pull:
+        return rows
+    full_name, _, number = pull.partition("#")
+    if place == "pull_request":
+        return rows.filter(pull_request__repository__full_name=full_name, pull_request__number=int(number))
+    own = Handoff.objects.filter(repository__full_name=full_name, pull_request__number=int(number)).values("chain")
+    chain = Handoff.objects.filter(chain__in=own)
+    if place == "handoff_id":
+        return rows.filter(handoff__in=chain)
+    return rows.filter(subject__in=chain.annotate(name=Concat(Value("H-"), F("pk"))).values("name"))

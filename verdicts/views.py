@@ -1,0 +1,219 @@
+"""PLAN's pages: the queue, every pull request, one pull request with its verdict form, its diff and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.db.models import Count
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from audit.accountability import Act, may
+from audit.events import AuditError
+from handoffs.diffing import list_changes, read_diff, size_of
+from handoffs.git import Git
+from handoffs.git_process import GitError
+from handoffs.models import HandoffError, PullRequest, PullStatus, Repository
+from handoffs.tasks import nudge, tools_for
+from leoportal.live import render_live
+from leoportal.web import Request, page, render_page
+from verdicts import actions
+from verdicts.deciding import record_verdict
+from verdicts.forms import VerdictForm
+from verdicts.history import read_history
+from verdicts.merging import merge_pull_request
+from verdicts.models import VerdictError
+from verdicts.queueing import Glance, glance_at
+from verdicts.reviewing import MAX_FINDINGS_SHOWN, Review, for_review, observe, read_review
+
+PAGE_SIZE: Final = 25
+QUEUE_SIZE: Final = 100
+
+
+@page(Act.MONITOR_GATES, "GET")
+def show_turn(request: Request) -> HttpResponse:
+    """PLAN's queue: what waits for a verdict, in an order that is fixed while the page is open."""
+    waiting = PullRequest.objects.waiting_for_plan().for_list().select_related("handoff__signature")
+    rows = glance_at(list(waiting[:QUEUE_SIZE]))
+    oldest = min((row.pull.moved_at for row in rows), default=None)
+    context = {"rows": [(row, _size(row.pull)) for row in rows], "oldest": oldest, "limit": QUEUE_SIZE}
+    return render_live(request, "verdicts/turn.html", context, part="queue-news")
+
+
+@page(Act.VIEW_HANDOFFS, "GET")
+def list_pulls(request: Request) -> HttpResponse:
+    """Every pull request, newest first, by state; pages are addressed by the last row seen."""
+    state, before = request.GET.get("state", ""), _number(request.GET, "before")
+    rows = PullRequest.objects.for_list().select_related("handoff__signature").order_by("-pk")
+    if state in PullStatus.values:
+        rows = rows.filter(status=state)
+    if before:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows[: PAGE_SIZE + 1])
+    counts = dict(PullRequest.objects.order_by().values_list("status").annotate(n=Count("pk")))
+    context = {
+        "rows": glance_at(found[:PAGE_SIZE]),
+        "state": state if state in PullStatus.values else "",
+        "pipeline": [(status.value, counts.get(status.value, 0)) for status in PullStatus],
+        "older": found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None,
+        "is_first": not before,
+    }
+    return render_page(request, "verdicts/pulls.html", context, part="pulls")
+
+
+@page(Act.VIEW_HANDOFFS, "GET")
+def show_pull(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """One pull request: what blocks it, how its confidence is made up, and the verdict form."""
+    review = read_review(_pull(owner, repo, number), request.actor)
+    form = VerdictForm(initial={"head_sha": review.pull.head_sha})
+    return _render_review(request, review, form)
+
+
+@page(Act.ISSUE_VERDICT, "POST")
+def give_verdict(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """The review step of a verdict, and its recording. What was typed survives every refusal."""
+    pull = _pull(owner, repo, number)
+    form = VerdictForm(request.POST)
+    step = request.POST.get("step", "review")
+    if not form.is_valid() or step == "edit":
+        status = 200 if step == "edit" else 422
+        return _render_review(request, read_review(pull, request.actor), form, status=status)
+    if step != "record":
+        context = {"pull": pull, "form": form, "review": read_review(pull, request.actor)}
+        return render_page(request, "verdicts/confirm_verdict.html", context)
+    tree, _ = observe(pull)
+    try:
+        verdict = record_verdict(pull.pk, form.request(tree), by=request.actor)
+    except (VerdictError, AuditError) as refusal:
+        return _render_review(request, read_review(_pull(owner, repo, number), request.actor), form, refusal=refusal)
+    return HttpResponseRedirect(f"{_address(pull)}?recorded={verdict.pk}#receipt")
+
+
+@page(Act.RUN_VERIFICATION, "POST")
+def verify_pull(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """Run the built-in gates and all sub-agents on this head once more."""
+    pull = _pull(owner, repo, number)
+    try:
+        queued = actions.verify_again(pull.pk, by=request.actor)
+    except (VerdictError, AuditError) as refusal:
+        return _render_review(request, read_review(pull, request.actor), _blank(pull), refusal=refusal)
+    nudge("verdicts.tasks.sweep_verification")
+    said = f"{queued} checks are queued on this head." if queued else "A verification is running on this head already."
+    messages.success(request, said)
+    return HttpResponseRedirect(_address(pull))
+
+
+@page(Act.MERGE, "POST")
+def merge_pull(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """Merge what PASS or LEAD released; the repository's own hook has the last word."""
+    pull = _pull(owner, repo, number)
+    try:
+        merge_pull_request(pull.pk, tools_for(pull.repository), by=request.actor)
+    except (VerdictError, AuditError, HandoffError, GitError) as refusal:
+        review = read_review(_pull(owner, repo, number), request.actor)
+        return _render_review(request, review, _blank(pull), refusal=refusal)
+    messages.success(request, f"PR-{pull.number} is merged.")
+    return HttpResponseRedirect(f"{_address(pull)}#receipt")
+
+
+@page(Act.VIEW_HANDOFFS, "GET")
+def show_diff(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """The changed files, or with `path` one file's diff: a page of its own, or a part of the pull request's page."""
+    pull = _pull(owner, repo, number)
+    git, base, wanted = _git(pull.repository), pull.handoff.merge_base, request.GET.get("path")
+    context: dict[str, Any] = {"pull": pull, "files": (), "file": None, "diff": None, "error": ""}
+    try:
+        files = list_changes(git, base, pull.head_sha)
+        context |= {"files": files, "added": sum(f.added or 0 for f in files), "removed": sum(f.removed or 0 for f in files)}
+        if wanted is not None:
+            file = next((file for file in files if file.is_named(wanted)), None)
+            if file is None:
+                raise Http404("This pull request does not change that file.")
+            is_whole = "all" in request.GET
+            diff = read_diff(git, base, pull.head_sha, file.path, is_whole=is_whole)
+            context |= {"file": file, "diff": diff, "is_whole": is_whole}
+    except GitError as error:
+        context["error"] = f"{error.code}: {error.detail}"
+    part = f"{context['file'].anchor}-body" if context["file"] else "diff-files"
+    if request.htmx and request.htmx.target == part:
+        return render_page(request, "verdicts/diff.html#file-diff" if context["file"] else "verdicts/diff.html#diff-files", context)
+    return render_page(request, "verdicts/diff.html", context)
+
+
+@page(Act.VIEW_HANDOFFS, "GET")
+def show_history(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """Everything that happened to this pull request's handoffs, newest first."""
+    pull = _pull(owner, repo, number)
+    context = {"pull": pull, "history": read_history(pull)}
+    return render_page(request, "verdicts/history.html", context, part="history")
+
+
+def _render_review(
+    request: Request,
+    review: Review,
+    form: VerdictForm,
+    *,
+    refusal: VerdictError | AuditError | HandoffError | GitError | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    role = request.actor.role
+    context = {
+        "review": review,
+        "pull": review.pull,
+        "handoff": review.pull.handoff,
+        "form": form,
+        "refusal": refusal,
+        "size": _size(review.pull),
+        "may_judge": may(role, Act.ISSUE_VERDICT),
+        "may_merge": may(role, Act.MERGE),
+        "may_decide": may(role, Act.REVIEW_ESCALATION),
+        "may_audit": may(role, Act.VIEW_TRAIL),
+        "recorded": request.GET.get("recorded", ""),
+        "max_findings": MAX_FINDINGS_SHOWN,
+    }
+    return render_live(request, "verdicts/pull.html", context, part="pr-live", status=409 if refusal else status)
+
+
+def _pull(owner: str, repo: str, number: int) -> PullRequest:
+    pull = for_review().filter(repository__full_name=f"{owner}/{repo}", number=number).first()
+    if pull is None:
+        raise Http404(f"There is no PR-{number} in {owner}/{repo}.")
+    return pull
+
+
+def _address(pull: PullRequest) -> str:
+    owner, _, repo = pull.repository.full_name.partition("/")
+    return reverse("verdicts:pull", args=[owner, repo, pull.number])
+
+
+def _blank(pull: PullRequest) -> VerdictForm:
+    return VerdictForm(initial={"head_sha": pull.head_sha})
+
+
+def _git(repository: Repository) -> Git:
+    try:
+        return Git(Path(repository.path))
+    except GitError as error:
+        raise Http404(f"The repository cannot be read: {error.detail}") from None
+
+
+def _size(pull: PullRequest) -> object:
+    try:
+        git = Git(Path(pull.repository.path))
+    except GitError:
+        git = None
+    return size_of(git, pull.handoff.merge_base, pull.head_sha)
+
+
+def _number(values: Mapping[str, str], name: str) -> int:
+    text = values.get(name, "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadRequest(f"{name} is {text[:40]!r}, expected a number.")
+    return int(text or 0)
+
+
+__all__ = ["Glance", "give_verdict", "list_pulls", "merge_pull", "show_diff", "show_history", "show_pull", "show_turn"]
