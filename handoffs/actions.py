@@ -21,7 +21,7 @@ from audit.canonical import JsonValue
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, LogEntry, Principal
 from handoffs.archive import Limits, read_archive
-from handoffs.bundle import Bundle, digest_of
+from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest
 from handoffs.evidence import CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
@@ -171,14 +171,14 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     digest = tools.store.put(raw)
     subject = git.message_of(handoff.staging_commit).partition("\n")[0]
-    report = verify_bundle(raw, git=git, context=_context(handoff, git, subject))
+    report = verify_bundle(raw, git=git, context=_context(handoff, git, subject, raw))
     contributors = tools.forge.contributors(
         handoff.repository.protected_branch, handoff.staging_commit
     )
     _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
 
 
-def _context(handoff: Handoff, git: Git, subject: str) -> Context:
+def _context(handoff: Handoff, git: Git, subject: str, raw: bytes) -> Context:
     builders = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, principal__grant__role=Role.BUILDER.value)
     return Context(
         repository=handoff.repository.full_name,
@@ -186,13 +186,26 @@ def _context(handoff: Handoff, git: Git, subject: str) -> Context:
         branch=handoff.staging_branch,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
-        other_patches=frozenset(
-            Handoff.objects.filter(repository=handoff.repository)
-            .exclude(chain=handoff.chain)
-            .exclude(patch_digest="")
-            .values_list("patch_digest", flat=True)
-        ),
+        other_patches=_patches_of_other_tasks(handoff, raw),
     )
+
+
+def _patches_of_other_tasks(handoff: Handoff, raw: bytes) -> frozenset[str]:
+    """This bundle's patch digest, if a handoff for another task carried the same patch; else nothing."""
+    members = read_archive(raw, Limits()).members
+    try:
+        manifest = parse_manifest(members.get("manifest.json", b""))
+    except BundleError:
+        return frozenset()
+    digest = digest_of(members.get("changes.patch", b""))
+    same_patch = Handoff.objects.filter(repository=handoff.repository, patch_digest=digest).exclude(pk=handoff.pk)
+    other_task = same_patch.exclude(prd_id=manifest.prd_id, title=_title(manifest.task))
+    return frozenset({digest}) if other_task.exists() else frozenset()
+
+
+def _title(task: str) -> str:
+    """The first line of a task's text."""
+    return task.strip().partition("\n")[0][:200]
 
 
 def _record_verification(
@@ -227,7 +240,7 @@ def _record_verification(
             digest=digest,
             size_bytes=size_bytes,
             refusal_code=code[:60],
-            title=(bundle.manifest.task if bundle else handoff.title).strip().partition("\n")[0][:200],
+            title=_title(bundle.manifest.task if bundle else handoff.title),
             prd_id=bundle.manifest.prd_id if bundle else "",
             merge_base=bundle.manifest.merge_base if bundle else "",
             patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",

@@ -28,7 +28,7 @@ def rollback_present(evidence: Evidence) -> Judged:
         return failed(f"byte {error.start} is not UTF-8", expected)
     if any(character < " " and character not in "\n\r\t" for character in text):
         return failed("control characters", expected)
-    return passed(f"{len(raw)} bytes", expected)
+    return passed(f"{len(raw)} bytes", expected) if raw else failed("no text", expected)
 
 
 def rollback_says_how(evidence: Evidence) -> Judged:

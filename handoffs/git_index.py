@@ -184,6 +184,8 @@ def _write_trees(
     order, root = _tree(made[b""], len(base_tree) // 2)
     orders.append(order)
     expected.append(root)
+    if orders == [b""]:
+        return git.run("mktree", "-z").decode("ascii").strip()
     written = git.run("mktree", "-z", "--batch", "--missing", stdin=b"\0".join(orders)).decode("ascii").split()
     if written != expected:
         raise GitError("git.failed", "got other tree ids than the entries give")

@@ -179,6 +179,8 @@ class GitReader:
             size = int(fields[2])
             found[name] = (fields[1].decode("ascii"), raw[end + 1 : end + 1 + size])
             at = end + size + 2
+        if sum(len(item[1]) for item in found.values() if item is not None) > max_bytes:
+            raise GitError("git.output_too_long", f"got more than {max_bytes} bytes of objects")
         return found
 
 

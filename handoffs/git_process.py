@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -162,10 +163,21 @@ def _converse(process: subprocess.Popen[bytes], stdin: bytes, timeout_seconds: f
                 raise GitError("git.output_too_long", f"got more than {cap} bytes")
             del errors[MAX_ERROR_BYTES:]
     try:
-        status = process.wait(max(0.1, deadline - time.monotonic()))
+        status = _status_of(process, max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise GitError("git.timeout", f"got no end after {timeout_seconds:g} s") from None
     return Finished(status, bytes(output), bytes(errors))
+
+
+def _status_of(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
+    """Wait for the end; where the system can tell us of it, without the polling of Popen.wait."""
+    if process.poll() is None and hasattr(os, "pidfd_open"):
+        handle = os.pidfd_open(process.pid)
+        try:
+            select.select([handle], [], [], timeout_seconds)
+        finally:
+            os.close(handle)
+    return process.wait(timeout_seconds)
 
 
 def _write_some(process: subprocess.Popen[bytes], rest: memoryview) -> memoryview:

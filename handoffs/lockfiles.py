@@ -129,7 +129,7 @@ def _requirements(content: bytes) -> set[str]:
         if not wanted or wanted.startswith(("-r", "-c", "--")):
             continue
         match = _REQUIREMENT.fullmatch(wanted)
-        if match is None or "@" in match[2] or wanted.startswith("-"):
+        if match is None or (match[2] and match[2][0] not in "=<>!~(") or "@" in match[2]:
             raise ValueError(wanted)
         pinned = _PINNED.match(match[2])
         found.add(package_url("pypi", match[1], pinned[1] if pinned else ""))

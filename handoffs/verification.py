@@ -98,7 +98,7 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
     if target is None:
         return None, None
     try:
-        is_ancestor = git.is_ancestor(base, target)
+        is_ancestor = base == target or git.is_ancestor(base, target)
         behind = None
         if context.max_commits_behind is not None:
             behind = int(git.run("rev-list", "--count", f"{base}..{target}", "--"))

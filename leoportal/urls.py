@@ -1,16 +1,19 @@
-"""Addresses."""
+"""Addresses. Every view but allauth's two declares who may see it; what is not listed here answers 404."""
 
-from django.http import HttpRequest, HttpResponse
+from allauth.account.views import login, logout
 from django.urls import include, path
 
-from leoportal import api
-from leoportal.web import open_to_all
+from leoportal import views
+from leoportal.api import api
 
-
-@open_to_all
-def healthz(_request: HttpRequest) -> HttpResponse:
-    """Alive."""
-    return HttpResponse("ok")
-
-
-urlpatterns = [path("healthz", healthz), path("api/v1/", api.urls), path("accounts/", include("allauth.account.urls"))]
+urlpatterns = [
+    path("", views.land, name="land"),
+    path("signin/", login, name="account_login"),
+    path("signout/", logout, name="account_logout"),
+    path("handoffs/", include("handoffs.urls")),
+    path("", include("verdicts.urls")),
+    path("audit/", include("audit.urls")),
+    path("api/v1/", api.urls),
+    path("healthz/live", views.live, name="live"),
+    path("healthz/ready", views.ready, name="ready"),
+]

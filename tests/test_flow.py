@@ -11,7 +11,7 @@ from handoffs.git_process import GitError
 from handoffs.models import PullStatus, Status
 from tests.support.portal import Portal
 from verdicts.merging import merge_pull_request
-from verdicts.models import VerdictKind
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import GateOutcome
 
 

@@ -20,7 +20,8 @@ from audit.events import Actor, AuditError
 from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
 from verdicts import evidence
 from verdicts.actions import store_own_gate
-from verdicts.models import Decision, DecisionKind, Verdict, VerdictError, VerdictKind
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import Decision, DecisionKind, Verdict, VerdictError
 from verdicts.policy import inputs_to_json, is_at_least_as_strict, judgement_to_json
 from verdicts.results import GateOutcome
 
@@ -88,6 +89,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     _refuse_laxer(request.verdict, found)
     if request.verdict is VerdictKind.ESCALATE:
         _text(request.question, "verdict.question", at_least=10)
+    computed = found.judgement.verdict.value if found.judgement.verdict else ""
     status, outcome = _OUTCOMES[request.verdict]
     if request.verdict is VerdictKind.PASS and found.inputs.policy.lead_approval == "always":
         status, outcome = PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED
@@ -96,7 +98,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     body: dict[str, JsonValue] = {
         "marker": f"PLAN-SUPERVISOR: {request.verdict.value}",
         "verdict": request.verdict.value,
-        "computed": found.judgement.verdict.value if found.judgement.verdict else "",
+        "computed": computed,
         "confidence": str(found.judgement.confidence),
         "head": pull.head_sha,
         "base": pull.base_sha,
@@ -112,7 +114,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
             verdict = Verdict.objects.create(
                 pull_request=pull,
                 verdict=request.verdict.value,
-                computed=body["computed"],
+                computed=computed,
                 confidence=found.judgement.confidence,
                 head_sha=pull.head_sha,
                 base_sha=pull.base_sha,

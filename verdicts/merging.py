@@ -17,7 +17,8 @@ from handoffs.forge import ForgeError, NewCommit
 from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
-from verdicts.models import VerdictError, VerdictKind
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import VerdictError
 
 
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:

@@ -200,7 +200,7 @@ class _WireInputs(BaseModel):
     other_findings: list[JsonValue]
 
 
-def inputs_to_json(inputs: Inputs) -> JsonValue:
+def inputs_to_json(inputs: Inputs) -> dict[str, JsonValue]:
     """Everything `decide` looked at, the policy included: what a verdict stores."""
     return {
         "schema": INPUTS_SCHEMA,

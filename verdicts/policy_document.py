@@ -214,7 +214,7 @@ def parse_policy(raw: bytes) -> Policy:
     return policy_from_json(document)
 
 
-def policy_to_json(policy: Policy) -> JsonValue:
+def policy_to_json(policy: Policy) -> dict[str, JsonValue]:
     """The canonical JSON form; exact numbers are strings."""
     document: dict[str, JsonValue] = policy.model_dump(mode="json", by_alias=True)
     return document

@@ -39,12 +39,13 @@ def read_change(
 
 
 def _added_lines(file: FilePatch) -> frozenset[int]:
-    """Line numbers, from 1, that the change adds to the new file."""
+    """Line numbers, from 1, that the change adds to the new file; of a pure deletion, the line that follows it."""
     found: set[int] = set()
     for hunk in file.hunks:
         number = hunk.new_start
+        is_deletion = not any(line.kind == b"+" for line in hunk.lines)
         for line in hunk.lines:
-            if line.kind == b"+":
+            if line.kind == b"+" or (is_deletion and line.kind == b"-"):
                 found.add(number)
             if line.kind != b"-":
                 number += 1

@@ -142,7 +142,7 @@ def parse_native(raw: bytes, *, grade: Grade = Grade.CLAIMED) -> AgentResult:
     return refuse_incoherent(_result(wire, _exact_confidence(raw, document), grade))
 
 
-def to_json(result: AgentResult) -> JsonValue:
+def to_json(result: AgentResult) -> dict[str, JsonValue]:
     """The storage form: like the report, but with grade, dispositions, and the confidence as a decimal string."""
     return {
         "schema": SCHEMA,

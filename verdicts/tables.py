@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db.models import F, Model, QuerySet, Value
-from django.db.models.functions import Concat
+from django.db.models import CharField, Model, QuerySet, Value
+from django.db.models.functions import Cast, Concat
 
 from audit.export import Sheet, log_sheet
 from audit.forms import ExportForm
@@ -76,7 +76,7 @@ def sheet_for(form: ExportForm) -> Sheet:
     if values["table"] == "leo_log_entry":
         return log_sheet(_of_pull(form.within(LogEntry.objects.all()), values["pull"], "subject"))
     model, columns = _SOURCES[values["table"]]
-    rows: QuerySet[Any] = form.within(model._default_manager.order_by("pk"))
+    rows: QuerySet[Any] = form.within(QuerySet(model).order_by("pk"))
     place = "handoff_id" if model is HandoffEvent else "pull_request"
     return Sheet(values["table"], _of_pull(rows, values["pull"], place), columns)
 
@@ -92,4 +92,4 @@ def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:
     chain = Handoff.objects.filter(chain__in=own)
     if place == "handoff_id":
         return rows.filter(handoff__in=chain)
-    return rows.filter(subject__in=chain.annotate(name=Concat(Value("H-"), F("pk"))).values("name"))
+    return rows.filter(subject__in=chain.annotate(name=Concat(Value("H-"), Cast("pk", CharField()))).values("name"))

@@ -56,7 +56,7 @@ def prepare(
     Raises: StackError stack.prepare; StopRequestedError.
     """
     stamp = var / "pg" / "prepared"
-    fingerprint = _fingerprint() if "DATABASE_URL" not in os.environ else ""
+    fingerprint = _fingerprint() if not os.environ.get("DATABASE_URL") else ""
     if fingerprint and stamp.exists() and stamp.read_text() == fingerprint and (var / "static").exists():
         return
     stamp.unlink(missing_ok=True)

@@ -43,14 +43,14 @@ def _start(config: pytest.Config) -> None:
     variables = folder / "var"
     variables.mkdir(mode=0o700)
     os.environ["LEOPORTAL_VAR"] = str(variables)
-    if "DATABASE_URL" not in os.environ:
+    if not os.environ.get("DATABASE_URL"):
         postgres = Postgres(folder / "pg", is_throwaway=True)
         config.add_cleanup(postgres.stop)
         postgres.start()
         os.environ["DATABASE_URL"] = os.environ["DATABASE_OWNER_URL"] = postgres.url(OWNER)
         os.environ["DATABASE_APP_URL"] = postgres.url(APP)
         os.environ["DATABASE_HOOK_URL"] = postgres.url(HOOK)
-    if "REDIS_URL" not in os.environ:
+    if not os.environ.get("REDIS_URL"):
         broker = Broker(folder / "valkey", is_throwaway=True)
         config.add_cleanup(broker.stop)
         broker.start()

@@ -42,7 +42,7 @@ def data_folder() -> Path:
 
 def delete_data(var: Path) -> None:
     """Throw everything in the data folder away. The caller holds it."""
-    if "DATABASE_URL" not in os.environ:
+    if not os.environ.get("DATABASE_URL"):
         Postgres(var / "pg").delete()
     for path in var.iterdir():
         if path.name in {MARK, "lock"}:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from django import template
+from django.urls import reverse
 from django.utils import timezone
 
 from leoportal.words import EVENTS, PARTIES, percent_of, span_of, word_of
@@ -51,6 +52,13 @@ def until(moment: datetime | None) -> dict[str, object]:
 def utc(moment: datetime | None) -> dict[str, object]:
     """The exact time in UTC."""
     return {"moment": moment, "text": moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "–"}
+
+
+@register.simple_tag
+def pull_url(name: str, full_name: str, number: int) -> str:
+    """The address of one of a pull request's pages: `{% pull_url "verdicts:pull" "acme/payments" 3 %}`."""
+    owner, _, repo = full_name.partition("/")
+    return reverse(name, args=[owner, repo, number])
 
 
 @register.filter

@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back():
 
 
 def test_the_same_members_give_these_bytes_everywhere():
-    raw = write_archive({name: b"" for name in MEMBERS})
+    raw = write_archive(dict.fromkeys(MEMBERS, b""))
     assert raw[:15] == GZIP_HEADER + b"\x01\x00\x0e\xff\xf1"
     assert len(raw) == 10 + 5 + 7 * 512 + 8
     assert raw[-8:] == struct.pack("<II", zlib.crc32(raw[15:-8]), 3584)
@@ -90,9 +90,9 @@ def test_every_truncation_is_refused():
 def test_a_bomb_is_refused_without_being_unpacked():
     machine = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = b"".join(machine.compress(bytes(1 << 20)) for _ in range(512)) + machine.flush()
-    started = time.monotonic()
+    started = time.process_time()
     assert "archive.size" in codes(GZIP_HEADER + packed + bytes(8))
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.threat("BUN-06")

@@ -193,7 +193,9 @@ def with_patch(handover: Handover, patch: bytes) -> bytes:
         {
             "type": "file",
             "name": change.path,
-            "hashes": [{"alg": "SHA-256", "content": digest_of(handover.git.read_blob(change.new_blob, max_bytes=1 << 20))}],
+            "hashes": [
+                {"alg": "SHA-256", "content": digest_of(handover.git.read_blob(change.new_blob, max_bytes=1 << 20))}
+            ],
         }
         for change in changes
         if change.new_mode in {"100644", "100755", "120000"}

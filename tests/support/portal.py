@@ -20,7 +20,8 @@ from leoportal import setup
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.deciding import DecisionRequest, VerdictRequest, record_decision, record_verdict
-from verdicts.models import Decision, DecisionKind, Verdict, VerdictKind, VerificationWork, WorkStatus
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import Decision, DecisionKind, Verdict, VerificationWork, WorkStatus
 from verdicts.results import GateOutcome
 from verdicts.tasks import run_work, sweep_verification
 
@@ -51,9 +52,7 @@ def git(folder: Path, *arguments: str) -> str:
         "GIT_AUTHOR_DATE": "@1790000000 +0000",
         "GIT_COMMITTER_DATE": "@1790000000 +0000",
     }
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True
-    )
+    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, ["git", *arguments], done.stdout, done.stderr)
     return done.stdout.strip()
@@ -96,7 +95,9 @@ class Portal:
         """One more person."""
         return actor_of(create_principal(name, kind=Kind.HUMAN, role=role, by=setup.OPERATOR))
 
-    def bundle(self, files: dict[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net") -> bytes:
+    def bundle(
+        self, files: dict[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net"
+    ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
         base = Git(self.bare).resolve("refs/heads/main")
         git(self.source, "fetch", "--quiet", str(self.bare), "main")
@@ -148,7 +149,9 @@ class Portal:
 
     def hand_over(self, files: dict[str, str | None] | None = None, **names: str) -> Handoff:
         """A change from the builder to where the enforcer's duty ends."""
-        self.push_bundle(self.bundle(files or GOOD_CHANGE, **names), **{k: v for k, v in names.items() if k == "branch"})
+        self.push_bundle(
+            self.bundle(files or GOOD_CHANGE, **names), **{k: v for k, v in names.items() if k == "branch"}
+        )
         self.receive()
         sweep_verification()
         return Handoff.objects.latest("pk")
@@ -170,9 +173,7 @@ class Portal:
     def report(self, gate: str, conclusion: GateOutcome, *, run_id: str = "run-1", by: str = "story-gate"):
         """An outside gate's report on the current head."""
         pull = self.pull()
-        return actions.report_gate(
-            pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=self.actor(by)
-        )
+        return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=self.actor(by))
 
     def verified(self, files: dict[str, str | None] | None = None, **names: str) -> PullRequest:
         """A pull request with all three input gates and five sub-agents done."""
@@ -181,7 +182,9 @@ class Portal:
         self.report("story-release", GateOutcome.SUCCESS, run_id=f"story-{self.pull().pk}")
         return self.pull()
 
-    def verdict(self, kind: VerdictKind, *, by: str = "plan", why: str = "Looked at all of it.", **parts: str) -> Verdict:
+    def verdict(
+        self, kind: VerdictKind, *, by: str = "plan", why: str = "Looked at all of it.", **parts: str
+    ) -> Verdict:
         """PLAN records a verdict on what the pull request is now."""
         pull = self.pull()
         tree = evidence.observed_tree(pull, Git(self.bare))

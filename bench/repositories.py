@@ -1,0 +1,115 @@
+"""Repositories of a given size with one change in them, and the bundle the builder makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from handoffs.building import BundleRequest, create_bundle
+from handoffs.bundle import Limits, digest_of, read_archive
+from handoffs.checks import Context
+from handoffs.git import Git
+from handoffs.patches import parse_patch
+from handoffs.sbom import parse_sbom
+
+BUILDER = "https://builder.invalid/codex/v1"
+LOCK_FILE = "requirements.txt"
+LINES_PER_FILE = 80
+FILES_PER_FOLDER = 40
+
+
+@dataclass(frozen=True)
+class Change:
+    """How large: changed lines are `files` times `lines`, and one for each newly pinned package."""
+
+    files: int
+    lines: int
+    packages: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One bundle to verify, and the bare repository it is for."""
+
+    path: Path
+    base: str
+    raw: bytes
+
+    @property
+    def git(self) -> Git:
+        return Git(self.path)
+
+    @property
+    def members(self) -> dict[str, bytes]:
+        return dict(read_archive(self.raw, Limits()).members)
+
+    @property
+    def context(self) -> Context:
+        """What the portal knows of it; everything agrees with the bundle."""
+        return Context(
+            repository="acme/payments",
+            marker_digest=digest_of(self.raw),
+            branch="staging/codex-bench",
+            target_branch_sha=self.base,
+            allowed_builders=(BUILDER,),
+        )
+
+    def describe(self) -> str:
+        """What is in the bundle, counted in the bundle itself."""
+        members = self.members
+        patch, sbom = parse_patch(members["changes.patch"], Limits()), parse_sbom(members["sbom.cdx.json"])
+        return (
+            f"{patch.changed_lines:,} changed lines in {len(patch.files)} files, "
+            f"SBOM of {len(sbom.components)} components, {len(self.raw):,} bytes"
+        )
+
+
+def make_subject(folder: Path, *, files: int, change: Change) -> Subject:
+    """A bare repository with `files` files, a change in it, and the bundle of the change."""
+    path = folder / f"repository-{files}-{change.files}.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(path)], check=True)
+    names = [f"src/part{number // FILES_PER_FOLDER:04}/module{number:05}.py" for number in range(files - 1)]
+    before = {LOCK_FILE: _lock(20), **{name: _text(name, changed=0) for name in names}}
+    step = len(names) // change.files
+    after = {name: _text(name, changed=change.lines // 2) for name in names[: step * change.files : step]}
+    if change.packages:
+        after[LOCK_FILE] = _lock(20 + change.packages)
+    stream = _commit("main", before, parent="") + _commit("work", after, parent="main")
+    subprocess.run(["git", f"--git-dir={path}", "fast-import", "--quiet"], input=stream, check=True)
+    git = Git(path)
+    base = git.resolve("main")
+    request = BundleRequest(
+        prd_id="PRD-1",
+        task="Change what is measured",
+        builder_id=BUILDER,
+        sponsor="ada",
+        repository="acme/payments",
+        branch="staging/codex-bench",
+    )
+    return Subject(path, base, create_bundle(git, base=base, commit="work", request=request))
+
+
+def _commit(branch: str, files: dict[str, bytes], *, parent: str) -> bytes:
+    """One commit for git fast-import."""
+    when = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+    head = f"commit refs/heads/{branch}\ncommitter Cody <codex@builder.invalid> {when} +0000\ndata 6\nchange\n"
+    parts = [head.encode(), f"from refs/heads/{parent}\n".encode() if parent else b""]
+    for name, content in files.items():
+        parts.append(b"M 100644 inline %s\ndata %d\n%s\n" % (name.encode(), len(content), content))
+    return b"".join(parts)
+
+
+def _text(name: str, *, changed: int) -> bytes:
+    """A module of small functions; `changed` of their bodies, spread out, differ from the first version."""
+    functions = LINES_PER_FILE // 2
+    marked = {number * functions // changed for number in range(changed)} if changed else set()
+    return "".join(
+        f"def step_{number}(amount):  # {name}\n    return amount * {number + 1000 * (number in marked)}\n"
+        for number in range(functions)
+    ).encode()
+
+
+def _lock(packages: int) -> bytes:
+    return "".join(f"package-{number:04}==1.{number}.0\n" for number in range(packages)).encode()

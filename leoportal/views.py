@@ -1,0 +1,53 @@
+"""The front door: where each role starts, and what machines ask about health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from django.db import OperationalError, connection
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import reverse
+
+from audit.events import Role
+from leoportal.web import Request, open_to_all, page, render_page
+
+STARTS: Final[Mapping[Role, str]] = {
+    Role.PLAN: "verdicts:turn",
+    Role.LEAD: "verdicts:escalations",
+    Role.AUDITOR: "audit:explorer",
+    Role.ENFORCER: "handoffs:list",
+}
+
+
+@page(None, "GET")
+def land(request: Request) -> HttpResponse:
+    """Send each role to where its work is. Builders and reporters have no pages."""
+    start = STARTS.get(request.actor.role)
+    if start is None:
+        return render_page(request, "no_pages.html", {"role": request.actor.role})
+    return HttpResponseRedirect(reverse(start))
+
+
+@open_to_all
+def live(request: HttpRequest) -> HttpResponse:
+    """The web process answers."""
+    return _health(request, {}, status=200)
+
+
+@open_to_all
+def ready(request: HttpRequest) -> HttpResponse:
+    """The web process reaches its database."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except OperationalError:
+        return _health(request, {"database": "unreachable"}, status=503)
+    return _health(request, {"database": "ok"}, status=200)
+
+
+def _health(request: HttpRequest, found: dict[str, str], *, status: int) -> HttpResponse:
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+    answer = {"status": "ok" if status == 200 else "failing", **found}
+    return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
