@@ -11,18 +11,17 @@ from typing import Annotated, Final
 
 import typer
 
-from audit.canonical import JsonValue
 from handoffs.building import BundleRequest, create_bundle
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
-from handoffs.checks import CheckResult, Context, Outcome
+from handoffs.checks import Context
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerError, MarkerKind, write_marker
-from handoffs.verification import Report, verify_bundle
+from handoffs.verification import verify_bundle
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
+from leoportal.cli_report import failed_checks, last_line, report_json, say_report, status
 
 ARTIFACT_PATH: Final = ".leo/artifact.tar.gz"
-_TAMPERED: Final = frozenset({"marker.digest", "manifest.members", "attestation.digests"})
 
 bundle_app = typer.Typer(help="Make, check and hand over bundles (artifact.tar.gz).", no_args_is_help=True)
 
@@ -108,9 +107,9 @@ def verify(  # noqa: PLR0913
         )
     report = verify_bundle(raw, git=git, context=context)
     if as_json:
-        say_json(_report_json(report))
+        say_json(report_json(report))
     else:
-        _say_report(report, file)
+        say_report(report, file)
         assumed = [
             name for name, given in (("marker", marker), ("repository", repository), ("branch", branch)) if not given
         ]
@@ -118,9 +117,9 @@ def verify(  # noqa: PLR0913
             say_row("note", ", ".join(assumed), "compared with the bundle's own: nothing else was given")
         if repo is None:
             say_row("note", "repository", "not checked what needs one; run again with --repo PATH")
-        say(_last_line(report, file, repo))
+        say(last_line(report, file, repo))
     if not report.is_verified:
-        raise typer.Exit(_status(report))
+        raise typer.Exit(status(report))
 
 
 @bundle_app.command()
@@ -152,10 +151,8 @@ def handoff(  # noqa: PLR0913
         )
         report = verify_bundle(raw, git=git, context=context)
         if not report.is_verified:
-            found = _failed(report)
-            stop(
-                found[0].code, f"got {found[0].got}", f"leo bundle verify {file} --repo {repo}", status=_status(report)
-            )
+            found = failed_checks(report)
+            stop(found[0].code, f"got {found[0].got}", f"leo bundle verify {file} --repo {repo}", status=status(report))
         author = (name or _configured(git, "user.name"), email or _configured(git, "user.email"))
         commit = git.write_commit(
             git.with_file(manifest.merge_base, ARTIFACT_PATH, git.write_blob(raw)),
@@ -249,67 +246,3 @@ def _source_date() -> datetime | None:
     if not text.isdecimal() or len(text) > 11:
         stop("usage", f"got SOURCE_DATE_EPOCH={text[:40]}", "set it to seconds since 1970 or unset it", status=USAGE)
     return datetime.fromtimestamp(int(text), UTC)
-
-
-def _failed(report: Report) -> list[CheckResult]:
-    return [result for result in report.results if result.outcome is Outcome.FAILED]
-
-
-def _status(report: Report) -> int:
-    """5 where the bytes are not what they were, 1 where they are but do not pass."""
-    codes = {result.code for result in _failed(report)}
-    is_tampered = any(code.startswith("archive.") for code in codes) or bool(codes & _TAMPERED)
-    return INTEGRITY if is_tampered else NEGATIVE
-
-
-def _say_report(report: Report, file: Path) -> None:
-    """One row for each group that holds, one for each check that does not."""
-    groups: dict[str, list[CheckResult]] = {}
-    for result in report.results:
-        groups.setdefault(result.group, []).append(result)
-    say(f"{file}  sha256 {report.digest}")
-    for group, results in groups.items():
-        bad = [result for result in results if result.outcome is Outcome.FAILED]
-        for result in bad:
-            say_row("FAIL", result.code, result.sentence)
-            say(f"        got {result.got}")
-            say(f"        expected {result.expected}")
-        if not bad:
-            say_row("ok", group, f"{len(results)} checks, {results[-1].got if group == 'scope' else results[0].got}")
-        for result in results:
-            if result.outcome is Outcome.CLAIMED:
-                say_row("claim", result.code, result.got)
-
-
-def _last_line(report: Report, file: Path, repo: Path | None) -> str:
-    failed = len(_failed(report))
-    head = f"  {len(report.results)} checks, {failed} failed."
-    if failed and repo is None:
-        return f"{head} NOT VERIFIED. Next: leo bundle verify {file} --repo <path of the repository>"
-    if failed:
-        return f"{head} NOT VERIFIED. Correct the change and run leo bundle create again."
-    return f"{head} VERIFIED. Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>"
-
-
-def _report_json(report: Report) -> JsonValue:
-    return {
-        "sha256": report.digest,
-        "verified": report.is_verified,
-        "result_tree": report.result_tree,
-        "control_plane_paths": list(report.control_plane_paths),
-        "changes": [
-            {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}
-            for change in report.changes
-        ],
-        "checks": [
-            {
-                "code": result.code,
-                "group": result.group,
-                "sentence": result.sentence,
-                "outcome": result.outcome.value,
-                "got": result.got,
-                "expected": result.expected,
-            }
-            for result in report.results
-        ],
-    }

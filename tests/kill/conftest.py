@@ -1,0 +1,31 @@
+"""One stack for each module of kills: real processes, the runtime's logins, short leases."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leoportal.stack.pytest_plugin import find_parent_folder
+from tests.kill.arrival import Arrivals
+from tests.support.processes import running_stack
+
+
+@pytest.fixture(scope="module")
+def portal_of_module() -> Iterator[Arrivals]:
+    """Services, schema, people, a signing key, one governed repository, beat and a worker."""
+    folder = Path(tempfile.mkdtemp(prefix="lk-", dir=find_parent_folder()))
+    with running_stack(folder) as stack:
+        stack.run("-m", "tests.kill.people", "make")
+        stack.start_processes()
+        yield Arrivals(stack)
+
+
+@pytest.fixture
+def arrivals(portal_of_module: Arrivals) -> Iterator[Arrivals]:
+    """The module's portal with its processes alive and no trap left over; whole again when the test is through."""
+    portal_of_module.stack.revive()
+    yield portal_of_module
+    portal_of_module.stack.traps.clear()

@@ -1,0 +1,41 @@
+"""What people do, each act a process of its own that can be killed: set the portal up, release a change, merge it.
+
+python -m tests.kill.people make | release | merge
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.support.faulty_worker import FOLDER, Traps, install
+
+WRAPPER = install(Traps(Path(os.environ[FOLDER])))
+
+from handoffs.models import Repository  # noqa: E402  models need the set-up above
+from tests.support.portal import Portal  # noqa: E402
+from verdicts.decision import Verdict  # noqa: E402
+from verdicts.merging import merge_pull_request  # noqa: E402
+from verdicts.results import GateOutcome  # noqa: E402
+
+
+def main(act: str, folder: Path) -> None:
+    """One act, on the newest pull request."""
+    if act == "make":
+        Portal.make(folder)
+        return
+    portal = Portal(folder, folder / "source", Repository.objects.get())
+    pull = portal.pull()
+    if act == "release":
+        portal.report("story-release", GateOutcome.SUCCESS, run_id=f"story-{pull.pk}")
+        portal.verdict(Verdict.PASS)
+    elif act == "merge":
+        with WRAPPER.on(pull.handoff.staging_branch):
+            merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
+    else:
+        raise SystemExit(f"got {act!r}, expected make, release or merge")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(os.environ[FOLDER]).parent)

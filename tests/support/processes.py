@@ -1,0 +1,210 @@
+"""A whole stack in a folder of its own, whose processes may be killed: PostgreSQL, a broker, beat, workers.
+
+Everything at run time goes through the login of the runtime, as in production; hooks through theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg
+from celery import Celery
+
+from leoportal.stack import portal as product
+from leoportal.stack.broker import Broker
+from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.process import clean_environment, wait_until
+from leoportal.stack.services import ROOT
+from leoportal.stack.supervisor import Child
+from tests.support.faulty_worker import FOLDER, Traps
+
+FOREIGN: Final = ("DATABASE", "REDIS", "CACHE", "LEO", "PYTEST", "SECRET_KEY", "SIGNING_KEY", "PG", "DJANGO")
+
+
+class Stack:
+    """PostgreSQL that survives a crash (unlike the throw-away one of the test run), a broker, beat and one worker."""
+
+    def __init__(self, folder: Path, *, sweep_seconds: float = 0.5, lease_seconds: float = 2.0) -> None:
+        self.folder = folder
+        self.traps = Traps(folder / "traps")
+        self.postgres = Postgres(folder / "pg")
+        self.broker = Broker(folder / "valkey")
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        self.environment = clean_environment(without=FOREIGN) | {
+            "LEOPORTAL_VAR": str(folder / "var"),
+            "LEOPORTAL_EMBEDDED": "1",
+            "DATABASE_URL": self.postgres.url(APP),
+            "DATABASE_HOOK_URL": self.postgres.url(HOOK),
+            "REDIS_URL": self.broker.url,
+            "CACHE_URL": self.broker.cache_url,
+            "SWEEP_SECONDS": str(sweep_seconds),
+            "LEASE_SECONDS": str(lease_seconds),
+            "TMPDIR": str(temporary),
+            FOLDER: str(self.traps.folder),
+        }
+        self.worker, self.beat = self._children()
+        self.extra: list[Child] = []
+        self.deaths = 0
+
+    def start(self) -> None:
+        """Services, schema by its owner, grants, then the processes that never see the owner's address."""
+        self.postgres.start()
+        self.broker.start()
+        for command in (["migrate", "--noinput", "-v0"], ["grant_runtime", "-v0"]):
+            self.run("manage.py", *command, DATABASE_URL=self.postgres.url(OWNER))
+
+    def start_processes(self) -> None:
+        """Beat and one worker."""
+        self.beat.start()
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Everything at once: nothing here has to end well."""
+        for child in (*self.extra, self.worker, self.beat):
+            if child.process is not None:
+                child.process.kill()
+        for service in (self.broker, self.postgres):
+            if service.process is not None:
+                service.process.kill()
+        for left in self.processes():
+            left.kill()
+
+    def run(self, *arguments: str, is_killed: bool = False, **changes: str) -> str:
+        """One Python process of the portal, in a session of its own; its output. `is_killed`: it must die by SIGKILL."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            check=False,
+            cwd=ROOT,
+            env=self.environment | changes,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            start_new_session=True,
+        )
+        assert done.returncode == (-signal.SIGKILL if is_killed else 0), done.stdout + done.stderr
+        return done.stdout
+
+    def add_worker(self, name: str) -> Child:
+        """One more worker beside the first."""
+        command = self.worker.command
+        child = Child(
+            dataclasses.replace(
+                command, name=name, argv=(*command.argv, "-n", f"{name}@%h"), log=command.log.with_name(f"{name}.log")
+            )
+        )
+        self.extra.append(child)
+        child.start()
+        return child
+
+    def kill_worker(self) -> None:
+        """SIGKILL for the worker's process group, as the kernel's memory killer or a person would."""
+        assert self.worker.process is not None
+        os.killpg(self.worker.process.pid, signal.SIGKILL)
+
+    def kill_worker_tree(self) -> None:
+        """SIGKILL for the worker and whatever it started: git, hooks, scanners. What the end of a container does."""
+        assert self.worker.process is not None
+        tree = psutil.Process(self.worker.process.pid)
+        for process in (tree, *tree.children(recursive=True)):
+            process.kill()
+
+    def kill_postgres(self) -> None:
+        """SIGKILL for the postmaster."""
+        assert self.postgres.process is not None
+        os.kill(self.postgres.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: not self.postgres.is_running, seconds=10)
+
+    def lose_broker(self) -> None:
+        """SIGKILL for the broker, and its data is gone."""
+        assert self.broker.process is not None
+        os.kill(self.broker.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: not self.broker.is_running, seconds=10)
+        self.broker.process.kill()
+        shutil.rmtree(self.broker.folder)
+        self.broker = Broker(self.broker.folder)
+
+    def revive(self) -> None:
+        """Start again what has died, as the supervisor does."""
+        for child in (self.worker, self.beat, *self.extra):
+            if child.process is not None and not child.is_running:
+                self.deaths += 1
+                child.start()
+
+    def wait(self, condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
+        """Watch the processes until `condition` holds; if it does not in time, say what the workers said."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not in {seconds:g} s: {what}\n{self.complaints()}")
+            self.revive()
+            time.sleep(0.05)
+
+    def complaints(self) -> str:
+        """The last lines of every log, and the rows that still have work."""
+        logs = [self.worker.command.log, self.beat.command.log, *(child.command.log for child in self.extra)]
+        said = [f"-- {log.name}\n" + "\n".join(log.read_text().splitlines()[-25:]) for log in logs if log.exists()]
+        if self.postgres.is_running:
+            open_rows = self.rows(
+                "SELECT id, status, staging_branch, attempts, lease_until, next_try_at, error FROM handoffs_handoff"
+                " WHERE status NOT IN ('triggered', 'superseded', 'refused')"
+            )
+            open_rows += self.rows(
+                "SELECT id, pull_request_id, name, round, attempts, lease_until, next_try_at, error"
+                " FROM verdicts_verificationwork WHERE status = 'waiting'"
+            )
+            said += [str(row) for row in open_rows]
+        return "\n".join(said)
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the database with the runtime's login."""
+        with psycopg.connect(self.postgres.url(APP), autocommit=True, connect_timeout=5) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def send(self, task: str, *arguments: object) -> None:
+        """One message to the workers."""
+        with Celery(broker=self.broker.url) as app:
+            app.send_task(task, args=arguments, retry=False)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that belongs to this stack, and to nothing else."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(FOLDER) == str(self.traps.folder) or str(self.folder) in process.cmdline():
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def _children(self) -> tuple[Child, Child]:
+        """The product's own commands; the worker's starts through the module that lays the traps."""
+        _, worker, beat = product.children(self.environment, self.folder / "var", 0)
+        at = worker.command.argv.index("celery")
+        argv = (*worker.command.argv[:at], "tests.support.faulty_worker", *worker.command.argv[at + 1 :])
+        return Child(dataclasses.replace(worker.command, argv=argv)), beat
+
+
+@contextmanager
+def running_stack(folder: Path, **seconds: float) -> Iterator[Stack]:
+    """A stack with its schema, stopped and deleted whatever happens."""
+    stack = Stack(folder, **seconds)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(stack.broker.sockets, ignore_errors=True)
+        stack.postgres.delete()
