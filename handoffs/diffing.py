@@ -17,9 +17,8 @@ from pygments.lexer import Lexer
 from pygments.lexers import TextLexer, get_lexer_for_filename
 from pygments.token import STANDARD_TYPES, Token
 from pygments.util import ClassNotFound
-from unidiff import PatchSet
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import Hunk
+from unidiff.patch import Hunk, PatchSet
 
 from handoffs.git import Git
 from handoffs.git_process import GitError
@@ -32,7 +31,15 @@ MAX_LINE_LENGTH: Final = 2_000
 MAX_DIFF_BYTES: Final = 4 << 20
 KEPT_SECONDS: Final = 30 * 24 * 3600
 _STATUS: Final = {"A": "added", "M": "changed", "D": "deleted", "T": "type changed"}
-_GENERATED: Final = ("package-lock.json", "yarn.lock", "pnpm-lock.yaml", "uv.lock", "poetry.lock", "Cargo.lock", "go.sum")
+_GENERATED: Final = (
+    "package-lock.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "uv.lock",
+    "poetry.lock",
+    "Cargo.lock",
+    "go.sum",
+)
 
 
 @dataclass(frozen=True)
@@ -231,8 +238,8 @@ def _class_of(kind: object) -> str:
 
 
 def _lexer_for(path: str) -> Lexer:
-    options = {"stripnl": False, "stripall": False, "ensurenl": True}
     try:
-        return get_lexer_for_filename(escape_text(path), **options)
+        lexer: Lexer = get_lexer_for_filename(escape_text(path), stripnl=False)
     except ClassNotFound:
-        return TextLexer(**options)
+        return TextLexer(stripnl=False)
+    return lexer

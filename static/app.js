@@ -137,6 +137,6 @@ document.addEventListener("htmx:responseError", () => (late.hidden = false));
 document.addEventListener("htmx:afterOnLoad", () => (late.hidden = true));
 
 document.querySelector(".problem")?.focus();
-if (location.hash === "#receipt") {
-  document.getElementById("receipt")?.focus();
+if (location.hash === "#receipt" || location.hash === "#merged") {
+  document.querySelector(location.hash)?.focus();
 }

@@ -19,7 +19,8 @@ from audit.separation import Part, circle, conflict
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import Handoff, PullRequest, PullStatus
-from verdicts.models import Decision, Verdict, VerdictKind
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import Decision, Verdict
 
 OK: Final = "ok"
 BROKEN: Final = "broken"
@@ -61,8 +62,7 @@ class Separation:
     @property
     def state(self) -> str:
         """`broken` if one rule or act is, `ok` if all that is needed holds, otherwise `not_computed`."""
-        states = {row.state for row in (*self.acts, *self.rules)}
-        if BROKEN in states:
+        if BROKEN in {row.state for row in self.acts} | {row.state for row in self.rules}:
             return BROKEN
         return NOT_COMPUTED if NOT_COMPUTED in {row.state for row in self.rules} else OK
 
@@ -92,7 +92,9 @@ def read_separation(pull: PullRequest) -> Separation:
     facts = _gather(pull)
     names = {pk: principal.name for pk, principal in facts.principals.items()}
     sponsors = {pk: principal.sponsor.name if principal.sponsor else "" for pk, principal in facts.principals.items()}
-    parts = tuple((names.get(p.principal_id, "unknown"), p.duty.value, sponsors.get(p.principal_id, "")) for p in facts.parts)
+    parts = tuple(
+        (names.get(p.principal_id, "unknown"), p.duty.value, sponsors.get(p.principal_id, "")) for p in facts.parts
+    )
     rules = tuple(rule(facts) for rule in RULES)
     return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries))
 
@@ -142,7 +144,9 @@ def _acts(facts: _Facts) -> Sequence[ActRow]:
         "from the bundle's builder id and the registered identity",
     )
     verdict, decision = facts.verdict, facts.decision
-    needs_lead = decision is not None or facts.pull.status == PullStatus.LEAD_REVIEW or facts.pull.timed_out_at is not None
+    needs_lead = (
+        decision is not None or facts.pull.status == PullStatus.LEAD_REVIEW or facts.pull.timed_out_at is not None
+    )
     return (
         made,
         _by_event(facts, "Sign artifact", Role.ENFORCER, events.HANDOFF_SIGNED),
@@ -150,7 +154,9 @@ def _acts(facts: _Facts) -> Sequence[ActRow]:
         _by_event(facts, "Trigger workflows", Role.ENFORCER, events.HANDOFF_TRIGGERED),
         ActRow("Monitor gates", Role.PLAN.value, "", "", None, NOT_COMPUTED, "looking at a page leaves no event"),
         _by_row("Issue verdict", Role.PLAN, verdict.supervisor if verdict else None, verdict, facts, is_needed=True),
-        _by_row("Escalation review", Role.LEAD, decision.lead if decision else None, decision, facts, is_needed=needs_lead),
+        _by_row(
+            "Escalation review", Role.LEAD, decision.lead if decision else None, decision, facts, is_needed=needs_lead
+        ),
         _merge(facts),
     )
 
@@ -161,11 +167,19 @@ def _by_event(facts: _Facts, act: str, required: Role, kind: str) -> ActRow:
         return ActRow(act, required.value, "", "", None, NOT_COMPUTED, "has not happened on this handoff")
     names = {facts.principals[p.principal_id].name for p in facts.parts if p.duty is required}
     fits = entry.role == required.value and entry.actor in names
-    return ActRow(act, required.value, entry.actor, entry.role, entry.created_at, OK if fits else BROKEN, f"entry {entry.pk}")
+    return ActRow(
+        act, required.value, entry.actor, entry.role, entry.created_at, OK if fits else BROKEN, f"entry {entry.pk}"
+    )
 
 
 def _by_row(
-    act: str, required: Role, person: Principal | None, row: Verdict | Decision | None, facts: _Facts, *, is_needed: bool
+    act: str,
+    required: Role,
+    person: Principal | None,
+    row: Verdict | Decision | None,
+    facts: _Facts,
+    *,
+    is_needed: bool,
 ) -> ActRow:
     if row is None or person is None:
         state, note = (NOT_COMPUTED, "has not happened yet") if is_needed else (NOT_NEEDED, "PLAN did not escalate")
@@ -221,7 +235,9 @@ def decision_after_verdict(facts: _Facts) -> RuleRow:
         is_timeout = any(entry.kind == events.PULL_TIMED_OUT for entry in facts.entries)
         return RuleRow(rule, OK if is_timeout else BROKEN, "a timeout" if is_timeout else "a decision on no verdict")
     verdict = facts.verdict
-    is_after = verdict is not None and decision.verdict_id <= verdict.pk and decision.log_entry_id > verdict.log_entry_id
+    is_after = (
+        verdict is not None and decision.verdict_id <= verdict.pk and decision.log_entry_id > verdict.log_entry_id
+    )
     is_older = verdict is not None and decision.verdict_id < verdict.pk
     return RuleRow(rule, OK if is_after or is_older else BROKEN, decision.decision)
 

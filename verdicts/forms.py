@@ -7,7 +7,8 @@ from datetime import UTC, datetime, time
 from django import forms
 
 from verdicts.deciding import MAX_OVERRIDE, MAX_TEXT, MIN_JUSTIFICATION, REASON_CLASSES, DecisionRequest, VerdictRequest
-from verdicts.models import VERDICT_CHOICES, DecisionKind, VerdictKind
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import VERDICT_CHOICES, DecisionKind
 
 HEAD = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 LAST_EXPIRY_DAYS = MAX_OVERRIDE.days - 1

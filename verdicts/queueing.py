@@ -21,7 +21,6 @@ from verdicts.policy import GateInput, Inputs, Judgement, Term, decide, parse_po
 from verdicts.policy_document import Policy
 from verdicts.results import GateOutcome, from_json
 
-
 NO_BUILDER: Final = "nobody is recorded as the builder"
 
 

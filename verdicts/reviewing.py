@@ -19,8 +19,9 @@ from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import PullRequest, PullStatus
 from verdicts import evidence
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import Evidence
-from verdicts.models import Decision, GateExecution, Verdict, VerdictKind, VerificationWork, WorkStatus
+from verdicts.models import Decision, GateExecution, Verdict, VerificationWork, WorkStatus
 from verdicts.policy import Clearer, Gate, Reason, Term, decide, inputs_from_json, is_at_least_as_strict
 from verdicts.results import AgentKind, AgentResult, Finding, GateOutcome, Severity
 
@@ -189,7 +190,8 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         decision=decision,
         blocks=_blocks(pull, found, verdict),
         agents=tuple(
-            AgentRow(term, tuple(r for r in found.inputs.results if r.kind is term.kind)) for term in found.judgement.terms
+            AgentRow(term, tuple(r for r in found.inputs.results if r.kind is term.kind))
+            for term in found.judgement.terms
         ),
         gates=_gates(pull, found),
         findings=findings,
@@ -258,13 +260,13 @@ def _blocks(pull: PullRequest, found: Evidence, verdict: Verdict | None) -> tupl
         return (Block(why, "lead.review", Clearer.LEAD.value, "approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:
         text = "This head was sent back; it needs a new bundle."
-        return (Block(text, "pull.needs_revision", Clearer.CODEX.value, _HOW[Clearer.CODEX]), *_of(found.judgement.reasons))
+        sent_back = Block(text, "pull.needs_revision", Clearer.CODEX.value, _HOW[Clearer.CODEX])
+        return (sent_back, *_of(found.judgement.reasons))
     if pull.triggered_at is None:
         text = "The workflows on this head are not triggered yet."
         return (Block(text, "pull.not_triggered", Clearer.EXEC.value, "triggers them within seconds"),)
-    missing = Block(
-        f"No verdict is recorded for {pull.head_sha[:12]}.", "verdict.missing", Clearer.PLAN.value, "records the verdict"
-    )
+    text = f"No verdict is recorded for {pull.head_sha[:12]}."
+    missing = Block(text, "verdict.missing", Clearer.PLAN.value, "records the verdict")
     return (*_of(found.judgement.reasons), missing)
 
 

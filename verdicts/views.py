@@ -14,10 +14,10 @@ from django.urls import reverse
 
 from audit.accountability import Act, may
 from audit.events import AuditError
-from handoffs.diffing import list_changes, read_diff, size_of
+from handoffs.diffing import MAX_FILES, list_changes, read_diff, size_of
 from handoffs.git import Git
 from handoffs.git_process import GitError
-from handoffs.models import HandoffError, PullRequest, PullStatus, Repository
+from handoffs.models import HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, tools_for
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
@@ -27,7 +27,7 @@ from verdicts.forms import VerdictForm
 from verdicts.history import read_history
 from verdicts.merging import merge_pull_request
 from verdicts.models import VerdictError
-from verdicts.queueing import Glance, glance_at
+from verdicts.queueing import glance_at
 from verdicts.reviewing import MAX_FINDINGS_SHOWN, Review, for_review, observe, read_review
 
 PAGE_SIZE: Final = 25
@@ -117,31 +117,35 @@ def merge_pull(request: Request, owner: str, repo: str, number: int) -> HttpResp
         review = read_review(_pull(owner, repo, number), request.actor)
         return _render_review(request, review, _blank(pull), refusal=refusal)
     messages.success(request, f"PR-{pull.number} is merged.")
-    return HttpResponseRedirect(f"{_address(pull)}#receipt")
+    return HttpResponseRedirect(f"{_address(pull)}#merged")
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
 def show_diff(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
     """The changed files, or with `path` one file's diff: a page of its own, or a part of the pull request's page."""
     pull = _pull(owner, repo, number)
-    git, base, wanted = _git(pull.repository), pull.handoff.merge_base, request.GET.get("path")
-    context: dict[str, Any] = {"pull": pull, "files": (), "file": None, "diff": None, "error": ""}
+    base, head, wanted = pull.handoff.merge_base, pull.head_sha, request.GET.get("path")
+    context: dict[str, Any] = {"pull": pull}
     try:
-        files = list_changes(git, base, pull.head_sha)
-        context |= {"files": files, "added": sum(f.added or 0 for f in files), "removed": sum(f.removed or 0 for f in files)}
-        if wanted is not None:
-            file = next((file for file in files if file.is_named(wanted)), None)
-            if file is None:
-                raise Http404("This pull request does not change that file.")
-            is_whole = "all" in request.GET
-            diff = read_diff(git, base, pull.head_sha, file.path, is_whole=is_whole)
-            context |= {"file": file, "diff": diff, "is_whole": is_whole}
+        git = Git(Path(pull.repository.path))
+        files = list_changes(git, base, head)
+        context |= {"files": files[:MAX_FILES], "is_cut": len(files) > MAX_FILES}
+        if wanted is None:
+            return render_page(request, "verdicts/diff.html", context, part="diff-files")
+        file = next((file for file in files if file.is_named(wanted)), None)
+        if file is None:
+            raise Http404("This pull request does not change that file.")
+        is_whole = "all" in request.GET
+        context |= {
+            "file": file,
+            "diff": read_diff(git, base, head, file.path, is_whole=is_whole),
+            "is_whole": is_whole,
+        }
     except GitError as error:
         context["error"] = f"{error.code}: {error.detail}"
-    part = f"{context['file'].anchor}-body" if context["file"] else "diff-files"
-    if request.htmx and request.htmx.target == part:
-        return render_page(request, "verdicts/diff.html#file-diff" if context["file"] else "verdicts/diff.html#diff-files", context)
-    return render_page(request, "verdicts/diff.html", context)
+        return render_page(request, "verdicts/diff.html", context, part="diff-files", status=503)
+    is_part = request.htmx and request.htmx.target == f"{file.anchor}-body"
+    return render_page(request, "verdicts/diff.html#file-diff" if is_part else "verdicts/diff.html", context)
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -194,13 +198,6 @@ def _blank(pull: PullRequest) -> VerdictForm:
     return VerdictForm(initial={"head_sha": pull.head_sha})
 
 
-def _git(repository: Repository) -> Git:
-    try:
-        return Git(Path(repository.path))
-    except GitError as error:
-        raise Http404(f"The repository cannot be read: {error.detail}") from None
-
-
 def _size(pull: PullRequest) -> object:
     try:
         git = Git(Path(pull.repository.path))
@@ -214,6 +211,3 @@ def _number(values: Mapping[str, str], name: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise BadRequest(f"{name} is {text[:40]!r}, expected a number.")
     return int(text or 0)
-
-
-__all__ = ["Glance", "give_verdict", "list_pulls", "merge_pull", "show_diff", "show_history", "show_pull", "show_turn"]

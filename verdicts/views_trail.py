@@ -24,7 +24,8 @@ def show_separation(request: Request, owner: str, repo: str, number: int) -> Htt
     pull = for_review().filter(repository__full_name=f"{owner}/{repo}", number=number).first()
     if pull is None:
         raise Http404(f"There is no PR-{number} in {owner}/{repo}.")
-    context = {"pull": pull, "separation": read_separation(pull), "may_export": may(request.actor.role, Act.EXPORT_TRAIL)}
+    may_export = may(request.actor.role, Act.EXPORT_TRAIL)
+    context = {"pull": pull, "separation": read_separation(pull), "may_export": may_export}
     return render_page(request, "verdicts/separation.html", context)
 
 
@@ -55,5 +56,6 @@ def make_export(request: Request) -> HttpResponseBase:
 
 def _render(request: Request, form: ExportForm, *, status: int = 200) -> HttpResponse:
     made: QuerySet[LogEntry] = LogEntry.objects.filter(kind=events.EXPORT_MADE).defer("leaf").order_by("-pk")
-    context = {"form": form, "made": made[:20], "head": tree_head(), "may_export": may(request.actor.role, Act.EXPORT_TRAIL)}
+    may_export = may(request.actor.role, Act.EXPORT_TRAIL)
+    context = {"form": form, "made": made[:20], "head": tree_head(), "may_export": may_export}
     return render_page(request, "verdicts/exports.html", context, status=status)

@@ -1,0 +1,184 @@
+"""Many handoffs out of one: every row of a handoff that went through the real lanes, copied inside the database.
+
+A copy differs in its keys, digests, numbers and times. Copies of ended handoffs are thin: see THIN.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from django.db.models import Model
+from psycopg import sql
+
+from audit.models import LogEntry, LogLeaf, Participation
+from handoffs.models import BundleCheck, Handoff, HandoffEvent, PullRequest, Signature
+from verdicts.models import AgentReport, GateExecution, Verdict, VerificationWork
+
+SMALL: Final = "leoportal"
+LARGE: Final = "leoportal_large"
+FIRST: Final = 1000  # the first copy's key: above every original's
+CHILDREN: Final = 128  # keys a copied handoff may use in each table of its children
+THIN: Final = {BundleCheck: "position % 9 = 0"}
+THIN_VALUES: Final[Mapping[tuple[type[Model], str], str]] = {
+    (LogEntry, "leaf"): "substr(leaf, 1, 32)",
+    (AgentReport, "result"): "'{}'::jsonb",
+    (Verdict, "inputs"): "'{}'::jsonb",
+    (Signature, "envelope"): "''::bytea",
+}
+
+
+@dataclass(frozen=True)
+class Original:
+    """A handoff that went through the lanes, and the log entries that speak of it."""
+
+    handoff: Handoff
+    pull: PullRequest
+    entries: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pull: PullRequest, *, after: int) -> Original:
+        """The entries written since the entry `after` are this handoff's."""
+        entries = LogEntry.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        return cls(pull.handoff, pull, tuple(entries))
+
+
+def copy_handoffs(database: str, original: Original, copies: range, *, is_thin: bool) -> None:
+    """Insert one copy for each number in `copies`; a number is a place in time, larger is newer."""
+    with psycopg.connect(_url(database), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # foreign keys hold by construction
+        connection.execute("SET synchronous_commit = off")
+        connection.execute("CREATE TEMP TABLE bench_entry (id bigint PRIMARY KEY, place int NOT NULL)")
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO bench_entry VALUES (%s, %s)",
+                [(pk, place) for place, pk in enumerate(original.entries)],
+            )
+        for model, where, values in _tables(original):
+            _copy(connection, model, where, values, copies, is_thin=is_thin)
+
+
+def copy_database() -> None:
+    """LARGE as it stands SMALL. Nobody may be connected."""
+    with psycopg.connect(_url("postgres"), autocommit=True) as connection:
+        names = (sql.Identifier(LARGE), sql.Identifier(SMALL), sql.Identifier("leoportal_owner"))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*names))
+
+
+def settle(database: str) -> int:
+    """What autovacuum would have done by now; then set the sequences. Returns the number of rows."""
+    rows = 0
+    with psycopg.connect(_url(database), autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")
+        for model in (Handoff, PullRequest, *_CHILDREN):
+            table, key = sql.Identifier(model._meta.db_table), sql.Identifier(_key(model))
+            found = connection.execute(sql.SQL("SELECT count(*), max({}) FROM {}").format(key, table)).fetchone()
+            assert found is not None
+            rows += found[0]
+            connection.execute(
+                "SELECT setval(s, %s) FROM pg_get_serial_sequence(%s, %s) s WHERE s IS NOT NULL",
+                [found[1] or 1, model._meta.db_table, _key(model)],
+            )
+        connection.execute("CHECKPOINT")
+    return rows
+
+
+_CHILDREN: Final[tuple[type[Model], ...]] = (
+    LogEntry,
+    LogLeaf,
+    HandoffEvent,
+    BundleCheck,
+    Signature,
+    Participation,
+    GateExecution,
+    AgentReport,
+    VerificationWork,
+    Verdict,
+)
+
+
+def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]:
+    """Every table: which of its rows are the original's, and the columns a copy has values of its own in."""
+    handoff, pull = original.handoff, original.pull
+    key = f"({FIRST} + number)"
+    child = f"({FIRST} + number) * {CHILDREN} + place"
+    entry = f"({FIRST} + number) * {CHILDREN} + (SELECT e.place FROM bench_entry e WHERE e.id = log_entry_id)"
+    digest = "encode(sha256(number::text::bytea), 'hex')"
+    later = {name: f"{name} + number * interval '1 second'" for name in ("received_at", "moved_at")}
+    of_handoff, of_pull = f"handoff_id = {handoff.pk}", f"pull_request_id = {pull.pk}"
+    entries = f"id BETWEEN {original.entries[0]} AND {original.entries[-1]}"
+    subject = f"regexp_replace(subject, '(?<![0-9]){handoff.pk}$', {key}::text)"
+    return [
+        (
+            Handoff,
+            f"id = {handoff.pk}",
+            {
+                "id": key,
+                "staging_commit": f"left({digest}, 40)",
+                "digest": digest,
+                "marker_digest": digest,
+                "patch_digest": digest,
+                "chain": f"'{handoff.repository.full_name}#H-' || {key}",
+                **later,
+            },
+        ),
+        (
+            PullRequest,
+            f"id = {pull.pk}",
+            {
+                "id": key,
+                "number": key,
+                "handoff_id": key,
+                "moved_at": later["moved_at"],
+                "deadline_at": "deadline_at + number * interval '1 second'",
+            },
+        ),
+        (LogEntry, entries, {"id": child, "subject": subject}),
+        (LogLeaf, f"entry_{entries}", {"index": child, "entry_id": child}),
+        (HandoffEvent, of_handoff, {"id": child, "handoff_id": key, "log_entry_id": entry}),
+        (BundleCheck, of_handoff, {"id": child, "handoff_id": key}),
+        (Signature, of_handoff, {"id": child, "handoff_id": key, "digest": digest}),
+        (Participation, f"subject = '{handoff.chain}'", {"id": child, "subject": f"split_part(subject, '#', 1) || '#H-' || {key}"}),
+        (GateExecution, of_pull, {"id": child, "pull_request_id": key, "log_entry_id": entry}),
+        (AgentReport, of_pull, {"id": child, "pull_request_id": key, "log_entry_id": entry}),
+        (VerificationWork, of_pull, {"id": child, "pull_request_id": key}),
+        (Verdict, of_pull, {"id": child, "pull_request_id": key, "log_entry_id": entry, "bundle_digest": digest}),
+    ]
+
+
+def _copy(
+    connection: psycopg.Connection[Any],
+    model: type[Model],
+    where: str,
+    values: Mapping[str, str],
+    copies: range,
+    *,
+    is_thin: bool,
+) -> None:
+    """INSERT ... SELECT of one table. `place` counts the original's rows, `number` the copies."""
+    columns = [field.column for field in model._meta.concrete_fields]
+    thin = {column: value for (of, column), value in THIN_VALUES.items() if of is model and is_thin}
+    chosen = {**{column: f'"{column}"' for column in columns}, **thin, **values}
+    if is_thin and model in THIN:
+        where = f"{where} AND {THIN[model]}"
+    table, key = model._meta.db_table, _key(model)
+    connection.execute(
+        f"""
+        INSERT INTO "{table}" ({", ".join(f'"{column}"' for column in columns)})
+        SELECT {", ".join(chosen[column] for column in columns)}
+        FROM (SELECT *, row_number() OVER (ORDER BY "{key}") - 1 AS place FROM "{table}" WHERE {where}) original,
+             generate_series({copies.start}::bigint, {copies.stop - 1}) number
+        ORDER BY number, place
+        """  # type: ignore[arg-type]
+    )
+
+
+def _key(model: type[Model]) -> str:
+    return model._meta.pk.column
+
+
+def _url(database: str) -> str:
+    return os.environ["BENCH_SUPERUSER_URL"].replace(f"/{SMALL}?", f"/{database}?")

@@ -1,0 +1,203 @@
+"""The trail: append-only by trigger and by grant, every row with its leaf, the tree dense and true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+
+import psycopg
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from audit import events
+from audit.actions import append_event, integrate_log, take_part
+from audit.events import AuditError, Role
+from audit.management.commands.grant_runtime import APPEND_ONLY
+from audit.merkle import Frontier
+from audit.models import LogEntry, LogLeaf, LogPending, Participation, TreeHead
+from handoffs.models import HandoffEvent
+from tests.support.portal import Portal
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
+
+SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
+
+
+@pytest.fixture
+def full(portal: Portal) -> Portal:
+    """A portal in which every append-only table has rows."""
+    portal.verified()
+    portal.verdict(VerdictKind.ESCALATE, question="May this merge before the audit?")
+    portal.decide(DecisionKind.APPROVE)
+    integrate_log()
+    return portal
+
+
+@pytest.mark.threat("AUD-01")
+def test_no_row_of_the_trail_can_be_changed_by_the_runtime_login_or_even_by_the_owner(full: Portal, app_url: str):
+    assert set(SOP_TABLES) < set(APPEND_ONLY)
+    with psycopg.connect(app_url, autocommit=True) as app:
+        for table in APPEND_ONLY:
+            count = app.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            assert count > 0, table
+            column = app.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
+                [table],
+            ).fetchall()[1][0]
+            for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    app.execute(statement)
+            assert app.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == count
+            with connection.cursor() as owner:
+                for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+                    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                        owner.execute(statement)
+                with transaction.atomic():
+                    owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table")
+                    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                        owner.execute(f"TRUNCATE {table} CASCADE")
+                    owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only_table")
+
+
+def test_replica_mode_does_not_silence_the_triggers(full: Portal):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'append_only_rows' AND tgenabled = 'A'")
+        assert {row[0] for row in cursor.fetchall()} == set(APPEND_ONLY)
+
+
+def test_the_hooks_login_reads_nothing(full: Portal):
+    config = json.loads((full.bare / "leo-hook.json").read_text())
+    with psycopg.connect(config["database_url"], autocommit=True) as hook:
+        for table in (*APPEND_ONLY, "handoffs_handoff", "handoffs_signingkey", "auth_user"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                hook.execute(f"SELECT 1 FROM {table}")
+        assert hook.execute("SELECT code FROM leo_may_update_ref('x', 'y', 'a', 'b')").fetchone() == ("repository.unknown",)
+
+
+def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(full: Portal):
+    for model, kind in (
+        (HandoffEvent, "handoff."),
+        (GateExecution, "gate."),
+        (Verdict, "verdict."),
+        (Decision, "decision."),
+        (AgentReport, "agent."),
+    ):
+        rows = list(model.objects.select_related("log_entry"))
+        assert rows
+        for row in rows:
+            leaf = json.loads(bytes(row.log_entry.leaf))
+            assert leaf["kind"] == row.log_entry.kind
+            assert leaf["kind"].startswith(kind)
+            assert leaf["actor"] == row.log_entry.actor
+            assert row.created_at == row.log_entry.created_at
+    verdict = Verdict.objects.get()
+    leaf = json.loads(bytes(verdict.log_entry.leaf))["body"]
+    assert (leaf["verdict"], leaf["head"], leaf["inputs"]) == (verdict.verdict, verdict.head_sha, verdict.inputs)
+
+
+def test_the_tree_is_dense_and_its_root_is_that_of_the_leaves(full: Portal):
+    while integrate_log(batch=7):
+        pass
+    assert not LogPending.objects.exists()
+    leaves = LogLeaf.objects.order_by("index").values_list("index", "entry__leaf")
+    assert [index for index, _ in leaves] == list(range(LogEntry.objects.count()))
+    hashes = [hashlib.sha256(b"\x00" + bytes(leaf)).digest() for _, leaf in leaves]
+    assert bytes(TreeHead.objects.latest("size").root) == plain_root(hashes)
+
+
+def plain_root(hashes: list[bytes]) -> bytes:
+    """RFC 9162 section 2.1.1, as the text says it: split at the largest power of two below the size."""
+    if len(hashes) == 1:
+        return hashes[0]
+    split = 1
+    while split * 2 < len(hashes):
+        split *= 2
+    return hashlib.sha256(b"\x01" + plain_root(hashes[:split]) + plain_root(hashes[split:])).digest()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 21, 64, 100])
+def test_the_frontier_gives_the_root_of_the_text_of_the_rfc(size: int):
+    hashes = [hashlib.sha256(bytes([0, n])).digest() for n in range(size)]
+    assert Frontier().extend(hashes).root == plain_root(hashes)
+
+
+def test_no_act_without_a_leaf(portal: Portal):
+    actor = portal.actor("plan")
+    with pytest.raises(AuditError, match=r"log\.outside_transaction"):
+        append_event(events.EXPORT_MADE, actor, "", {})
+    before = LogEntry.objects.count()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        append_event(events.EXPORT_MADE, actor, "", {})
+        raise ZeroDivisionError
+    assert LogEntry.objects.count() == before
+
+
+def test_an_entry_whose_leaf_was_changed_on_disk_stops_the_sequencer(portal: Portal):
+    with transaction.atomic():
+        entry = append_event(events.EXPORT_MADE, portal.actor("auditor"), "", {"n": 1})
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE leo_log_entry DISABLE TRIGGER append_only_rows")
+        cursor.execute("UPDATE leo_log_entry SET leaf = 'forged' WHERE id = %s", [entry.pk])
+        cursor.execute("ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER append_only_rows")
+    with pytest.raises(AuditError, match=r"log\.leaf_changed"):
+        integrate_log()
+
+
+@pytest.mark.threat("SOD-04")
+@pytest.mark.parametrize("first", [Role.BUILDER, Role.ENFORCER, Role.PLAN, Role.LEAD, Role.REPORTER])
+@pytest.mark.parametrize("second", [Role.BUILDER, Role.ENFORCER, Role.PLAN, Role.LEAD, Role.REPORTER])
+def test_one_principal_has_one_duty_on_one_handoff(portal: Portal, first: Role, second: Role):
+    person = portal.add_person("pat", first)
+    with transaction.atomic():
+        take_part("acme/payments:x", person)
+    again = events.Actor(person.principal_id, person.name, second)
+    if first is second:
+        with transaction.atomic():
+            take_part("acme/payments:x", again)
+        return
+    with pytest.raises(AuditError, match=r"sod\.conflict"), transaction.atomic():
+        take_part("acme/payments:x", again)
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Participation.objects.create(subject="acme/payments:x", principal_id=person.principal_id, duty=second.value)
+
+
+def test_two_duties_claimed_at_once_by_one_principal_leave_one(portal: Portal):
+    person = portal.add_person("pat", Role.PLAN)
+    outcomes: list[str] = []
+    start = threading.Barrier(2)
+
+    def claim(role: Role, subject: str) -> None:
+        start.wait()
+        try:
+            with transaction.atomic():
+                take_part(subject, events.Actor(person.principal_id, person.name, role))
+            outcomes.append("took part")
+        except AuditError as error:
+            outcomes.append(error.code)
+        finally:
+            connection.close()
+
+    for number in range(20):
+        outcomes.clear()
+        threads = [threading.Thread(target=claim, args=(role, f"s-{number}")) for role in (Role.PLAN, Role.LEAD)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["sod.conflict", "took part"]
+        assert Participation.objects.filter(subject=f"s-{number}").count() == 1
+
+
+@pytest.mark.threat("SOD-01")
+def test_the_person_behind_an_agent_has_the_agents_duty(portal: Portal):
+    ada = portal.actor("ada")
+    with transaction.atomic():
+        take_part("acme/payments:x", portal.actor("codex"))
+    with pytest.raises(AuditError, match=r"sod\.conflict"), transaction.atomic():
+        take_part("acme/payments:x", events.Actor(ada.principal_id, ada.name, Role.PLAN))
+
+
+def test_an_unknown_principal_is_refused_never_exempt(portal: Portal):
+    with pytest.raises(AuditError, match=r"sod\.unknown_principal"), transaction.atomic():
+        take_part("acme/payments:x", events.Actor(999_999, "ghost", Role.PLAN))
