@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 import rfc8785
@@ -16,6 +17,7 @@ type JsonValue = None | bool | int | float | str | list[JsonValue] | dict[str, J
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**53 - 1
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class JsonError(Exception):
@@ -80,22 +82,13 @@ def digest_json(value: JsonValue) -> str:
 def _refuse_depth(text: str, max_depth: int) -> None:
     """Count brackets outside strings before the recursive reader sees them."""
     depth = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
+    for token in _STRING_OR_BRACKET.finditer(text):
+        first = token[0][0]
+        if first in "[{":
             depth += 1
             if depth > max_depth:
                 raise JsonError("json.too_deep", f"got more than {max_depth} levels")
-        elif character in "]}":
+        elif first in "]}":
             depth -= 1
 
 

@@ -21,7 +21,7 @@ from audit.canonical import JsonValue
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, LogEntry, Principal
 from handoffs.archive import Limits, read_archive
-from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest
+from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest, read_patch
 from handoffs.evidence import CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
@@ -46,7 +46,7 @@ from handoffs.store import BundleStore
 from handoffs.verification import Report, verify_bundle
 
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
-MAX_ARTIFACT_BYTES = 32 << 20
+MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
 
 
 @dataclass(frozen=True)
@@ -394,8 +394,7 @@ def sign_handoff(handoff: Handoff, tools: Tools) -> None:
 def apply_handoff(handoff: Handoff, tools: Tools) -> None:
     """Build the feature commit from the verified result tree and push it through the forge's protection."""
     git, store = tools.git, tools.store
-    members = read_archive(store.get(handoff.digest), Limits()).members
-    tree = git.result_tree(handoff.merge_base, members["changes.patch"])
+    tree = git.result_tree(handoff.merge_base, read_patch(store.get(handoff.digest)))
     if tree != handoff.result_tree:
         _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.tree_mismatch", f"got {tree}, expected {handoff.result_tree}")
         return

@@ -133,7 +133,7 @@ def handoff(  # noqa: PLR0913
         str | None, typer.Option(envvar="GIT_AUTHOR_NAME", help="Author; git's user.name if not given.")
     ] = None,
     email: Annotated[str | None, typer.Option(envvar="GIT_AUTHOR_EMAIL", help="Its address; git's user.email.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace what lies on the staging branch.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Hand a newer bundle over: a commit on top of the branch's last.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Commit a verified bundle on its staging branch, on top of the merge base, and push it."""
@@ -154,17 +154,23 @@ def handoff(  # noqa: PLR0913
             found = failed_checks(report)
             stop(found[0].code, f"got {found[0].got}", f"leo bundle verify {file} --repo {repo}", status=status(report))
         author = (name or _configured(git, "user.name"), email or _configured(git, "user.email"))
-        commit = git.write_commit(
-            git.with_file(manifest.merge_base, ARTIFACT_PATH, git.write_blob(raw)),
-            [manifest.merge_base],
-            write_marker(MarkerKind.CODEX_READY, digest, manifest.task)[:4000] + "\n",
-            name=author[0],
-            email=author[1],
-            when=datetime.fromisoformat(manifest.created_at),
-        )
         ref = f"refs/heads/{manifest.branch}"
         address = remote if remote is None or "://" in remote else str(Path(remote).absolute())
-        _move(git, ref, commit, address, replace=replace)
+        tree = git.with_file(manifest.merge_base, ARTIFACT_PATH, git.write_blob(raw))
+        old = _tip(git, ref, address)
+        commit = old
+        if not old or git.tree_of(old) != tree:
+            if old and not replace:
+                stop("handoff.branch_exists", f"{ref} is at {old}", "run it again with --replace, or another branch")
+            commit = git.write_commit(
+                tree,
+                [manifest.merge_base, old] if old else [manifest.merge_base],
+                write_marker(MarkerKind.CODEX_READY, digest, manifest.task)[:4000] + "\n",
+                name=author[0],
+                email=author[1],
+                when=datetime.fromisoformat(manifest.created_at),
+            )
+            _move(git, ref, commit, address, old=old)
     where = remote or "this repository"
     if as_json:
         say_json({"commit": commit, "ref": ref, "sha256": digest, "remote": remote})
@@ -175,17 +181,18 @@ def handoff(  # noqa: PLR0913
         say(f"  Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>")
 
 
-def _move(git: Git, ref: str, commit: str, remote: str | None, *, replace: bool) -> None:
-    """Set the staging branch here or at the remote, from nothing or, if asked for, from what lies there."""
+def _tip(git: Git, ref: str, remote: str | None) -> str:
+    """Where the staging branch stands now, here or at the remote; its commit is fetched. Empty: there is none."""
     if remote is None:
-        old = git.refs(ref).get(ref, "")
-    else:
-        listed = git.run("ls-remote", "--end-of-options", remote, ref).decode("utf-8", "replace").split()
-        old = listed[0] if listed else ""
-    if old == commit:
-        return
-    if old and not replace:
-        stop("handoff.branch_exists", f"{ref} is at {old}", "run it again with --replace, or use another branch")
+        return git.refs(ref).get(ref, "")
+    listed = git.run("ls-remote", "--end-of-options", remote, ref).decode("utf-8", "replace").split()
+    if listed:
+        git.fetch(remote, ref)
+    return listed[0] if listed else ""
+
+
+def _move(git: Git, ref: str, commit: str, remote: str | None, *, old: str) -> None:
+    """Move the staging branch forward, here or at the remote."""
     if remote is None:
         git.run("update-ref", "--create-reflog", ref, commit, old or "0" * len(commit))
     else:

@@ -103,11 +103,11 @@ _CHILDREN: Final[tuple[type[Model], ...]] = (
 def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]:
     """Every table: which of its rows are the original's, and the columns a copy has values of its own in."""
     handoff, pull = original.handoff, original.pull
-    key = f"({FIRST} + number)"
-    child = f"({FIRST} + number) * {CHILDREN} + place"
-    entry = f"({FIRST} + number) * {CHILDREN} + (SELECT e.place FROM bench_entry e WHERE e.id = log_entry_id)"
-    digest = "encode(sha256(number::text::bytea), 'hex')"
-    later = {name: f"{name} + number * interval '1 second'" for name in ("received_at", "moved_at")}
+    key = f"({FIRST} + nth)"
+    child = f"({FIRST} + nth) * {CHILDREN} + place"
+    entry = f"({FIRST} + nth) * {CHILDREN} + (SELECT e.place FROM bench_entry e WHERE e.id = log_entry_id)"
+    digest = "encode(sha256(nth::text::bytea), 'hex')"
+    later = {name: f"{name} + nth * interval '1 second'" for name in ("received_at", "moved_at")}
     of_handoff, of_pull = f"handoff_id = {handoff.pk}", f"pull_request_id = {pull.pk}"
     entries = f"id BETWEEN {original.entries[0]} AND {original.entries[-1]}"
     subject = f"regexp_replace(subject, '(?<![0-9]){handoff.pk}$', {key}::text)"
@@ -133,7 +133,7 @@ def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]
                 "number": key,
                 "handoff_id": key,
                 "moved_at": later["moved_at"],
-                "deadline_at": "deadline_at + number * interval '1 second'",
+                "deadline_at": "deadline_at + nth * interval '1 second'",
             },
         ),
         (LogEntry, entries, {"id": child, "subject": subject}),
@@ -158,7 +158,7 @@ def _copy(
     *,
     is_thin: bool,
 ) -> None:
-    """INSERT ... SELECT of one table. `place` counts the original's rows, `number` the copies."""
+    """INSERT ... SELECT of one table. `place` counts the original's rows, `nth` the copies."""
     columns = [field.column for field in model._meta.concrete_fields]
     thin = {column: value for (of, column), value in THIN_VALUES.items() if of is model and is_thin}
     chosen = {**{column: f'"{column}"' for column in columns}, **thin, **values}
@@ -170,8 +170,8 @@ def _copy(
         INSERT INTO "{table}" ({", ".join(f'"{column}"' for column in columns)})
         SELECT {", ".join(chosen[column] for column in columns)}
         FROM (SELECT *, row_number() OVER (ORDER BY "{key}") - 1 AS place FROM "{table}" WHERE {where}) original,
-             generate_series({copies.start}::bigint, {copies.stop - 1}) number
-        ORDER BY number, place
+             generate_series({copies.start}::bigint, {copies.stop - 1}) nth
+        ORDER BY nth, place
         """  # type: ignore[arg-type]
     )
 
