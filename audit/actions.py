@@ -74,9 +74,7 @@ def integrate_log(*, batch: int = 5000) -> int:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEQUENCER_LOCK])
         if not cursor.fetchone()[0]:
             return 0
-    pending = list(
-        LogPending.objects.order_by("pk").values_list("pk", "entry__leaf_hash", "entry__leaf")[:batch]
-    )
+    pending = list(LogPending.objects.order_by("pk").values_list("pk", "entry__leaf_hash", "entry__leaf")[:batch])
     if not pending:
         return 0
     for pk, stored, leaf in pending:
@@ -144,9 +142,7 @@ def _refuse_second_duty(subject: str, actor: Actor, principal_id: int, duty: Rol
     )
 
 
-def create_principal(
-    name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None, by: Actor
-) -> Principal:
+def create_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None, by: Actor) -> Principal:
     """A new principal with its one role, recorded."""
     with transaction.atomic():
         principal = Principal.objects.create(name=name, kind=kind, sponsor=sponsor)

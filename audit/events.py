@@ -61,6 +61,6 @@ PUSH_REFUSED: Final = "push.refused"
 POLICY_ENACTED: Final = "policy.enacted"
 KEY_CREATED: Final = "key.created"
 ROLE_GRANTED: Final = "role.granted"
-TOKEN_ISSUED: Final = "token.issued"
+TOKEN_ISSUED: Final = "token.issued"  # noqa: S105 - the name of an event
 EXPORT_MADE: Final = "export.made"
 REPOSITORY_GOVERNED: Final = "repository.governed"

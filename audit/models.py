@@ -115,7 +115,9 @@ class Participation(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["subject", "principal"], name="participation_one_duty"),
-            models.CheckConstraint(name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in Role])),
+            models.CheckConstraint(
+                name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in Role])
+            ),
         ]
 
     def __str__(self) -> str:

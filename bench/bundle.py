@@ -289,7 +289,9 @@ def print_growth(narrow: Rivals, wide: Rivals, *, rounds: int) -> None:
 def print_sides() -> None:
     """Exactly what each side does."""
     print("what each side does:")
-    print("  warm: handoffs.verification.verify_bundle in a process that verified before; a stage is its reader and its")
+    print(
+        "  warm: handoffs.verification.verify_bundle in a process that verified before; a stage is its reader and its"
+    )
     print("    checks. Only this side reads patch and JSON strictly, compares the SBOM with the files and lock files")
     print("    the patch makes, applies the patch a second time, and looks at paths, modes, markers and provenance.")
     print(f"  script: one `sh`; JSON is `{json_reader().rsplit('/', 1)[-1]}`; expected digests are given to it")

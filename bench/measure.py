@@ -31,9 +31,7 @@ class Series:
         return f"{_short(self.median)} ({_short(min(self.times))}-{_short(max(self.times))})"
 
 
-def interleave(
-    candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
-) -> dict[str, Series]:
+def interleave(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, Series]:
     """Time every candidate once in each round, each round beginning with another one."""
     names = list(candidates)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -67,7 +65,9 @@ def print_machine() -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     load = os.getloadavg()[0]
     processor = f"{os.cpu_count()} x {_processor()}"
-    print(f"machine: {processor}, {memory:.0f} GiB, {platform.system()} {platform.release()}, load {load:.1f} at the start")
+    print(
+        f"machine: {processor}, {memory:.0f} GiB, {platform.system()} {platform.release()}, load {load:.1f} at the start"
+    )
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     print(f"versions: Python {sys.version.split()[0]}, {first_line('git', '--version')}, {packages}")
     print("Read the ratios: both sides of each ran in the same rounds. The times move with the machine's other work.\n")

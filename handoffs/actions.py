@@ -172,9 +172,7 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
     digest = tools.store.put(raw)
     subject = git.message_of(handoff.staging_commit).partition("\n")[0]
     report = verify_bundle(raw, git=git, context=_context(handoff, git, subject, raw))
-    contributors = tools.forge.contributors(
-        handoff.repository.protected_branch, handoff.staging_commit
-    )
+    contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
     _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
 
 
@@ -293,9 +291,9 @@ def _people(bundle: Bundle, contributors: Sequence[str]) -> _People:
     row = owner.select_related("principal", "principal__sponsor").first()
     known = {
         identity.value: identity.principal
-        for identity in Identity.objects.filter(
-            kind=Identity.Kind.EMAIL, value__in=contributors
-        ).select_related("principal")
+        for identity in Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=contributors).select_related(
+            "principal"
+        )
     }
     return _People(
         builder=row.principal if row else None,
@@ -396,7 +394,9 @@ def apply_handoff(handoff: Handoff, tools: Tools) -> None:
     git, store = tools.git, tools.store
     tree = git.result_tree(handoff.merge_base, read_patch(store.get(handoff.digest)))
     if tree != handoff.result_tree:
-        _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.tree_mismatch", f"got {tree}, expected {handoff.result_tree}")
+        _refuse(
+            handoff, Status.SIGNED, tools.enforcer, "apply.tree_mismatch", f"got {tree}, expected {handoff.result_tree}"
+        )
         return
     branch = handoff.staging_branch.replace("staging/codex-", "feature/", 1)
     marker = write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest)
@@ -480,9 +480,7 @@ def open_pull_request(handoff: Handoff, tools: Tools) -> None:
 
 def _new_head(handoff: Handoff, base_sha: str, merge_tree: str) -> PullRequest | None:
     """Move the branch's open pull request to this handoff's commit: every verdict on the old head is stale."""
-    pull = PullRequest.objects.is_open().filter(
-        repository=handoff.repository, head_ref=handoff.feature_branch
-    ).first()
+    pull = PullRequest.objects.is_open().filter(repository=handoff.repository, head_ref=handoff.feature_branch).first()
     if pull is None:
         return None
     PullRequest.objects.move(
@@ -532,7 +530,12 @@ def log_push_refusals(*, by: Actor) -> int:
                     events.PUSH_REFUSED,
                     by,
                     "",
-                    {"path": Path(locked.repository_path).name, "ref": locked.ref, "new": locked.new, "code": locked.code},
+                    {
+                        "path": Path(locked.repository_path).name,
+                        "ref": locked.ref,
+                        "new": locked.new,
+                        "code": locked.code,
+                    },
                 )
                 locked.save(update_fields=["log_entry"])
                 count += 1

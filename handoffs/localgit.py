@@ -115,5 +115,7 @@ class LocalGit:
             if found == new:
                 return
             if found != old:
-                raise ForgeError("forge.branch_moved", f"{name} is at {found or ZERO}, expected {old or ZERO}") from None
+                raise ForgeError(
+                    "forge.branch_moved", f"{name} is at {found or ZERO}, expected {old or ZERO}"
+                ) from None
             raise ForgeError("forge.push_refused", error.detail) from None

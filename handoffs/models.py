@@ -36,8 +36,8 @@ class WorkQuerySet[M: models.Model](models.QuerySet[M]):
         """Take the lease if nobody holds it. Returns the attempt number that fences this run, or None."""
         free = Q(lease_until=None) | Q(lease_until__lt=Now())
         due = Q(next_try_at=None) | Q(next_try_at__lte=Now())
-        taken = self.open().filter(free, due, pk=pk).update(
-            lease_until=Now() + lease, attempts=models.F("attempts") + 1
+        taken = (
+            self.open().filter(free, due, pk=pk).update(lease_until=Now() + lease, attempts=models.F("attempts") + 1)
         )
         return self.values_list("attempts", flat=True).get(pk=pk) if taken else None
 
@@ -111,6 +111,7 @@ class HandoffQuerySet(WorkQuerySet["Handoff"]):
     """Reads of handoffs, and the one way to move their status."""
 
     def open(self) -> Self:
+        """Handoffs with a step to do."""
         return self.filter(status__in=WORKING)
 
     def move(self, pk: int, *, old: Status, new: Status, **changes: object) -> None:
@@ -380,7 +381,9 @@ class PullRequest(models.Model):
     opened_at = models.DateTimeField()
     moved_at = models.DateTimeField()
     triggered_at = models.DateTimeField(null=True)
-    deadline_at = models.DateTimeField(null=True, db_comment="gates are due; SOP 6.2: 4 hours after they were triggered")
+    deadline_at = models.DateTimeField(
+        null=True, db_comment="gates are due; SOP 6.2: 4 hours after they were triggered"
+    )
     timed_out_at = models.DateTimeField(null=True)
     merge_sha = models.CharField(max_length=64, blank=True)
     merged_at = models.DateTimeField(null=True)

@@ -236,4 +236,5 @@ def _missing(request: HttpRequest, _error: Http404) -> Any:
 
 urls = api.urls
 for pattern in urls[0]:
-    open_to_all(pattern.callback)
+    if pattern.callback is not None:
+        open_to_all(pattern.callback)

@@ -133,7 +133,9 @@ def handoff(  # noqa: PLR0913
         str | None, typer.Option(envvar="GIT_AUTHOR_NAME", help="Author; git's user.name if not given.")
     ] = None,
     email: Annotated[str | None, typer.Option(envvar="GIT_AUTHOR_EMAIL", help="Its address; git's user.email.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Hand a newer bundle over: a commit on top of the branch's last.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Hand a newer bundle over: a commit on top of the branch's last.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Commit a verified bundle on its staging branch, on top of the merge base, and push it."""

@@ -87,7 +87,8 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     say(f"  {found['title']}")
     for term in judgement["terms"]:
         note = f"  {term['note']}" if term["note"] else ""
-        say(f"  {term['kind'].capitalize():<12} {term['outcome'].lower():<15} {term['confidence']:>6} × {term['weight']}{note}")
+        kind, outcome = term["kind"].capitalize(), term["outcome"].lower()
+        say(f"  {kind:<12} {outcome:<15} {term['confidence']:>6} × {term['weight']}{note}")
     for gate, outcome in found["gates"].items():
         say(f"  gate {gate:<16} {outcome}")
     say(f"  confidence {judgement['confidence']}  ->  computed {judgement['verdict'] or 'not ready'}")
@@ -113,7 +114,7 @@ def report_gate(  # noqa: PLR0913 - options of a command
     try:
         facts = json.loads(text)
     except json.JSONDecodeError as error:
-        say(f"--evidence is not JSON: {error}. Next: give an object, such as '{{\"url\": \"…\"}}'", err=True)
+        say(f'--evidence is not JSON: {error}. Next: give an object, such as \'{{"url": "…"}}\'', err=True)
         raise typer.Exit(EXIT_USAGE) from None
     body = {"gate": gate, "conclusion": conclusion, "run_id": run_id, "head_sha": head, "evidence": facts}
     stored = call("POST", f"{path}/gates", json=body)
@@ -121,7 +122,7 @@ def report_gate(  # noqa: PLR0913 - options of a command
 
 
 @agent_app.command("report")
-def report_agent(  # noqa: PLR0913 - options of a command
+def report_agent(
     pull: Pull,
     repository: Repo,
     file: Annotated[Path, typer.Argument(help="the report", exists=True, dir_okay=False)],
@@ -145,7 +146,9 @@ def verify(
     """`/leo-verify`: run the gates and sub-agents again and print what they found. Exit 1 unless PASS is computed."""
     path = f"/prs/{repository}/{_number(pull)}"
     queued = call("POST", f"{path}/verify")
-    say(f"round {queued['round']}: {queued['queued']} checks queued" if queued["queued"] else "joined the running round")
+    say(
+        f"round {queued['round']}: {queued['queued']} checks queued" if queued["queued"] else "joined the running round"
+    )
     end = time.monotonic() + wait_seconds
     while True:
         found = call("GET", path)

@@ -20,7 +20,8 @@ def render_live(
     What a reader has is named by a digest of the part's own HTML, which the page carries as `seen`. A changed part
     is rendered with `is_poll`, so that it can bring what belongs to it elsewhere on the page.
     """
-    inner = render_to_string(f"{template}#{part}", {**context, "seen": ""}, request)
+    context = {"my_role": request.actor.role.value, **context}
+    inner = render_to_string(f"{template}#{part}", {**context, "seen": ""})
     seen = hashlib.sha256(inner.encode()).hexdigest()[:16]
     if _asks_for(request, part):
         if request.GET.get("seen") == seen:

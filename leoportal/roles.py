@@ -16,7 +16,7 @@ from audit.models import RoleGrant
 class RoleBackend(BaseBackend):
     """Permission names are the acts of `audit.accountability`; superusers get nothing for free."""
 
-    def has_perm(self, user_obj: AbstractBaseUser | AnonymousUser, perm: str, obj: Model | None = None) -> bool:
+    def has_perm(self, user_obj: AbstractBaseUser | AnonymousUser, perm: str, obj: Model | None = None) -> bool:  # noqa: ARG002 - Django's signature
         """Whether the user's one role may do `perm`."""
         if not user_obj.is_active or user_obj.is_anonymous or perm not in set(Act):
             return False
@@ -27,6 +27,6 @@ class RoleBackend(BaseBackend):
 class ClosedSignup(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up: an operator creates people, with their one role."""
 
-    def is_open_for_signup(self, request: HttpRequest) -> bool:
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002 - allauth's signature
         """Always closed."""
         return False

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +141,10 @@ class Follower:
             return
         for report in AgentReport.objects.filter(pull_request=pull).order_by("pk"):
             result = report.result
-            counts = len([f for f in result["findings"] if f["is_new"]])
-            text = f"{result['outcome'].lower().replace('_', ' ')}, confidence {result['confidence']}, {counts} new findings"
+            new = Counter(f["severity"].lower() for f in result["findings"] if f["is_new"] and f["severity"] != "INFO")
+            found = ", ".join(f"{count} {severity}" for severity, count in new.items()) or "nothing to mend"
+            outcome = result["outcome"].lower().replace("_", " ")
+            text = outcome if outcome == "not applicable" else f"{outcome}, confidence {result['confidence']}, {found}"
             self._once("agent", report.pk, f"sub-agent | {report.agent.capitalize()}: {text}")
         for gate in GateExecution.objects.filter(pull_request=pull).order_by("pk"):
             self._once("gate", gate.pk, f"gate | {gate.gate}: {gate.conclusion} (by {gate.reporter})")
@@ -159,7 +162,9 @@ def _brief(value: object) -> str:
 
 def is_settled(handoff: Handoff) -> bool:
     """The enforcer's duty has ended, one way or the other."""
-    return Handoff.objects.filter(pk=handoff.pk, status__in=[Status.TRIGGERED, Status.REFUSED, Status.SUPERSEDED]).exists()
+    return Handoff.objects.filter(
+        pk=handoff.pk, status__in=[Status.TRIGGERED, Status.REFUSED, Status.SUPERSEDED]
+    ).exists()
 
 
 def is_verified(pull: PullRequest) -> bool:

@@ -67,6 +67,7 @@ class DenyByDefaultMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Called by Django for each request."""
         return self._get_response(request)
 
     def process_view(

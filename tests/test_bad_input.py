@@ -150,7 +150,12 @@ def test_a_commit_without_the_artifact_is_refused(portal: Portal):
 def test_the_repository_refuses_every_other_push_and_the_trail_says_so(portal: Portal, ref: str, code: str):
     base = Git(portal.bare).resolve("refs/heads/main")
     commit = Git(portal.source).write_commit(
-        Git(portal.source).tree_of(base), [base], "mine", name="A", email="a@b.invalid", when=datetime(2026, 11, 1, tzinfo=UTC)
+        Git(portal.source).tree_of(base),
+        [base],
+        "mine",
+        name="A",
+        email="a@b.invalid",
+        when=datetime(2026, 11, 1, tzinfo=UTC),
     )
     old = base if ref == "refs/heads/main" else ""
     with pytest.raises(GitError, match=code):
@@ -159,7 +164,7 @@ def test_the_repository_refuses_every_other_push_and_the_trail_says_so(portal: P
     sweep_staging()
     refusal = PushRefusal.objects.get()
     assert (refusal.code, refusal.ref, refusal.new) == (code, ref, commit)
-    assert LogEntry.objects.filter(pk=refusal.log_entry_id, kind="push.refused").exists()
+    assert LogEntry.objects.filter(kind="push.refused", pushrefusal=refusal).exists()
 
 
 def test_the_hook_fails_closed_without_the_database(portal: Portal):
@@ -191,9 +196,10 @@ def test_the_same_bundle_on_two_branches_is_one_handoff(portal: Portal):
     raw = portal.bundle(GOOD_CHANGE)
     portal.push_bundle(raw)
     assert portal.receive().status == Status.OPENED
-    portal.push_bundle(raw, branch="staging/codex-again", subject=write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Again"))
+    portal.push_bundle(
+        raw, branch="staging/codex-again", subject=write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Again")
+    )
     second = portal.receive()
     assert second.status == Status.REFUSED
     assert set(second.checks.filter(outcome="FAILED").values_list("code", flat=True)) >= {"manifest.branch"}
     assert Handoff.objects.filter(status=Status.OPENED).count() == 1
-

@@ -10,8 +10,8 @@ from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import PullStatus, Status
 from tests.support.portal import Portal
-from verdicts.merging import merge_pull_request
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.merging import merge_pull_request
 from verdicts.results import GateOutcome
 
 

@@ -172,7 +172,9 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     _refuse_moved(pull, request.head_sha, "decision")
     if pull.status != PullStatus.LEAD_REVIEW:
-        raise VerdictError("decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only")
+        raise VerdictError(
+            "decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only"
+        )
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     take_part(handoff.chain, by)
     justification = _text(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
@@ -228,7 +230,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
 
 
 def is_an_override(verdict: Verdict | None) -> bool:
-    """Whether approving now overrides something: a timeout, or a verdict that was computed as worse than conditional."""
+    """Whether approving now overrides something: a timeout, or a verdict computed as worse than conditional."""
     return verdict is None or verdict.computed not in {VerdictKind.PASS.value, VerdictKind.CONDITIONAL_PASS.value}
 
 
@@ -272,5 +274,8 @@ def _move(pull: PullRequest, new: PullStatus) -> None:
 def _log_refusal(kind: str, pull_id: int, by: Actor, error: VerdictError | AuditError, wanted: str) -> None:
     pull = PullRequest.objects.get(pk=pull_id)
     append_event(
-        kind, by, f"H-{pull.handoff_id}", {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number}
+        kind,
+        by,
+        f"H-{pull.handoff_id}",
+        {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number},
     )

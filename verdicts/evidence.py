@@ -122,7 +122,9 @@ def is_verified(handoff: Handoff) -> bool:
 
 
 def _results(pull: PullRequest) -> tuple[AgentResult, ...]:
-    return tuple(from_json(row.result) for row in sorted(agent_reports(pull), key=lambda row: (row.agent, row.reporter)))
+    return tuple(
+        from_json(row.result) for row in sorted(agent_reports(pull), key=lambda row: (row.agent, row.reporter))
+    )
 
 
 def _gates(pull: PullRequest, policy: Policy) -> tuple[GateInput, ...]:

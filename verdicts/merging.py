@@ -57,7 +57,8 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
     merge_sha = _write_merge_commit(pull, tools)
     if tip not in {pull.base_sha, merge_sha}:
         raise VerdictError(
-            "merge.base_moved", f"{pull.base_ref} is at {tip[:12]}, the verdict was on {pull.base_sha[:12]}; verify again"
+            "merge.base_moved",
+            f"{pull.base_ref} is at {tip[:12]}, the verdict was on {pull.base_sha[:12]}; verify again",
         )
     if tools.git.tree_of(merge_sha) != tools.git.merge_tree(pull.base_sha, pull.head_sha):
         raise VerdictError("merge.tree_mismatch", "the merge does not give the tree that was judged; nothing moved")
@@ -79,9 +80,7 @@ def record_merge(pull_id: int, merge_sha: str, *, by: Actor) -> bool:
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     if pull.status != PullStatus.READY_TO_MERGE or pull.merge_sha != merge_sha:
         return False
-    PullRequest.objects.move(
-        pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.MERGED, merged_at=timezone.now()
-    )
+    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.MERGED, merged_at=timezone.now())
     handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
     record_event(
         handoff, events.PULL_MERGED, by, {"pull_request": pull.number, "commit": merge_sha, "base": pull.base_sha}

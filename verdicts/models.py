@@ -62,6 +62,7 @@ class VerificationWorkQuerySet(WorkQuerySet["VerificationWork"]):
     """Reads of verification work."""
 
     def open(self) -> Self:
+        """Work that nobody finished."""
         return self.filter(status=WorkStatus.WAITING)
 
 

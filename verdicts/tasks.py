@@ -143,5 +143,3 @@ def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
     ]
     change = read_change(pull, Git(Path(pull.repository.path)), other_findings=tuple(others), round_number=work.round)
     actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)
-
-

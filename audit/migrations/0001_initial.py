@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,170 +14,243 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100)),
-                ('digest', models.BinaryField(db_comment='SHA-256 of the token', max_length=32, unique=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('expires_at', models.DateTimeField()),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100)),
+                ("digest", models.BinaryField(db_comment="SHA-256 of the token", max_length=32, unique=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("expires_at", models.DateTimeField()),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Identity',
+            name="Identity",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('email', 'Email'), ('builder_id', 'Builder Id'), ('openpgp', 'Openpgp')], max_length=10)),
-                ('value', models.CharField(max_length=300)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("email", "Email"), ("builder_id", "Builder Id"), ("openpgp", "Openpgp")],
+                        max_length=10,
+                    ),
+                ),
+                ("value", models.CharField(max_length=300)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='LogEntry',
+            name="LogEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=60)),
-                ('actor', models.CharField(max_length=100)),
-                ('role', models.CharField(max_length=10)),
-                ('subject', models.CharField(blank=True, max_length=200)),
-                ('created_at', models.DateTimeField()),
-                ('leaf', models.BinaryField(db_comment='the exact bytes that are hashed (RFC 8785 JSON)')),
-                ('leaf_hash', models.BinaryField(db_comment='RFC 9162 leaf hash of leaf', max_length=32)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(max_length=60)),
+                ("actor", models.CharField(max_length=100)),
+                ("role", models.CharField(max_length=10)),
+                ("subject", models.CharField(blank=True, max_length=200)),
+                ("created_at", models.DateTimeField()),
+                ("leaf", models.BinaryField(db_comment="the exact bytes that are hashed (RFC 8785 JSON)")),
+                ("leaf_hash", models.BinaryField(db_comment="RFC 9162 leaf hash of leaf", max_length=32)),
             ],
             options={
-                'db_table': 'leo_log_entry',
+                "db_table": "leo_log_entry",
             },
         ),
         migrations.CreateModel(
-            name='LogLeaf',
+            name="LogLeaf",
             fields=[
-                ('index', models.BigIntegerField(primary_key=True, serialize=False)),
+                ("index", models.BigIntegerField(primary_key=True, serialize=False)),
             ],
             options={
-                'db_table': 'leo_log_leaf',
+                "db_table": "leo_log_leaf",
             },
         ),
         migrations.CreateModel(
-            name='Participation',
+            name="Participation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('subject', models.CharField(db_comment='the handoff chain, e.g. acme/payments#H-7', max_length=200)),
-                ('duty', models.CharField(choices=[('BUILDER', 'Builder'), ('ENFORCER', 'Enforcer'), ('PLAN', 'Plan'), ('LEAD', 'Lead'), ('AUDITOR', 'Auditor'), ('REPORTER', 'Reporter')], max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("subject", models.CharField(db_comment="the handoff chain, e.g. acme/payments#H-7", max_length=200)),
+                (
+                    "duty",
+                    models.CharField(
+                        choices=[
+                            ("BUILDER", "Builder"),
+                            ("ENFORCER", "Enforcer"),
+                            ("PLAN", "Plan"),
+                            ("LEAD", "Lead"),
+                            ("AUDITOR", "Auditor"),
+                            ("REPORTER", "Reporter"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Principal',
+            name="Principal",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('kind', models.CharField(choices=[('human', 'Human'), ('machine', 'Machine')], max_length=7)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("kind", models.CharField(choices=[("human", "Human"), ("machine", "Machine")], max_length=7)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='RoleGrant',
+            name="RoleGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('BUILDER', 'Builder'), ('ENFORCER', 'Enforcer'), ('PLAN', 'Plan'), ('LEAD', 'Lead'), ('AUDITOR', 'Auditor'), ('REPORTER', 'Reporter')], max_length=10)),
-                ('granted_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("BUILDER", "Builder"),
+                            ("ENFORCER", "Enforcer"),
+                            ("PLAN", "Plan"),
+                            ("LEAD", "Lead"),
+                            ("AUDITOR", "Auditor"),
+                            ("REPORTER", "Reporter"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("granted_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='TreeHead',
+            name="TreeHead",
             fields=[
-                ('size', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('root', models.BinaryField(max_length=32)),
-                ('frontier', models.BinaryField(db_comment='32 bytes for each bit set in size, largest subtree first')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("size", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("root", models.BinaryField(max_length=32)),
+                ("frontier", models.BinaryField(db_comment="32 bytes for each bit set in size, largest subtree first")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'db_table': 'leo_log_head',
+                "db_table": "leo_log_head",
             },
         ),
         migrations.CreateModel(
-            name='LogPending',
+            name="LogPending",
             fields=[
-                ('entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='pending', serialize=False, to='audit.logentry')),
+                (
+                    "entry",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="pending",
+                        serialize=False,
+                        to="audit.logentry",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'leo_log_pending',
+                "db_table": "leo_log_pending",
             },
         ),
         migrations.AddIndex(
-            model_name='logentry',
-            index=models.Index(fields=['subject', '-id'], name='log_by_subject'),
+            model_name="logentry",
+            index=models.Index(fields=["subject", "-id"], name="log_by_subject"),
         ),
         migrations.AddIndex(
-            model_name='logentry',
-            index=models.Index(fields=['actor', '-id'], name='log_by_actor'),
+            model_name="logentry",
+            index=models.Index(fields=["actor", "-id"], name="log_by_actor"),
         ),
         migrations.AddIndex(
-            model_name='logentry',
-            index=models.Index(fields=['kind', '-id'], name='log_by_kind'),
+            model_name="logentry",
+            index=models.Index(fields=["kind", "-id"], name="log_by_kind"),
         ),
         migrations.AddField(
-            model_name='logleaf',
-            name='entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='tree_leaf', to='audit.logentry'),
+            model_name="logleaf",
+            name="entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="tree_leaf", to="audit.logentry"
+            ),
         ),
         migrations.AddField(
-            model_name='principal',
-            name='sponsor',
-            field=models.ForeignKey(blank=True, db_comment='who answers for a machine', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='sponsored', to='audit.principal'),
+            model_name="principal",
+            name="sponsor",
+            field=models.ForeignKey(
+                blank=True,
+                db_comment="who answers for a machine",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="sponsored",
+                to="audit.principal",
+            ),
         ),
         migrations.AddField(
-            model_name='principal',
-            name='user',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL),
+            model_name="principal",
+            name="user",
+            field=models.OneToOneField(
+                blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='participation',
-            name='principal',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='audit.principal'),
+            model_name="participation",
+            name="principal",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="audit.principal"),
         ),
         migrations.AddField(
-            model_name='identity',
-            name='principal',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='identities', to='audit.principal'),
+            model_name="identity",
+            name="principal",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="identities", to="audit.principal"
+            ),
         ),
         migrations.AddField(
-            model_name='apitoken',
-            name='principal',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tokens', to='audit.principal'),
+            model_name="apitoken",
+            name="principal",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="tokens", to="audit.principal"
+            ),
         ),
         migrations.AddField(
-            model_name='rolegrant',
-            name='principal',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='grant', to='audit.principal'),
+            model_name="rolegrant",
+            name="principal",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="grant", to="audit.principal"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='logleaf',
-            constraint=models.CheckConstraint(condition=models.Q(('index__gte', 0)), name='log_leaf_index_from_zero'),
+            model_name="logleaf",
+            constraint=models.CheckConstraint(condition=models.Q(("index__gte", 0)), name="log_leaf_index_from_zero"),
         ),
         migrations.AddConstraint(
-            model_name='principal',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'human'), ('sponsor__isnull', True)), models.Q(('kind', 'machine'), ('sponsor__isnull', False)), _connector='OR'), name='principal_machine_has_sponsor'),
+            model_name="principal",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "human"), ("sponsor__isnull", True)),
+                    models.Q(("kind", "machine"), ("sponsor__isnull", False)),
+                    _connector="OR",
+                ),
+                name="principal_machine_has_sponsor",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='principal',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['human', 'machine'])), name='principal_kind_known'),
+            model_name="principal",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["human", "machine"])), name="principal_kind_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='participation',
-            constraint=models.UniqueConstraint(fields=('subject', 'principal'), name='participation_one_duty'),
+            model_name="participation",
+            constraint=models.UniqueConstraint(fields=("subject", "principal"), name="participation_one_duty"),
         ),
         migrations.AddConstraint(
-            model_name='participation',
-            constraint=models.CheckConstraint(condition=models.Q(('duty__in', ['BUILDER', 'ENFORCER', 'PLAN', 'LEAD', 'AUDITOR', 'REPORTER'])), name='participation_duty_known'),
+            model_name="participation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("duty__in", ["BUILDER", "ENFORCER", "PLAN", "LEAD", "AUDITOR", "REPORTER"])),
+                name="participation_duty_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='identity',
-            constraint=models.UniqueConstraint(fields=('kind', 'value'), name='identity_one_owner'),
+            model_name="identity",
+            constraint=models.UniqueConstraint(fields=("kind", "value"), name="identity_one_owner"),
         ),
         migrations.AddConstraint(
-            model_name='rolegrant',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['BUILDER', 'ENFORCER', 'PLAN', 'LEAD', 'AUDITOR', 'REPORTER'])), name='rolegrant_role_known'),
+            model_name="rolegrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("role__in", ["BUILDER", "ENFORCER", "PLAN", "LEAD", "AUDITOR", "REPORTER"])),
+                name="rolegrant_role_known",
+            ),
         ),
     ]

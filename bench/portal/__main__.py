@@ -56,7 +56,9 @@ def main() -> None:
     copy_handoffs(LARGE, waiting, newest, is_thin=False)
     few_rows, many_rows = settle("leoportal"), settle(LARGE)
     seconds = time.monotonic() - begin
-    print(f"  two handoffs through the real lanes, then copied: {few_rows:,} and {many_rows:,} rows in {seconds:.0f} s;")
+    print(
+        f"  two handoffs through the real lanes, then copied: {few_rows:,} and {many_rows:,} rows in {seconds:.0f} s;"
+    )
     print(f"  all {FEW} wait for PLAN, of {MANY:,} the newest {WAITING:,}, the others are merged; {ROUNDS} rounds; ms")
     address = f"/prs/acme/payments/{FIRST + MANY - 1}/"
     pages = (
@@ -74,7 +76,10 @@ def make_originals() -> tuple[Original, Original]:
     """One handoff that was merged and one that waits for PLAN's verdict, both through the real lanes."""
     portal = Portal.make(settings.VAR)
     originals = []
-    for change, branch, task in ((GOOD_CHANGE, "staging/codex-net", "Add net"), (SECOND_CHANGE, "staging/codex-tax", "Add taxes")):
+    for change, branch, task in (
+        (GOOD_CHANGE, "staging/codex-net", "Add net"),
+        (SECOND_CHANGE, "staging/codex-tax", "Add taxes"),
+    ):
         newest = LogEntry.objects.latest("pk").pk
         pull = portal.verified(change, branch=branch, task=task)
         if not originals:
@@ -82,14 +87,16 @@ def make_originals() -> tuple[Original, Original]:
             merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
         while integrate_log():
             pass
-        originals.append(Original.of(PullRequest.objects.select_related("handoff__repository").get(pk=pull.pk), after=newest))
+        originals.append(
+            Original.of(PullRequest.objects.select_related("handoff__repository").get(pk=pull.pk), after=newest)
+        )
     return originals[0], originals[1]
 
 
 def sign_in(name: str) -> Client:
     """A browser with a session, which lies in the database that is copied."""
     client = Client(headers={"host": "localhost"})
-    client.force_login(User.objects.get(username=name), backend="leoportal.roles.RoleBackend")
+    client.force_login(User.objects.get(username=name), backend=settings.AUTHENTICATION_BACKENDS[-1])
     return client
 
 
@@ -106,6 +113,8 @@ def measure(pages: tuple[Page, ...], clients: dict[str, Client]) -> None:
         answered.append(page)
         for size, base in sizes.items():
             candidates[f"{size} {page.address}"] = lambda b=base, p=page: ask(b, clients[p.person], p)  # type: ignore[misc]
+    if not answered:
+        return
     found = interleave(candidates, rounds=ROUNDS)
     rows = []
     for page in answered:

@@ -57,8 +57,12 @@ def copy_handoffs(database: str, original: Original, copies: range, *, is_thin: 
                 "INSERT INTO bench_entry VALUES (%s, %s)",
                 [(pk, place) for place, pk in enumerate(original.entries)],
             )
+        import time
         for model, where, values in _tables(original):
+            t=time.time()
+            print(model.__name__, connection.execute(f'select count(*) from {model._meta.db_table} where {where}').fetchone()[0], round(time.time()-t,1))
             _copy(connection, model, where, values, copies, is_thin=is_thin)
+            print('   took', round(time.time()-t,1), len(copies))
 
 
 def copy_database() -> None:
@@ -141,7 +145,11 @@ def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]
         (HandoffEvent, of_handoff, {"id": child, "handoff_id": key, "log_entry_id": entry}),
         (BundleCheck, of_handoff, {"id": child, "handoff_id": key}),
         (Signature, of_handoff, {"id": child, "handoff_id": key, "digest": digest}),
-        (Participation, f"subject = '{handoff.chain}'", {"id": child, "subject": f"split_part(subject, '#', 1) || '#H-' || {key}"}),
+        (
+            Participation,
+            f"subject = '{handoff.chain}'",
+            {"id": child, "subject": f"split_part(subject, '#', 1) || '#H-' || {key}"},
+        ),
         (GateExecution, of_pull, {"id": child, "pull_request_id": key, "log_entry_id": entry}),
         (AgentReport, of_pull, {"id": child, "pull_request_id": key, "log_entry_id": entry}),
         (VerificationWork, of_pull, {"id": child, "pull_request_id": key}),

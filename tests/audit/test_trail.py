@@ -62,7 +62,9 @@ def test_no_row_of_the_trail_can_be_changed_by_the_runtime_login_or_even_by_the_
 
 def test_replica_mode_does_not_silence_the_triggers(full: Portal):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'append_only_rows' AND tgenabled = 'A'")
+        cursor.execute(
+            "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'append_only_rows' AND tgenabled = 'A'"
+        )
         assert {row[0] for row in cursor.fetchall()} == set(APPEND_ONLY)
 
 
@@ -72,7 +74,9 @@ def test_the_hooks_login_reads_nothing(full: Portal):
         for table in (*APPEND_ONLY, "handoffs_handoff", "handoffs_signingkey", "auth_user"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 hook.execute(f"SELECT 1 FROM {table}")
-        assert hook.execute("SELECT code FROM leo_may_update_ref('x', 'y', 'a', 'b')").fetchone() == ("repository.unknown",)
+        assert hook.execute("SELECT code FROM leo_may_update_ref('x', 'y', 'a', 'b')").fetchone() == (
+            "repository.unknown",
+        )
 
 
 def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(full: Portal):

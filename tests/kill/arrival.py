@@ -62,9 +62,7 @@ class Arrivals:
         """Triggered, and nothing of the verification is left to run."""
         left = "SELECT 1 FROM verdicts_verificationwork w JOIN handoffs_pullrequest p ON p.id = w.pull_request_id"
         left += " JOIN handoffs_handoff h ON h.id = p.handoff_id WHERE h.staging_branch = %s AND w.status = 'waiting'"
-        return all(
-            self.status(branch) == "triggered" and not self.stack.rows(left, branch) for branch in branches
-        )
+        return all(self.status(branch) == "triggered" and not self.stack.rows(left, branch) for branch in branches)
 
     def wait(self, *branches: str, seconds: float = 60.0) -> None:
         """Until the enforcer lane and the verification are through with these branches."""
@@ -109,7 +107,10 @@ class Arrivals:
         for table, kinds in RECORDED.items():
             self._assert_rows_match_entries(table, kinds)
         assert stack.rows("SELECT id FROM handoffs_handoff WHERE attempts >= 5 AND status <> 'triggered'") == []
-        assert stack.rows("SELECT id, name FROM verdicts_verificationwork WHERE attempts >= 5 AND status = 'waiting'") == []
+        assert (
+            stack.rows("SELECT id, name FROM verdicts_verificationwork WHERE attempts >= 5 AND status = 'waiting'")
+            == []
+        )
         numbers = [row[0] for row in stack.rows("SELECT number FROM handoffs_pullrequest ORDER BY number")]
         assert numbers == list(range(1, len(numbers) + 1))
         assert stack.rows("SELECT next_number FROM handoffs_repository") == [(len(numbers) + 1,)]

@@ -158,7 +158,9 @@ def install(traps: Traps) -> Wrapper:
     wrapper.replace(Signer, "envelope", "signature", wrapper.current)
     wrapper.replace(LocalGit, "update_branch", "push", wrapper.current)
     wrapper.replace(verification, "trigger_gates", "trigger", branch_of_pull)
-    wrapper.replace(verification, "finish_gate_work", "gate", lambda work, *_, **__: branch_of_pull(work.pull_request_id))
+    wrapper.replace(
+        verification, "finish_gate_work", "gate", lambda work, *_, **__: branch_of_pull(work.pull_request_id)
+    )
     wrapper.replace(verification, "report_agent", "agent", branch_of_pull)
     wrapper.replace(verification, "start_round", "round", branch_of_pull)
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +97,7 @@ class Portal:
         return actor_of(create_principal(name, kind=Kind.HUMAN, role=role, by=setup.OPERATOR))
 
     def bundle(
-        self, files: dict[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net"
+        self, files: Mapping[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net"
     ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
         base = Git(self.bare).resolve("refs/heads/main")
@@ -147,7 +148,7 @@ class Portal:
         advance(handoff.pk)
         return Handoff.objects.get(pk=handoff.pk)
 
-    def hand_over(self, files: dict[str, str | None] | None = None, **names: str) -> Handoff:
+    def hand_over(self, files: Mapping[str, str | None] | None = None, **names: str) -> Handoff:
         """A change from the builder to where the enforcer's duty ends."""
         self.push_bundle(
             self.bundle(files or GOOD_CHANGE, **names), **{k: v for k, v in names.items() if k == "branch"}
@@ -175,7 +176,7 @@ class Portal:
         pull = self.pull()
         return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=self.actor(by))
 
-    def verified(self, files: dict[str, str | None] | None = None, **names: str) -> PullRequest:
+    def verified(self, files: Mapping[str, str | None] | None = None, **names: str) -> PullRequest:
         """A pull request with all three input gates and five sub-agents done."""
         self.hand_over(files, **names)
         self.run_work()
@@ -202,7 +203,7 @@ class Portal:
         return tools_for(self.repository)
 
 
-def write_files(folder: Path, files: dict[str, str | None]) -> None:
+def write_files(folder: Path, files: Mapping[str, str | None]) -> None:
     """Write text files; None deletes one."""
     for name, text in files.items():
         path = folder / name

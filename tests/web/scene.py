@@ -75,7 +75,9 @@ def commit(path: Path, parent: str, files: dict[str, str], message: str) -> str:
         subprocess.run(
             ("git", "update-index", "--add", "--index-info"), cwd=path, input=env_text, text=True, check=True
         )
-        tree = subprocess.run(("git", "write-tree"), cwd=path, capture_output=True, text=True, check=True).stdout.strip()
+        tree = subprocess.run(
+            ("git", "write-tree"), cwd=path, capture_output=True, text=True, check=True
+        ).stdout.strip()
     finally:
         del os.environ["GIT_INDEX_FILE"]
     return git(path, "commit-tree", tree, *(("-p", parent) if parent else ()), "-m", message)
@@ -118,7 +120,7 @@ class Scene:
         """A signed-in browser of one of the cast."""
         if name not in self.clients:
             client = Client()
-            client.force_login(User.objects.get(username=name), backend="leoportal.roles.RoleBackend")
+            client.force_login(User.objects.get(username=name), backend="allauth.account.auth_backends.AuthenticationBackend")
             self.clients[name] = client
         return self.clients[name]
 
@@ -251,7 +253,9 @@ class Scene:
         return PullRequest.objects.get(pk=pull.pk, status=PullStatus.LEAD_REVIEW)
 
 
-def finding(severity: Severity, *, message: str = "The index is not built concurrently", is_new: bool = True) -> Finding:
+def finding(
+    severity: Severity, *, message: str = "The index is not built concurrently", is_new: bool = True
+) -> Finding:
     return Finding("require-concurrent-index", severity, "app.py", 2, message, "CREATE INDEX", is_new=is_new)
 
 

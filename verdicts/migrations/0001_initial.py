@@ -5,183 +5,325 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('audit', '0001_initial'),
-        ('handoffs', '0001_initial'),
+        ("audit", "0001_initial"),
+        ("handoffs", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='PolicyVersion',
+            name="PolicyVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(unique=True)),
-                ('document', models.TextField(db_comment='YAML, exactly as enacted')),
-                ('digest', models.CharField(db_comment='SHA-256 of document', max_length=64, unique=True)),
-                ('enacted_by', models.CharField(max_length=100)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField(unique=True)),
+                ("document", models.TextField(db_comment="YAML, exactly as enacted")),
+                ("digest", models.CharField(db_comment="SHA-256 of document", max_length=64, unique=True)),
+                ("enacted_by", models.CharField(max_length=100)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
             ],
             options={
-                'db_table': 'leo_policy_version',
+                "db_table": "leo_policy_version",
             },
         ),
         migrations.CreateModel(
-            name='Verdict',
+            name="Verdict",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('verdict', models.CharField(choices=[('PASS', 'Pass'), ('CONDITIONAL_PASS', 'Conditional pass'), ('ESCALATE', 'Escalate'), ('FAIL', 'Fail')], max_length=16)),
-                ('computed', models.CharField(blank=True, choices=[('PASS', 'Pass'), ('CONDITIONAL_PASS', 'Conditional pass'), ('ESCALATE', 'Escalate'), ('FAIL', 'Fail')], db_comment='what decide() said; empty: not ready', max_length=16)),
-                ('confidence', models.DecimalField(db_comment='percent, rounded down', decimal_places=2, max_digits=5)),
-                ('head_sha', models.CharField(max_length=64)),
-                ('base_sha', models.CharField(max_length=64)),
-                ('merge_tree', models.CharField(max_length=64)),
-                ('bundle_digest', models.CharField(max_length=64)),
-                ('inputs', models.JSONField(db_comment='everything decide() was given; replays exactly')),
-                ('reasons', models.JSONField()),
-                ('justification', models.TextField()),
-                ('question', models.CharField(blank=True, db_comment='what LEAD should answer', max_length=300)),
-                ('created_at', models.DateTimeField()),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='verdicts.policyversion')),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='verdicts', to='handoffs.pullrequest')),
-                ('supersedes', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='superseded_by', to='verdicts.verdict')),
-                ('supervisor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='audit.principal')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("PASS", "Pass"),
+                            ("CONDITIONAL_PASS", "Conditional pass"),
+                            ("ESCALATE", "Escalate"),
+                            ("FAIL", "Fail"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "computed",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("PASS", "Pass"),
+                            ("CONDITIONAL_PASS", "Conditional pass"),
+                            ("ESCALATE", "Escalate"),
+                            ("FAIL", "Fail"),
+                        ],
+                        db_comment="what decide() said; empty: not ready",
+                        max_length=16,
+                    ),
+                ),
+                ("confidence", models.DecimalField(db_comment="percent, rounded down", decimal_places=2, max_digits=5)),
+                ("head_sha", models.CharField(max_length=64)),
+                ("base_sha", models.CharField(max_length=64)),
+                ("merge_tree", models.CharField(max_length=64)),
+                ("bundle_digest", models.CharField(max_length=64)),
+                ("inputs", models.JSONField(db_comment="everything decide() was given; replays exactly")),
+                ("reasons", models.JSONField()),
+                ("justification", models.TextField()),
+                ("question", models.CharField(blank=True, db_comment="what LEAD should answer", max_length=300)),
+                ("created_at", models.DateTimeField()),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
+                ("policy", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="verdicts.policyversion")),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="verdicts", to="handoffs.pullrequest"
+                    ),
+                ),
+                (
+                    "supersedes",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="superseded_by",
+                        to="verdicts.verdict",
+                    ),
+                ),
+                ("supervisor", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="audit.principal")),
             ],
             options={
-                'db_table': 'leo_verification_results',
+                "db_table": "leo_verification_results",
             },
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('decision', models.CharField(choices=[('approve', 'Approve'), ('send_back', 'Send back to the builder'), ('rerun', 'Force a re-run')], max_length=10)),
-                ('is_override', models.BooleanField(db_comment='approved although the verdict was not CONDITIONAL_PASS')),
-                ('reason_class', models.CharField(blank=True, max_length=40)),
-                ('justification', models.TextField()),
-                ('reference', models.CharField(blank=True, max_length=200)),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('head_sha', models.CharField(max_length=64)),
-                ('merge_tree', models.CharField(max_length=64)),
-                ('round', models.PositiveSmallIntegerField()),
-                ('run', models.PositiveSmallIntegerField(default=1)),
-                ('created_at', models.DateTimeField()),
-                ('lead', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='audit.principal')),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='handoffs.pullrequest')),
-                ('verdict', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='verdicts.verdict')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "decision",
+                    models.CharField(
+                        choices=[
+                            ("approve", "Approve"),
+                            ("send_back", "Send back to the builder"),
+                            ("rerun", "Force a re-run"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "is_override",
+                    models.BooleanField(db_comment="approved although the verdict was not CONDITIONAL_PASS"),
+                ),
+                ("reason_class", models.CharField(blank=True, max_length=40)),
+                ("justification", models.TextField()),
+                ("reference", models.CharField(blank=True, max_length=200)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("head_sha", models.CharField(max_length=64)),
+                ("merge_tree", models.CharField(max_length=64)),
+                ("round", models.PositiveSmallIntegerField()),
+                ("run", models.PositiveSmallIntegerField(default=1)),
+                ("created_at", models.DateTimeField()),
+                ("lead", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="audit.principal")),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="decisions", to="handoffs.pullrequest"
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to="verdicts.verdict",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'pr_approval_audit',
+                "db_table": "pr_approval_audit",
             },
         ),
         migrations.CreateModel(
-            name='VerificationWork',
+            name="VerificationWork",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('head_sha', models.CharField(max_length=64)),
-                ('round', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(choices=[('gate', 'Gate'), ('agent', 'Agent')], max_length=5)),
-                ('name', models.CharField(db_comment='gate name, or sub-agent kind', max_length=120)),
-                ('run', models.PositiveSmallIntegerField(db_comment='grows when LEAD forces a re-run', default=1)),
-                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('done', 'Done')], default='waiting', max_length=7)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('next_try_at', models.DateTimeField(null=True)),
-                ('error', models.TextField(blank=True)),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='work', to='handoffs.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("head_sha", models.CharField(max_length=64)),
+                ("round", models.PositiveSmallIntegerField()),
+                ("kind", models.CharField(choices=[("gate", "Gate"), ("agent", "Agent")], max_length=5)),
+                ("name", models.CharField(db_comment="gate name, or sub-agent kind", max_length=120)),
+                ("run", models.PositiveSmallIntegerField(db_comment="grows when LEAD forces a re-run", default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("waiting", "Waiting"), ("done", "Done")], default="waiting", max_length=7
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("next_try_at", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True)),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="work", to="handoffs.pullrequest"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='AgentReport',
+            name="AgentReport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('agent', models.CharField(max_length=12)),
-                ('head_sha', models.CharField(max_length=64)),
-                ('round', models.PositiveSmallIntegerField()),
-                ('result', models.JSONField(db_comment='verdicts.results.AgentResult as JSON')),
-                ('reporter', models.CharField(max_length=100)),
-                ('created_at', models.DateTimeField()),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='agent_reports', to='handoffs.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("agent", models.CharField(max_length=12)),
+                ("head_sha", models.CharField(max_length=64)),
+                ("round", models.PositiveSmallIntegerField()),
+                ("result", models.JSONField(db_comment="verdicts.results.AgentResult as JSON")),
+                ("reporter", models.CharField(max_length=100)),
+                ("created_at", models.DateTimeField()),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="agent_reports",
+                        to="handoffs.pullrequest",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'leo_agent_report',
-                'indexes': [models.Index(fields=['pull_request', 'head_sha', 'agent', '-id'], name='agentreport_newest')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('agent__in', ['SECURITY', 'DATABASE', 'TESTING', 'PERFORMANCE', 'DESIGN'])), name='agentreport_agent_known')],
+                "db_table": "leo_agent_report",
+                "indexes": [
+                    models.Index(fields=["pull_request", "head_sha", "agent", "-id"], name="agentreport_newest")
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("agent__in", ["SECURITY", "DATABASE", "TESTING", "PERFORMANCE", "DESIGN"])),
+                        name="agentreport_agent_known",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='GateExecution',
+            name="GateExecution",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('gate', models.CharField(max_length=120)),
-                ('head_sha', models.CharField(max_length=64)),
-                ('conclusion', models.CharField(max_length=20)),
-                ('run_id', models.CharField(db_comment="the reporter's idempotency key", max_length=120)),
-                ('evidence', models.JSONField(default=dict)),
-                ('reporter', models.CharField(max_length=100)),
-                ('created_at', models.DateTimeField()),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='gate_executions', to='handoffs.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("gate", models.CharField(max_length=120)),
+                ("head_sha", models.CharField(max_length=64)),
+                ("conclusion", models.CharField(max_length=20)),
+                ("run_id", models.CharField(db_comment="the reporter's idempotency key", max_length=120)),
+                ("evidence", models.JSONField(default=dict)),
+                ("reporter", models.CharField(max_length=100)),
+                ("created_at", models.DateTimeField()),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="gate_executions",
+                        to="handoffs.pullrequest",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'leo_gate_executions',
-                'indexes': [models.Index(fields=['pull_request', 'head_sha', 'gate', '-id'], name='gateexecution_newest')],
-                'constraints': [models.UniqueConstraint(fields=('pull_request', 'gate', 'run_id'), name='gateexecution_run_once'), models.CheckConstraint(condition=models.Q(('conclusion__in', ['success', 'failure', 'neutral', 'cancelled', 'skipped', 'timed_out', 'action_required', 'stale', 'startup_failure'])), name='gateexecution_conclusion_known')],
+                "db_table": "leo_gate_executions",
+                "indexes": [
+                    models.Index(fields=["pull_request", "head_sha", "gate", "-id"], name="gateexecution_newest")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("pull_request", "gate", "run_id"), name="gateexecution_run_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "conclusion__in",
+                                [
+                                    "success",
+                                    "failure",
+                                    "neutral",
+                                    "cancelled",
+                                    "skipped",
+                                    "timed_out",
+                                    "action_required",
+                                    "stale",
+                                    "startup_failure",
+                                ],
+                            )
+                        ),
+                        name="gateexecution_conclusion_known",
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='verdict',
-            index=models.Index(fields=['pull_request', '-id'], name='verdict_newest'),
+            model_name="verdict",
+            index=models.Index(fields=["pull_request", "-id"], name="verdict_newest"),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.UniqueConstraint(fields=('pull_request', 'supersedes'), name='verdict_one_at_a_time', nulls_distinct=False),
+            model_name="verdict",
+            constraint=models.UniqueConstraint(
+                fields=("pull_request", "supersedes"), name="verdict_one_at_a_time", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(('verdict__in', ['PASS', 'CONDITIONAL_PASS', 'ESCALATE', 'FAIL'])), name='verdict_known'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("verdict__in", ["PASS", "CONDITIONAL_PASS", "ESCALATE", "FAIL"])),
+                name="verdict_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(('head_sha__regex', '^([0-9a-f]{40}|[0-9a-f]{64})$')), name='verdict_head_hex'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("head_sha__regex", "^([0-9a-f]{40}|[0-9a-f]{64})$")), name="verdict_head_hex"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('verdict', 'PASS'), _negated=True), ('confidence__gte', 85), _connector='OR'), name='verdict_pass_needs_85'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("verdict", "PASS"), _negated=True), ("confidence__gte", 85), _connector="OR"
+                ),
+                name="verdict_pass_needs_85",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('verdict', 'PASS'), _negated=True), ('computed', 'PASS'), _connector='OR'), name='verdict_pass_only_if_computed'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(
+                condition=models.Q(models.Q(("verdict", "PASS"), _negated=True), ("computed", "PASS"), _connector="OR"),
+                name="verdict_pass_only_if_computed",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(('supersedes', models.F('id')), _negated=True), name='verdict_does_not_supersede_itself'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("supersedes", models.F("id")), _negated=True),
+                name="verdict_does_not_supersede_itself",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.UniqueConstraint(fields=('pull_request', 'verdict', 'run'), name='decision_one_each', nulls_distinct=False),
+            model_name="decision",
+            constraint=models.UniqueConstraint(
+                fields=("pull_request", "verdict", "run"), name="decision_one_each", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(('decision__in', ['approve', 'send_back', 'rerun'])), name='decision_known'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("decision__in", ["approve", "send_back", "rerun"])), name="decision_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='verificationwork',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['created_at'], name='work_open'),
+            model_name="verificationwork",
+            index=models.Index(condition=models.Q(("status", "waiting")), fields=["created_at"], name="work_open"),
         ),
         migrations.AddConstraint(
-            model_name='verificationwork',
-            constraint=models.UniqueConstraint(fields=('pull_request', 'head_sha', 'round', 'kind', 'name', 'run'), name='work_once_per_round'),
+            model_name="verificationwork",
+            constraint=models.UniqueConstraint(
+                fields=("pull_request", "head_sha", "round", "kind", "name", "run"), name="work_once_per_round"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verificationwork',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['waiting', 'done'])), name='work_status_known'),
+            model_name="verificationwork",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["waiting", "done"])), name="work_status_known"
+            ),
         ),
     ]

@@ -29,6 +29,8 @@ APPEND_ONLY: Final = (
 
 
 class Command(BaseCommand):
+    """Grants for the runtime logins."""
+
     help = "Grant the runtime logins what they need, and nothing else."
 
     def handle(self, *_args: Any, **options: Any) -> None:

@@ -28,6 +28,8 @@ PEOPLE = {"plan": Role.PLAN, "lead": Role.LEAD, "auditor": Role.AUDITOR, "exec":
 
 
 class Command(BaseCommand):
+    """People, a governed repository, one real handoff."""
+
     help = "Create one person per role and a governed repository, and hand one real commit over. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -95,15 +97,19 @@ class Command(BaseCommand):
         what = ["--commit", chosen.commit] if chosen.commit else ["--worktree"]
         self._say(f"codex | the change: {chosen.title} ({(chosen.commit or 'work tree')[:12]})")
         tour.run_builder(
-            ["bundle", "create", "--repo", str(source), "--base", chosen.base, *what, "--prd", "PRD-1"]
-            + ["--task", chosen.title or "A change", "--builder", BUILDER_ID, "--sponsor", "ada"]
-            + ["--repository", repository.full_name, "--branch", BRANCH, "--output", str(artifact)],
+            [
+                *("bundle", "create", "--repo", str(source), "--base", chosen.base, *what, "--prd", "PRD-1"),
+                *("--task", chosen.title or "A change", "--builder", BUILDER_ID, "--sponsor", "ada"),
+                *("--repository", repository.full_name, "--branch", BRANCH, "--output", str(artifact)),
+            ],
             sandbox,
             self._say,
         )
         tour.run_builder(
-            ["bundle", "handoff", str(artifact), "--repo", str(source), "--remote", repository.path]
-            + ["--target", chosen.base, "--name", "codex", "--email", "codex@builder.invalid"],
+            [
+                *("bundle", "handoff", str(artifact), "--repo", str(source), "--remote", repository.path),
+                *("--target", chosen.base, "--name", "codex", "--email", "codex@builder.invalid"),
+            ],
             sandbox,
             self._say,
         )

@@ -12,12 +12,16 @@ from leoportal import setup
 
 
 class Command(BaseCommand):
+    """The portal's own identities, a signing key and a policy."""
+
     help = "Make the portal's own identities, a signing key (RSA-4096, 30 days) and a policy. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Who answers for the portal's machines."""
         parser.add_argument("--enforcer-operator", required=True, help="the person who answers for the enforcer lane")
-        parser.add_argument("--verifier-operator", required=True, help="the person who answers for built-in verification")
+        parser.add_argument(
+            "--verifier-operator", required=True, help="the person who answers for built-in verification"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Set up what is missing."""
