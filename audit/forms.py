@@ -9,16 +9,21 @@ from django import forms
 from django.db.models import QuerySet
 
 from audit.events import Role
-from audit.export import FORMATS
 
 ROLES = [("", "Any role"), *((role.value, role.value) for role in Role)]
+
+_AS_DAY = {"invalid": "Write the day as 2026-01-31."}
+
+
+def _day() -> forms.DateInput:
+    return forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
 
 
 class PeriodForm(forms.Form):
     """From the start of one day to the end of another, UTC."""
 
-    first = forms.DateField(required=False, label="From", error_messages={"invalid": "Write the day as 2026-01-31."})
-    last = forms.DateField(required=False, label="To", error_messages={"invalid": "Write the day as 2026-01-31."})
+    first = forms.DateField(required=False, label="From", widget=_day(), error_messages=_AS_DAY)
+    last = forms.DateField(required=False, label="To", widget=_day(), error_messages=_AS_DAY)
 
     def clean(self) -> dict[str, Any]:
         """A period does not end before it starts."""
@@ -58,11 +63,12 @@ class ExportForm(PeriodForm):
     """What to export. `pull` is `owner/name#3`."""
 
     table = forms.ChoiceField(label="Table")
-    file_format = forms.ChoiceField(choices=[(name, name) for name in FORMATS], label="Format")
+    file_format = forms.ChoiceField(choices=[("csv", "CSV"), ("jsonl", "JSON Lines, with every leaf")], label="Format")
     pull = forms.RegexField(
         r"^[\w.-]+/[\w.-]+#[1-9][0-9]{0,8}$",
         required=False,
         label="Pull request",
+        help_text="Empty for all, or owner/name#3.",
         error_messages={"invalid": "Write the pull request as owner/name#3."},
     )
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: the first figures, both parts. `python -m bench bundle` or `python -m bench pages`: one of them."""
+"""`python -m bench`: the first figures. `python -m bench bundle` and `python -m bench pages` give one part."""
 
 from __future__ import annotations
 

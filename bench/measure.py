@@ -63,11 +63,9 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_machine() -> None:
     """What ran where: the figures mean nothing without it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    load = os.getloadavg()[0]
+    system, load = f"{platform.system()} {platform.release()}", os.getloadavg()[0]
     processor = f"{os.cpu_count()} x {_processor()}"
-    print(
-        f"machine: {processor}, {memory:.0f} GiB, {platform.system()} {platform.release()}, load {load:.1f} at the start"
-    )
+    print(f"machine: {processor}, {memory:.0f} GiB, {system}, load {load:.1f} at the start")
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     print(f"versions: Python {sys.version.split()[0]}, {first_line('git', '--version')}, {packages}")
     print("Read the ratios: both sides of each ran in the same rounds. The times move with the machine's other work.\n")

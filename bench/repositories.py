@@ -17,7 +17,7 @@ from handoffs.sbom import parse_sbom
 BUILDER = "https://builder.invalid/codex/v1"
 LOCK_FILE = "requirements.txt"
 LINES_PER_FILE = 80
-FILES_PER_FOLDER = 40
+PER_FOLDER = 40
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_subject(folder: Path, *, files: int, change: Change) -> Subject:
     """A bare repository with `files` files, a change in it, and the bundle of the change."""
     path = folder / f"repository-{files}-{change.files}.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(path)], check=True)
-    names = [f"src/part{number // FILES_PER_FOLDER:04}/module{number:05}.py" for number in range(files - 1)]
+    names = [_name(number) for number in range(files - 1)]
     before = {LOCK_FILE: _lock(20), **{name: _text(name, changed=0) for name in names}}
     step = len(names) // change.files
     after = {name: _text(name, changed=change.lines // 2) for name in names[: step * change.files : step]}
@@ -89,6 +89,12 @@ def make_subject(folder: Path, *, files: int, change: Change) -> Subject:
         branch="staging/codex-bench",
     )
     return Subject(path, base, create_bundle(git, base=base, commit="work", request=request))
+
+
+def _name(number: int) -> str:
+    """Three levels deep, at most PER_FOLDER entries in a folder."""
+    part, area = number // PER_FOLDER, number // PER_FOLDER**2
+    return f"src/area{area:02}/part{part % PER_FOLDER:02}/module{number % PER_FOLDER:02}.py"
 
 
 def _commit(branch: str, files: dict[str, bytes], *, parent: str) -> bytes:

@@ -353,7 +353,7 @@ def active_key() -> SigningKey:
     for key in SigningKey.objects.order_by("-created_at"):
         if key.is_active_at(now):
             return key
-    raise HandoffError("key.none", "no signing key is valid now; make one with `manage.py setup_portal`")
+    raise HandoffError("key.none", "no signing key is valid now; make one with `manage.py operate setup`")
 
 
 def sign_handoff(handoff: Handoff, tools: Tools) -> None:

@@ -239,7 +239,7 @@ def _class_of(kind: object) -> str:
 
 def _lexer_for(path: str) -> Lexer:
     try:
-        lexer: Lexer = get_lexer_for_filename(escape_text(path), stripnl=False)
+        found = get_lexer_for_filename(escape_text(path), stripnl=False)
     except ClassNotFound:
-        return TextLexer(stripnl=False)
-    return lexer
+        found = None
+    return found if isinstance(found, Lexer) else TextLexer(stripnl=False)

@@ -50,7 +50,7 @@ def tools_for(repository: Repository) -> Tools:
     actor = enforcer()
     address = Identity.objects.filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
     if address is None:
-        raise HandoffError("enforcer.no_email", f"{actor.name} has no registered commit address; run setup_portal")
+        raise HandoffError("enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`")
     return Tools(
         forge=LocalGit(Path(repository.path)),
         store=BundleStore(settings.BUNDLE_STORE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from django.http import Http404, HttpRequest
-from ninja import NinjaAPI, Schema
+from ninja import NinjaAPI, Schema, Status
 from ninja.errors import HttpError, ValidationError
 from ninja.security import HttpBearer
 
@@ -156,11 +156,11 @@ def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[
 
 
 @api.post("/prs/{owner}/{name}/{number}/gates", response={201: Stored})
-def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> tuple[int, GateExecution]:
+def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> Status[dict[str, int]]:
     """Report how a gate ended on a head."""
     report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id[:120], body.head_sha, body.evidence)
     row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
-    return 201, _stored(row)
+    return Status(201, _stored(row))
 
 
 @api.post("/prs/{owner}/{name}/{number}/agents", response={201: Stored})
@@ -172,7 +172,7 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
     format: Literal["native", "sarif", "junit"] = "native",  # noqa: A002 - the query parameter's public name
     kind: str = "",
     head_sha: str = "",
-) -> tuple[int, AgentReport]:
+) -> Status[dict[str, int]]:
     """Report a sub-agent's result: native JSON, SARIF 2.1.0 or JUnit XML as the raw body."""
     raw = request.body
     if len(raw) > MAX_REPORT_BYTES:
@@ -185,19 +185,19 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
         reader = parse_sarif if format == "sarif" else parse_junit
         result = reader(raw, AgentKind(kind), head_sha)
     row = actions.report_agent(_pull(owner, name, number).pk, result, by=_actor(request))
-    return 201, _stored(row)
+    return Status(201, _stored(row))
 
 
 @api.post("/prs/{owner}/{name}/{number}/verify", response={202: Queued})
-def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> tuple[int, dict[str, int]]:
+def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> Status[dict[str, int]]:
     """PLAN's `/leo-verify`: run the built-in gates and all five sub-agents again on this head."""
     pull = _pull(owner, name, number)
     queued = actions.verify_again(pull.pk, by=_actor(request))
     nudge("verdicts.tasks.sweep_verification")
-    return 202, {"queued": queued, "round": pull.round}
+    return Status(202, {"queued": queued, "round": pull.round})
 
 
-def _stored(row: Any) -> Any:
+def _stored(row: GateExecution | AgentReport) -> dict[str, int]:
     return {"id": row.pk, "log_entry": row.log_entry_id}
 
 
@@ -234,7 +234,7 @@ def _missing(request: HttpRequest, _error: Http404) -> Any:
     return api.create_response(request, {"code": "pull.unknown", "detail": detail}, status=404)
 
 
-urls = api.urls
-for pattern in urls[0]:
+api_urls = api.urls  # once: the property builds new patterns each time
+for pattern in api_urls[0]:
     if pattern.callback is not None:
         open_to_all(pattern.callback)

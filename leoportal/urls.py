@@ -4,7 +4,7 @@ from allauth.account.views import login, logout
 from django.urls import include, path
 
 from leoportal import views
-from leoportal.api import api
+from leoportal.api import api_urls
 
 urlpatterns = [
     path("", views.land, name="land"),
@@ -13,7 +13,7 @@ urlpatterns = [
     path("handoffs/", include("handoffs.urls")),
     path("", include("verdicts.urls")),
     path("audit/", include("audit.urls")),
-    path("api/v1/", api.urls),
+    path("api/v1/", api_urls),
     path("healthz/live", views.live, name="live"),
     path("healthz/ready", views.ready, name="ready"),
 ]

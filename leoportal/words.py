@@ -97,7 +97,7 @@ PARTIES: Final[Mapping[str, str]] = {
 }
 
 EVENTS: Final[Mapping[str, str]] = {
-    "handoff.received": "handed over a bundle",
+    "handoff.received": "noticed a bundle on the builder's branch",
     "handoff.verified": "verified the bundle",
     "handoff.refused": "refused the bundle",
     "handoff.applying": "announced the push of the verified change",

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
@@ -21,6 +22,7 @@ FROM pg_trigger WHERE tgname = 'append_only_table'
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
     """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     with django_db_blocker.unblock():
         call_command("grant_runtime", verbosity=0)
         with connection.cursor() as cursor:

@@ -88,7 +88,7 @@ class _Facts:
 
 
 def read_separation(pull: PullRequest) -> Separation:
-    """Compute the proof. Eight queries, and three commits read from the repository."""
+    """Compute the proof. Five queries, and three commits read from the repository."""
     facts = _gather(pull)
     names = {pk: principal.name for pk, principal in facts.principals.items()}
     sponsors = {pk: principal.sponsor.name if principal.sponsor else "" for pk, principal in facts.principals.items()}
@@ -102,18 +102,24 @@ def read_separation(pull: PullRequest) -> Separation:
 def _gather(pull: PullRequest) -> _Facts:
     handoffs = tuple(Handoff.objects.filter(chain=pull.handoff.chain).order_by("pk"))
     entries = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in handoffs]).defer("leaf").order_by("pk")
-    principals = {row.pk: row for row in Principal.objects.filter(participation__subject=pull.handoff.chain).distinct()}
-    answering = Principal.objects.filter(pk__in=[row.sponsor_id for row in principals.values() if row.sponsor_id])
-    known = {row.pk: row for row in answering} | principals
-    for row in known.values():
-        row.sponsor = known.get(row.sponsor_id) if row.sponsor_id else None
+    rows = list(
+        Participation.objects.filter(subject=pull.handoff.chain)
+        .select_related("principal__sponsor__sponsor")
+        .order_by("pk")
+    )
+    known: dict[int, Principal] = {}
+    for row in rows:
+        person: Principal | None = row.principal
+        while person is not None and person.pk not in known:
+            known[person.pk] = person
+            person = person.sponsor
     messages, unread = _messages(pull)
     verdicts = Verdict.objects.filter(pull_request=pull).select_related("supervisor").defer("inputs")
     return _Facts(
         pull=pull,
         handoffs=handoffs,
         entries=tuple(entries),
-        parts=tuple(Participation.objects.parts(pull.handoff.chain)),
+        parts=tuple(Part(row.principal_id, Role(row.duty)) for row in rows),
         principals=known,
         verdict=verdicts.order_by("-pk").first(),
         decision=Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first(),

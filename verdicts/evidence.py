@@ -33,7 +33,7 @@ def policy_in_force() -> PolicyVersion:
     """The newest policy. Raises: VerdictError("policy.none") with what to do."""
     version = PolicyVersion.objects.order_by("-number").first()
     if version is None:
-        raise VerdictError("policy.none", "no policy is in force; run `manage.py setup_portal`")
+        raise VerdictError("policy.none", "no policy is in force; run `manage.py operate setup`")
     return version
 
 

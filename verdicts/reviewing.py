@@ -238,16 +238,16 @@ def _option(kind: VerdictKind, pull: PullRequest, found: Evidence) -> Option:
         return Option(kind, _MEANS[kind], f"It needs a confidence of {threshold}; it is {judgement.confidence}.")
     said = judgement.verdict.value.replace("_", " ") if judgement.verdict else "not ready"
     why = judgement.reasons[0].sentence if judgement.reasons else ""
-    return Option(kind, _MEANS[kind], f"It is laxer than the computed {said}: {why}.")
+    return Option(kind, _MEANS[kind], f"It is laxer than the computed {said}: {why.rstrip('.')}.")
 
 
 _HOW: Final = {
-    Clearer.PLAN: "let the sub-agents resolve it, or escalate",
-    Clearer.LEAD: "decides once PLAN escalates",
-    Clearer.EXEC: "runs the step or gate again",
-    Clearer.CODEX: "hands over a corrected bundle",
-    Clearer.REVIEWER: "reports, or PLAN verifies again",
-    Clearer.TIME: "clears it when the workflow reports, at the latest at the deadline",
+    Clearer.PLAN: "PLAN lets the sub-agents resolve it, or escalates",
+    Clearer.LEAD: "LEAD decides once PLAN escalates",
+    Clearer.EXEC: "the enforcer (EXEC) runs the step or gate again",
+    Clearer.CODEX: "the builder (Codex) hands over a corrected bundle",
+    Clearer.REVIEWER: "the reviewer reports, or PLAN verifies again",
+    Clearer.TIME: "time clears it: the workflow reports, at the latest LEAD takes over at the deadline",
 }
 
 
@@ -257,16 +257,18 @@ def _blocks(pull: PullRequest, found: Evidence, verdict: Verdict | None) -> tupl
     if pull.status == PullStatus.LEAD_REVIEW:
         asked = verdict.question if verdict is not None and verdict.binds(pull) else ""
         why = asked or ("The gates did not finish in time." if pull.timed_out_at else "PLAN asks LEAD to decide.")
-        return (Block(why, "lead.review", Clearer.LEAD.value, "approves, sends back or forces a re-run"),)
+        return (Block(why, "lead.review", Clearer.LEAD.value, "LEAD approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:
         text = "This head was sent back; it needs a new bundle."
         sent_back = Block(text, "pull.needs_revision", Clearer.CODEX.value, _HOW[Clearer.CODEX])
         return (sent_back, *_of(found.judgement.reasons))
     if pull.triggered_at is None:
         text = "The workflows on this head are not triggered yet."
-        return (Block(text, "pull.not_triggered", Clearer.EXEC.value, "triggers them within seconds"),)
+        return (
+            Block(text, "pull.not_triggered", Clearer.EXEC.value, "the enforcer (EXEC) triggers them within seconds"),
+        )
     text = f"No verdict is recorded for {pull.head_sha[:12]}."
-    missing = Block(text, "verdict.missing", Clearer.PLAN.value, "records the verdict")
+    missing = Block(text, "verdict.missing", Clearer.PLAN.value, "PLAN records the verdict")
     return (*_of(found.judgement.reasons), missing)
 
 

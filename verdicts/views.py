@@ -27,7 +27,7 @@ from verdicts.forms import VerdictForm
 from verdicts.history import read_history
 from verdicts.merging import merge_pull_request
 from verdicts.models import VerdictError
-from verdicts.queueing import glance_at
+from verdicts.queueing import for_glance, glance_at
 from verdicts.reviewing import MAX_FINDINGS_SHOWN, Review, for_review, observe, read_review
 
 PAGE_SIZE: Final = 25
@@ -37,7 +37,7 @@ QUEUE_SIZE: Final = 100
 @page(Act.MONITOR_GATES, "GET")
 def show_turn(request: Request) -> HttpResponse:
     """PLAN's queue: what waits for a verdict, in an order that is fixed while the page is open."""
-    waiting = PullRequest.objects.waiting_for_plan().for_list().select_related("handoff__signature")
+    waiting = for_glance(PullRequest.objects.waiting_for_plan())
     rows = glance_at(list(waiting[:QUEUE_SIZE]))
     oldest = min((row.pull.moved_at for row in rows), default=None)
     context = {"rows": [(row, _size(row.pull)) for row in rows], "oldest": oldest, "limit": QUEUE_SIZE}
@@ -48,7 +48,7 @@ def show_turn(request: Request) -> HttpResponse:
 def list_pulls(request: Request) -> HttpResponse:
     """Every pull request, newest first, by state; pages are addressed by the last row seen."""
     state, before = request.GET.get("state", ""), _number(request.GET, "before")
-    rows = PullRequest.objects.for_list().select_related("handoff__signature").order_by("-pk")
+    rows = for_glance(PullRequest.objects.order_by("-pk"))
     if state in PullStatus.values:
         rows = rows.filter(status=state)
     if before:

@@ -17,7 +17,7 @@ from leoportal.web import Request, page, render_page
 from verdicts.deciding import MIN_JUSTIFICATION, is_an_override, record_decision
 from verdicts.forms import LAST_EXPIRY_DAYS, DecisionForm
 from verdicts.models import Decision, Verdict, VerdictError
-from verdicts.queueing import glance_at
+from verdicts.queueing import for_glance, glance_at
 from verdicts.reviewing import Review, for_review, read_review
 
 LIST_SIZE: Final = 100
@@ -26,7 +26,7 @@ LIST_SIZE: Final = 100
 @page(Act.VIEW_TRAIL, "GET")
 def list_escalations(request: Request) -> HttpResponse:
     """What waits for LEAD, oldest first, with why and for how long."""
-    waiting = PullRequest.objects.waiting_for_lead().for_list().select_related("handoff__signature")
+    waiting = for_glance(PullRequest.objects.waiting_for_lead())
     rows = glance_at(list(waiting[:LIST_SIZE]))
     newest: dict[int, Verdict] = {}
     for verdict in Verdict.objects.filter(pull_request__in=[row.pull for row in rows]).defer("inputs").order_by("pk"):

@@ -1,6 +1,7 @@
 """Many handoffs out of one: every row of a handoff that went through the real lanes, copied inside the database.
 
-A copy differs in its keys, digests, numbers and times. Copies of ended handoffs are thin: see THIN.
+A copy differs in its keys, digests, branches and times. A thin copy has only the first of its rows in each table, with
+the log entries they name: the tables grow with every handoff, and filling them stays a matter of seconds.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from psycopg import sql
 
 from audit.models import LogEntry, LogLeaf, Participation
@@ -22,13 +23,7 @@ SMALL: Final = "leoportal"
 LARGE: Final = "leoportal_large"
 FIRST: Final = 1000  # the first copy's key: above every original's
 CHILDREN: Final = 128  # keys a copied handoff may use in each table of its children
-THIN: Final = {BundleCheck: "position % 9 = 0"}
-THIN_VALUES: Final[Mapping[tuple[type[Model], str], str]] = {
-    (LogEntry, "leaf"): "substr(leaf, 1, 32)",
-    (AgentReport, "result"): "'{}'::jsonb",
-    (Verdict, "inputs"): "'{}'::jsonb",
-    (Signature, "envelope"): "''::bytea",
-}
+_LOGGED: Final = (HandoffEvent, GateExecution, AgentReport, Verdict)
 
 
 @dataclass(frozen=True)
@@ -38,12 +33,18 @@ class Original:
     handoff: Handoff
     pull: PullRequest
     entries: tuple[int, ...]
+    thin_entries: tuple[int, ...]
 
     @classmethod
     def of(cls, pull: PullRequest, *, after: int) -> Original:
         """The entries written since the entry `after` are this handoff's."""
         entries = LogEntry.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
-        return cls(pull.handoff, pull, tuple(entries))
+        first = [
+            min(ids)
+            for model in _LOGGED
+            if (ids := QuerySet(model).filter(log_entry__in=entries).values_list("log_entry_id", flat=True))
+        ]
+        return cls(pull.handoff, pull, tuple(entries), tuple(first))
 
 
 def copy_handoffs(database: str, original: Original, copies: range, *, is_thin: bool) -> None:
@@ -57,12 +58,14 @@ def copy_handoffs(database: str, original: Original, copies: range, *, is_thin: 
                 "INSERT INTO bench_entry VALUES (%s, %s)",
                 [(pk, place) for place, pk in enumerate(original.entries)],
             )
-        import time
         for model, where, values in _tables(original):
-            t=time.time()
-            print(model.__name__, connection.execute(f'select count(*) from {model._meta.db_table} where {where}').fetchone()[0], round(time.time()-t,1))
-            _copy(connection, model, where, values, copies, is_thin=is_thin)
-            print('   took', round(time.time()-t,1), len(copies))
+            kept = "true"
+            if is_thin:
+                is_log = model in {LogEntry, LogLeaf}
+                kept = f"{'id' if model is LogEntry else 'entry_id'} = ANY (%(ids)s)" if is_log else "place = 0"
+            query = _insert(model, where, values, kept)
+            range_ = {"first": copies.start, "last": copies.stop - 1, "ids": list(original.thin_entries)}
+            connection.execute(query, range_)  # type: ignore[arg-type]
 
 
 def copy_database() -> None:
@@ -125,7 +128,7 @@ def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]
                 "digest": digest,
                 "marker_digest": digest,
                 "patch_digest": digest,
-                "chain": f"'{handoff.repository.full_name}#H-' || {key}",
+                "chain": f"chain || '-' || {key}",
                 **later,
             },
         ),
@@ -157,31 +160,18 @@ def _tables(original: Original) -> list[tuple[type[Model], str, dict[str, str]]]
     ]
 
 
-def _copy(
-    connection: psycopg.Connection[Any],
-    model: type[Model],
-    where: str,
-    values: Mapping[str, str],
-    copies: range,
-    *,
-    is_thin: bool,
-) -> None:
-    """INSERT ... SELECT of one table. `place` counts the original's rows, `nth` the copies."""
+def _insert(model: type[Model], where: str, values: Mapping[str, str], kept: str) -> str:
+    """INSERT ... SELECT for one table. `place` counts the original's rows from 0, `nth` is the copy's number."""
     columns = [field.column for field in model._meta.concrete_fields]
-    thin = {column: value for (of, column), value in THIN_VALUES.items() if of is model and is_thin}
-    chosen = {**{column: f'"{column}"' for column in columns}, **thin, **values}
-    if is_thin and model in THIN:
-        where = f"{where} AND {THIN[model]}"
     table, key = model._meta.db_table, _key(model)
-    connection.execute(
-        f"""
+    return f"""
         INSERT INTO "{table}" ({", ".join(f'"{column}"' for column in columns)})
-        SELECT {", ".join(chosen[column] for column in columns)}
+        SELECT {", ".join(values.get(column, f'"{column}"') for column in columns)}
         FROM (SELECT *, row_number() OVER (ORDER BY "{key}") - 1 AS place FROM "{table}" WHERE {where}) original,
-             generate_series({copies.start}::bigint, {copies.stop - 1}) nth
+             generate_series(%(first)s::bigint, %(last)s) nth
+        WHERE {kept}
         ORDER BY nth, place
-        """  # type: ignore[arg-type]
-    )
+        """
 
 
 def _key(model: type[Model]) -> str:

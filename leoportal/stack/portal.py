@@ -39,7 +39,7 @@ def health(port: int) -> int:
     """What the web process answers at /healthz: an HTTP status, 0 if it does not listen yet."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", "/healthz/ready")
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0

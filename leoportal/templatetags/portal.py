@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django import template
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from leoportal.words import EVENTS, PARTIES, percent_of, span_of, word_of
 
 register = template.Library()
 
 
-@register.inclusion_tag("components/chip.html")
-def chip(value: object, subject: str = "") -> dict[str, object]:
+@register.simple_tag
+def chip(value: object, subject: str = "") -> str:
     """A state as glyph and word. `subject` is said before it by screen readers: `Database: Warned`."""
-    return {"word": word_of(str(value)), "subject": subject}
+    word = word_of(str(value))
+    said = format_html('<span class="unseen">{}: </span>', subject) if subject else ""
+    glyph = format_html('<span aria-hidden="true">{}</span>', word.glyph)
+    return format_html('<span class="chip chip-{}">{}{} {}</span>', word.style, said, glyph, word.text)
 
 
-@register.inclusion_tag("components/mark.html")
-def mark(value: object, subject: str) -> dict[str, object]:
+@register.simple_tag
+def mark(value: object, subject: str) -> str:
     """A state as its glyph alone, with its name for screen readers and as a tooltip."""
-    return {"word": word_of(str(value)), "subject": subject}
+    word = word_of(str(value))
+    name = f"{subject}: {word.text}"
+    glyph = format_html('<span aria-hidden="true">{}</span><span class="unseen">{}. </span>', word.glyph, name)
+    return format_html('<span class="mark mark-{}" title="{}">{}</span>', word.style, name, glyph)
 
 
-@register.inclusion_tag("components/when.html")
-def ago(moment: datetime | None) -> dict[str, object]:
+@register.simple_tag
+def ago(moment: datetime | None) -> str:
     """How long ago, with the exact UTC time."""
-    return {"moment": moment, "text": f"{span_of(timezone.now() - moment)} ago" if moment else "never"}
+    return _time(moment, f"{span_of(timezone.now() - moment)} ago") if moment else "never"
 
 
-@register.inclusion_tag("components/when.html")
-def waiting(moment: datetime | None) -> dict[str, object]:
+@register.simple_tag
+def waiting(moment: datetime | None) -> str:
     """How long something has waited since, with the exact UTC time."""
-    return {"moment": moment, "text": span_of(timezone.now() - moment) if moment else "–"}
+    return _time(moment, span_of(timezone.now() - moment)) if moment else "–"
 
 
-@register.inclusion_tag("components/when.html")
-def until(moment: datetime | None) -> dict[str, object]:
+@register.simple_tag
+def until(moment: datetime | None) -> str:
     """How much time is left, with the exact UTC time."""
     if moment is None:
-        return {"moment": None, "text": "no deadline yet"}
+        return "no deadline yet"
     left = moment - timezone.now()
-    text = f"{span_of(left)} left" if left.total_seconds() > 0 else f"passed {span_of(-left)} ago"
-    return {"moment": moment, "text": text}
+    return _time(moment, f"{span_of(left)} left" if left > timedelta(0) else f"passed {span_of(-left)} ago")
 
 
-@register.inclusion_tag("components/when.html")
-def utc(moment: datetime | None) -> dict[str, object]:
+@register.simple_tag
+def utc(moment: datetime | None) -> str:
     """The exact time in UTC."""
-    return {"moment": moment, "text": moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "–"}
+    return _time(moment, moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")) if moment else "–"
+
+
+def _time(moment: datetime, text: str) -> str:
+    exact = moment.astimezone(UTC)
+    title = exact.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact.isoformat(), title, text)
 
 
 @register.simple_tag

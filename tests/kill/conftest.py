@@ -20,12 +20,14 @@ def portal_of_module() -> Iterator[Arrivals]:
     with running_stack(folder) as stack:
         stack.run("-m", "tests.kill.people", "make")
         stack.start_processes()
-        yield Arrivals(stack)
+        arrivals = Arrivals(stack)
+        yield arrivals
+        arrivals.assert_portal_is_whole()
 
 
 @pytest.fixture
 def arrivals(portal_of_module: Arrivals) -> Iterator[Arrivals]:
-    """The module's portal with its processes alive and no trap left over; whole again when the test is through."""
+    """The module's portal with its processes alive; no trap is left over for the next test."""
     portal_of_module.stack.revive()
     yield portal_of_module
     portal_of_module.stack.traps.clear()

@@ -1,10 +1,11 @@
-"""kill -9 of the worker before and after every effect of the lanes: the handoff still arrives exactly once."""
+"""kill -9 of the worker at each step of the lane and of the verification: the handoff still arrives exactly once."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.kill.arrival import Arrivals
+from tests.support.portal import START
 
 pytestmark = pytest.mark.kill
 
@@ -13,14 +14,18 @@ PLACES = (
     ("receive.after", "signature.after"),
     ("verify.before", "push.before"),
     ("store.after", "push.after"),
-    ("record.handoff.verified", "apply.after"),
-    ("verify.after", "open.after"),
-    ("sign.before", "record.handoff.applied"),
+    ("verify.after", "apply.after"),
+    ("sign.before", "open.after"),
     ("record.handoff.signed", "trigger.before"),
-    ("sign.after", "record.handoff.opened"),
-    ("record.handoff.applying", "trigger.after"),
-    ("apply.before", "record.handoff.triggered"),
+    ("sign.after", "trigger.after"),
 )
+REPORTS = (("scanner.running", "agent.after", "gate.before"), ("agent.before", "gate.after"))
+# The security sub-agent fails this, others pass it: their disagreement asks for another round.
+DISPUTED = {
+    "payments/fees.py": "import subprocess\n\n"
+    + START["payments/fees.py"]
+    + '\n\ndef run(command: str) -> int:\n    """Run a command."""\n    return subprocess.call(command, shell=True)\n',
+}
 
 
 @pytest.mark.parametrize("places", PLACES, ids=" and ".join)
@@ -35,3 +40,37 @@ def test_a_worker_killed_twice_in_the_lane(arrivals: Arrivals, places: tuple[str
     assert arrivals.stack.deaths >= deaths + 2
     arrivals.assert_once(branch)
     assert (arrivals.applyings(branch) > 1) is ("push.before" in places)
+
+
+@pytest.mark.parametrize("places", REPORTS, ids=" and ".join)
+def test_a_worker_killed_while_sub_agents_and_gates_report(arrivals: Arrivals, places: tuple[str, ...]):
+    deaths = arrivals.stack.deaths
+    branch = f"staging/codex-{places[0].replace('.', '-')}"
+    for place in places:
+        arrivals.stack.traps.lay(place, branch)
+    assert arrivals.push_code(branch.removeprefix("staging/codex-")) == branch
+    arrivals.wait(branch)
+    assert [place for place in places if not arrivals.stack.traps.has_fired(place, branch)] == []
+    assert arrivals.stack.deaths >= deaths + len(places)
+    arrivals.assert_once(branch)
+
+
+def test_the_integrator_of_the_log_killed_between_leaves_and_root(arrivals: Arrivals):
+    arrivals.stack.traps.lay("integrate.before", "log")
+    branch = arrivals.push("integration")
+    arrivals.stack.wait(lambda: arrivals.stack.traps.has_fired("integrate.before", "log"), "the integrator dies")
+    arrivals.wait(branch)
+    arrivals.assert_once(branch)
+    arrivals.assert_portal_is_whole()
+
+
+def test_a_worker_killed_between_the_last_report_and_the_round_it_asks_for(arrivals: Arrivals):
+    branch = "staging/codex-disputed"
+    arrivals.stack.traps.lay("last-report", branch)
+    arrivals.push("disputed", DISPUTED)
+    arrivals.stack.wait(
+        lambda: arrivals.stack.traps.has_fired("last-report", branch) and arrivals.rounds(branch) == 3,
+        "the disagreement gets its three rounds",
+    )
+    arrivals.wait(branch)
+    arrivals.assert_once(branch, rounds=3)

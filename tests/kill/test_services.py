@@ -1,9 +1,11 @@
-"""PostgreSQL and the broker die; messages come twice; two workers and a worker that wakes up too late."""
+"""PostgreSQL and the broker die; messages come twice; workers wake up too late; a merge dies on its way."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 
 import psycopg
 import pytest
@@ -11,6 +13,15 @@ import pytest
 from tests.kill.arrival import Arrivals
 
 pytestmark = pytest.mark.kill
+
+HOLD_THE_LOCK = """#!/bin/sh
+read -r _ _ ref
+[ "$1 $ref" = "prepared refs/heads/feature/locked" ] || exit 0
+[ -e {reached} ] && exit 0
+touch {reached}
+sleep 60
+"""
+LATE = ("verify.after", "signature.after", "push.before", "trigger.before", "agent.before")
 
 
 def report_refusals(url: str, acknowledged: list[int], stop: threading.Event) -> None:
@@ -74,12 +85,15 @@ def test_the_broker_killed_and_its_data_deleted(arrivals: Arrivals):
 
 def test_sweeps_and_duplicate_messages_at_once_on_two_workers(arrivals: Arrivals):
     stack = arrivals.stack
-    stack.add_worker("second")
     branches = [arrivals.push(f"twice-{number}") for number in range(3)]
 
     def repeat() -> bool:
         """Every message again, about every row."""
-        for task in ("handoffs.tasks.sweep_staging", "handoffs.tasks.sweep_handoffs", "verdicts.tasks.sweep_verification"):
+        for task in (
+            "handoffs.tasks.sweep_staging",
+            "handoffs.tasks.sweep_handoffs",
+            "verdicts.tasks.sweep_verification",
+        ):
             stack.send(task)
         stack.send("handoffs.tasks.notice_staging", str(arrivals.git.path))
         for (pk,) in stack.rows("SELECT id FROM handoffs_handoff"):
@@ -88,23 +102,64 @@ def test_sweeps_and_duplicate_messages_at_once_on_two_workers(arrivals: Arrivals
             stack.send("verdicts.tasks.run_work", pk)
         return arrivals.is_done(*branches)
 
-    stack.wait(repeat, "three handoffs arrive")
+    with stack.second_worker(processes=2):
+        stack.wait(repeat, "three handoffs arrive")
+    stack.revive()
     for branch in branches:
         arrivals.assert_once(branch)
     arrivals.assert_portal_is_whole()
 
 
-@pytest.mark.parametrize("place", ["verify.after", "signature.after", "push.before", "agent.before", "trigger.before"])
-def test_a_worker_that_wakes_up_after_another_took_over(arrivals: Arrivals, place: str):
-    stack, name = arrivals.stack, f"late-{place.replace('.', '-')}"
-    branch = f"staging/codex-{name}"
-    stack.traps.lay(place, branch, "hold")
-    arrivals.push(name)
-    stack.wait(lambda: stack.traps.has_fired(place, branch), f"a worker comes to {place}")
+def test_workers_that_wake_up_after_others_took_over(arrivals: Arrivals):
+    stack = arrivals.stack
+    places = {f"staging/codex-late-{place.replace('.', '-')}": place for place in LATE}
+    with stack.second_worker(processes=len(LATE) + 1):
+        for branch, place in places.items():
+            stack.traps.lay(place, branch, "hold")
+            arrivals.push(branch.removeprefix("staging/codex-"))
+            stack.wait(lambda at=place, on=branch: stack.traps.has_fired(at, on), f"a worker comes to {place}")  # type: ignore[misc]
+        arrivals.wait(*places)
+        done = arrivals.entries(places)
+        for branch, place in places.items():
+            assert not stack.traps.is_over(place, branch), place
+            stack.traps.release(place, branch)
+        stack.wait(lambda: all(stack.traps.is_over(at, on) for on, at in places.items()), "the late ones go on")
+    stack.revive()
+    for branch in places:
+        arrivals.assert_once(branch)
+    assert arrivals.entries(places) == done
+
+
+def test_everything_a_worker_started_killed_while_git_holds_the_branch(arrivals: Arrivals):
+    """What the end of a container does. Git never removes the lock of a process that was killed."""
+    stack, branch = arrivals.stack, "staging/codex-locked"
+    reached, hook = stack.folder / "reached", arrivals.git.path / "hooks" / "reference-transaction"
+    hook.write_text(HOLD_THE_LOCK.format(reached=reached))
+    hook.chmod(0o755)
+    arrivals.push("locked")
+    stack.wait(reached.exists, "git holds the lock of the branch")
+    stack.kill_worker_tree()
+    lock = arrivals.git.path / "refs" / "heads" / "feature" / "locked.lock"
+    assert lock.exists()
+    long_ago = time.time() - 600
+    os.utime(lock, (long_ago, long_ago))
     arrivals.wait(branch)
-    done = stack.rows("SELECT count(*) FROM leo_log_entry WHERE subject = %s", arrivals.subject(branch))
-    stack.traps.release(place, branch)
-    stack.wait(lambda: stack.traps.is_over(place, branch), "the late worker goes on")
-    arrivals.settle()
     arrivals.assert_once(branch)
-    assert stack.rows("SELECT count(*) FROM leo_log_entry WHERE subject = %s", arrivals.subject(branch)) == done
+
+
+def test_a_merge_killed_before_and_after_it_lands(arrivals: Arrivals):
+    stack = arrivals.stack
+    branch = arrivals.push_code("merge")
+    arrivals.wait(branch)
+    stack.run("-m", "tests.kill.people", "release")
+    before = arrivals.git.resolve("refs/heads/main")
+    stack.traps.lay("push.before", branch)
+    stack.run("-m", "tests.kill.people", "merge", is_killed=True)
+    assert arrivals.git.resolve("refs/heads/main") == before
+    assert arrivals.pull_status(branch) == "ready-to-merge"
+    stack.traps.lay("push.after", branch)
+    stack.run("-m", "tests.kill.people", "merge", is_killed=True)
+    assert arrivals.git.resolve("refs/heads/main") != before
+    stack.wait(lambda: arrivals.pull_status(branch) == "merged", "the sweep records the merge that landed")
+    stack.run("-m", "tests.kill.people", "merge")
+    arrivals.assert_merged_once(branch, before)

@@ -49,6 +49,10 @@ class Traps:
         """Let the process that holds go on."""
         self._path(point, branch).with_suffix(".go").touch()
 
+    def is_over(self, point: str, branch: str) -> bool:
+        """Whether the process that held goes on."""
+        return self._path(point, branch).with_suffix(".over").exists()
+
     def clear(self) -> None:
         """Take every trap away, and let everybody go on who holds."""
         for path in self.folder.glob("*.armed"):
@@ -71,6 +75,7 @@ class Traps:
         deadline = time.monotonic() + LONGEST_HOLD_SECONDS
         while not fired.with_suffix(".go").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
+        fired.with_suffix(".over").touch()
 
     def _path(self, point: str, branch: str) -> Path:
         return self.folder / f"{point}@{re.sub('[^A-Za-z0-9-]', '_', branch)}.armed"
@@ -162,7 +167,8 @@ def install(traps: Traps) -> Wrapper:
         verification, "finish_gate_work", "gate", lambda work, *_, **__: branch_of_pull(work.pull_request_id)
     )
     wrapper.replace(verification, "report_agent", "agent", branch_of_pull)
-    wrapper.replace(verification, "start_round", "round", branch_of_pull)
+    for name in ("report_agent", "finish_gate_work"):
+        setattr(verification, name, _last(wrapper, getattr(verification, name)))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
     for module in (actions, verification, merging):
         setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
@@ -178,6 +184,20 @@ def _record(wrapper: Wrapper, record: Callable[..., Any]) -> Callable[..., Any]:
         row = record(handoff, event, *args, **kwargs)
         wrapper.traps.step_on(f"record.{event}", lambda: str(handoff.staging_branch))
         return row
+
+    return wrapped
+
+
+def _last(wrapper: Wrapper, report: Callable[..., Any]) -> Callable[..., Any]:
+    """`last-report`: a result was recorded, and nothing is left to run on that pull request."""
+
+    @functools.wraps(report)
+    def wrapped(*args: Any, work: Any = None, **kwargs: Any) -> Any:
+        result = report(*args, **kwargs) if work is None else report(*args, work=work, **kwargs)
+        pull = (work or args[0]).pull_request
+        if not pull.work.filter(status="waiting").exists():
+            wrapper.traps.step_on("last-report", lambda: str(pull.handoff.staging_branch))
+        return result
 
     return wrapped
 

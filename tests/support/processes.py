@@ -96,17 +96,29 @@ class Stack:
         assert done.returncode == (-signal.SIGKILL if is_killed else 0), done.stdout + done.stderr
         return done.stdout
 
-    def add_worker(self, name: str) -> Child:
-        """One more worker beside the first."""
+    @contextmanager
+    def second_worker(self, *, processes: int) -> Iterator[None]:
+        """One more worker beside the first; at the end both are asked to finish what they are at."""
         command = self.worker.command
-        child = Child(
+        second = Child(
             dataclasses.replace(
-                command, name=name, argv=(*command.argv, "-n", f"{name}@%h"), log=command.log.with_name(f"{name}.log")
+                command,
+                name="second",
+                argv=(*command.argv, "-n", "second@%h", "--concurrency", str(processes)),
+                log=command.log.with_name("second.log"),
             )
         )
-        self.extra.append(child)
-        child.start()
-        return child
+        self.extra.append(second)
+        second.start()
+        try:
+            yield
+        finally:
+            self.extra.remove(second)
+            for worker in (second, self.worker):
+                if worker.process is not None:
+                    worker.process.ask_to_stop()
+            second.stop()
+            self.worker.stop()
 
     def kill_worker(self) -> None:
         """SIGKILL for the worker's process group, as the kernel's memory killer or a person would."""

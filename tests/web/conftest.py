@@ -1,17 +1,19 @@
 from pathlib import Path
 
 import pytest
+from django.conf import settings as configured
 
 from tests.web.scene import Scene, make_scene
 
 
-@pytest.fixture
-def scene(db: None, tmp_path: Path) -> Scene:
-    return make_scene(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings, tmp_path: Path) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def static_root() -> None:
     """WhiteNoise wants the folder it serves from; collecting the files is another test's business."""
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
+    Path(configured.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def scene(db: None, settings, tmp_path: Path) -> Scene:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.BUNDLE_STORE = tmp_path / "bundles"
+    return make_scene(tmp_path)

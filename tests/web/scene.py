@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -127,6 +128,7 @@ class Scene:
     def actor(self, name: str) -> Actor:
         return actor_of(Principal.objects.get(name=name))
 
+    @transaction.atomic
     def handoff(self, *, title: str = "Retry queue for webhook deliveries", outcome: str = "PASSED") -> Handoff:
         """A handoff with its checks, verified and signed, or refused."""
         number = next(_counter)

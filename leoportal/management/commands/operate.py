@@ -1,0 +1,101 @@
+"""`manage.py operate`: what an operator does on the machine. Each act is recorded in the trail."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from audit.actions import issue_token
+from audit.events import AuditError, Role
+from audit.models import Kind, Principal
+from handoffs.git import Git
+from handoffs.git_process import GitError
+from leoportal import setup
+from leoportal.setup import OPERATOR
+from verdicts.actions import enact_policy
+from verdicts.models import VerdictError
+from verdicts.policy_document import PolicyError
+
+PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Role.ENFORCER, Role.REPORTER)]
+
+
+class Command(BaseCommand):
+    """Set up, people, builders, tokens, repositories, policies."""
+
+    help = "What an operator does: setup, person, builder, reporter, token, govern, policy. Safe to repeat."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One sub-command for each act."""
+        acts = parser.add_subparsers(dest="act", required=True)
+        setup_ = acts.add_parser("setup", help="the portal's own identities, a signing key and a policy")
+        setup_.add_argument("--enforcer-operator", required=True, help="the person who answers for the enforcer lane")
+        setup_.add_argument("--verifier-operator", required=True, help="the person who answers for the built-in checks")
+        person = acts.add_parser("person", help="somebody who signs in, in one role; prints the password once")
+        person.add_argument("name")
+        person.add_argument("role", choices=PEOPLE)
+        builder = acts.add_parser("builder", help="a builder agent; it gets no account and no token")
+        builder.add_argument("name")
+        for option in ("--sponsor", "--builder-id", "--email"):
+            builder.add_argument(option, required=True)
+        reporter = acts.add_parser("reporter", help="a machine that reports gates or reviews")
+        reporter.add_argument("name")
+        reporter.add_argument("--sponsor", required=True, help="a person with the role REPORTER; made if new")
+        token = acts.add_parser("token", help="a bearer token for the API, shown once")
+        token.add_argument("principal")
+        token.add_argument("--days", type=int, default=30)
+        token.add_argument("--name", default="leo")
+        govern = acts.add_parser("govern", help="protect a bare repository on this machine by the portal's hooks")
+        govern.add_argument("full_name", metavar="OWNER/NAME")
+        govern.add_argument("path", type=Path)
+        govern.add_argument("--branch", default="main", help="the protected branch")
+        policy = acts.add_parser("policy", help="put a policy document in force")
+        policy.add_argument("file", type=Path)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Do one act; what it refuses is said with its code."""
+        try:
+            getattr(self, f"_{options['act']}")(options)
+        except (AuditError, PolicyError, VerdictError, GitError) as error:
+            raise CommandError(f"[{error.code}] {error.detail}") from None
+        except (ValueError, OSError, Principal.DoesNotExist) as error:
+            raise CommandError(str(error)) from None
+
+    def _setup(self, options: dict[str, Any]) -> None:
+        setup.ensure_lanes(options["enforcer_operator"], options["verifier_operator"])
+        key = setup.ensure_key(bits=settings.RSA_KEY_BITS)
+        policy = setup.ensure_policy(())
+        self.stdout.write(f"signing key {key.fingerprint} until {key.expires_at:%Y-%m-%d}, policy v{policy.number}")
+
+    def _person(self, options: dict[str, Any]) -> None:
+        password = setup.ensure_person(options["name"], Role(options["role"].upper()))
+        self.stdout.write(f"{options['name']}: " + (f"password {password}" if password else "is there already"))
+
+    def _builder(self, options: dict[str, Any]) -> None:
+        setup.ensure_builder(
+            options["name"], sponsor=options["sponsor"], builder_id=options["builder_id"], email=options["email"]
+        )
+        policy = setup.ensure_policy((options["builder_id"],))
+        self.stdout.write(f"{options['name']} builds as {options['builder_id']}; policy v{policy.number} allows it")
+
+    def _reporter(self, options: dict[str, Any]) -> None:
+        sponsor = setup.ensure_principal(options["sponsor"], kind=Kind.HUMAN, role=Role.REPORTER)
+        setup.ensure_principal(options["name"], kind=Kind.MACHINE, role=Role.REPORTER, sponsor=sponsor)
+        self.stdout.write(f"{options['name']} reports; next: manage.py operate token {options['name']}")
+
+    def _token(self, options: dict[str, Any]) -> None:
+        principal = Principal.objects.get(name=options["principal"])
+        self.stdout.write(issue_token(principal, options["name"], days=options["days"], by=OPERATOR))
+
+    def _govern(self, options: dict[str, Any]) -> None:
+        path: Path = options["path"].resolve()
+        tip = Git(path).resolve(f"refs/heads/{options['branch']}")
+        setup.govern(options["full_name"], path, options["branch"])
+        self.stdout.write(f"{options['full_name']} is governed; {options['branch']} stands at {tip}")
+
+    def _policy(self, options: dict[str, Any]) -> None:
+        version = enact_policy(options["file"].read_bytes(), by=OPERATOR)
+        self.stdout.write(f"policy v{version.number} is in force, sha256 {version.digest}")

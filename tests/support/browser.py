@@ -1,0 +1,191 @@
+"""A real Chromium against a portal on this machine: people with a browser each, watched for what must not happen.
+
+Playwright drives the Chromium that is installed here; it never downloads one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client, override_settings
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response
+from pytest_django.live_server_helper import LiveServer
+
+from audit.events import Role
+from handoffs.models import PullRequest, PullStatus
+from leoportal import setup
+from tests.support.portal import Portal
+from verdicts.models import VerificationWork, WorkStatus
+
+NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS: Final = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PASSWORD: Final = "battery horse staple 7"
+PATIENCE_MS: Final = 15_000
+SCRIPTED: Final = "Failed to load resource"
+
+
+def find_chromium() -> str:
+    """The Chromium named by CHROMIUM, or one on the path; empty when there is none."""
+    given = os.environ.get("CHROMIUM", "")
+    return next((found for name in (given, *NAMES) if name and (found := shutil.which(name))), "")
+
+
+@dataclass
+class Visitor:
+    """One person's browser window. `problems` is what went wrong without anybody asking."""
+
+    page: Page
+    origin: str
+    problems: list[str] = field(default_factory=list)
+
+    def open(self, path: str, *, status: int = 200) -> None:
+        """Go to an address of the portal and wait until its parts are loaded."""
+        response = self.page.goto(f"{self.origin}{path}")
+        assert response is not None
+        assert response.status == status, f"{path}: {response.status}, expected {status}"
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the parts a page loads by itself are there. Without scripts there is nothing to wait for."""
+        self.page.wait_for_load_state("load")
+        if self.page.context.browser is not None and self.page.locator("html.no-scripts").count() == 0:
+            self.page.wait_for_function("() => document.querySelector('[hx-trigger=load]') === null")
+
+    @property
+    def path(self) -> str:
+        """Where the window is now."""
+        return self.page.url.removeprefix(self.origin)
+
+    def watch(self, context: BrowserContext) -> None:
+        """Collect errors of scripts, of the policy, of the server, and every request to somewhere else."""
+        context.on("console", self._heard)
+        context.on("weberror", lambda error: self.problems.append(f"script: {error.error}"))
+        context.on("request", self._requested)
+        context.on("response", self._answered)
+        context.on("dialog", lambda dialog: (self.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith(SCRIPTED):
+            self.problems.append(f"console on {self.path}: {message.text}")
+
+    def _requested(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.origin}/", "data:")):
+            self.problems.append(f"request leaves the portal: {request.url}")
+
+    def _answered(self, response: Response) -> None:
+        is_page = response.request.resource_type == "document"
+        if response.status >= (500 if is_page else 400):
+            self.problems.append(f"{response.request.method} {response.url} answered {response.status}")
+
+
+@dataclass
+class Site:
+    """The portal in a browser's reach: the cast, its people's windows."""
+
+    portal: Portal
+    url: str
+    chromium: Browser
+    contexts: list[BrowserContext] = field(default_factory=list)
+    visitors: list[Visitor] = field(default_factory=list)
+
+    def visitor(self, name: str = "", **options: Any) -> Visitor:
+        """A window of its own; signed in as `name`, if given."""
+        options = {"viewport": {"width": 1360, "height": 900}, "color_scheme": "light", **options}
+        context = self.chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE_MS)
+        self.contexts.append(context)
+        if name:
+            client = Client()
+            client.force_login(User.objects.get(username=name), backend="leoportal.roles.RoleBackend")
+            context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.url}])
+        visitor = Visitor(context.new_page(), self.url)
+        visitor.watch(context)
+        self.visitors.append(visitor)
+        return visitor
+
+    def tab_of(self, visitor: Visitor) -> Visitor:
+        """One more tab in the same person's browser."""
+        return Visitor(visitor.page.context.new_page(), self.url, visitor.problems)
+
+    def close(self) -> list[str]:
+        """Close all windows; what went wrong in any of them."""
+        problems = [problem for visitor in self.visitors for problem in visitor.problems]
+        for context in self.contexts:
+            context.close()
+        self.contexts.clear()
+        self.visitors.clear()
+        return problems
+
+    def put_away(self) -> None:
+        """End what is open, so that the next test finds an empty queue and nothing is verified again for it."""
+        ended = (PullStatus.MERGED, PullStatus.SUPERSEDED)
+        PullRequest.objects.exclude(status__in=ended).update(status=PullStatus.SUPERSEDED)
+        VerificationWork.objects.filter(status=WorkStatus.WAITING).delete()
+
+
+@contextmanager
+def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Site]:
+    """A portal with real hooks in `folder`, its people with passwords, and Django's own server before it."""
+    values = {
+        "DATABASE_HOOK_URL": hook_url,
+        "VAR": folder,
+        "BUNDLE_STORE": folder / "bundles",
+        "FORGE_ROOT": folder / "forge",
+        "RSA_KEY_BITS": 2048,
+        "ALLOWED_HOSTS": ["localhost"],
+    }
+    with override_settings(**values):
+        portal = Portal.make(folder)
+        setup.ensure_person("exec", Role.ENFORCER)
+        setup.ensure_person("rita", Role.REPORTER)
+        for user in User.objects.all():
+            user.set_password(PASSWORD)
+            user.save()
+        server = LiveServer("localhost")
+        try:
+            yield Site(portal, server.url, chromium)
+        finally:
+            server.stop()
+            call_command("flush", verbosity=0, interactive=False)
+
+
+def change(name: str, **more: str) -> dict[str, str | None]:
+    """A change that every check likes: a small module with its test. Each name is another change."""
+    return {
+        f"payments/{name}.py": f'"""{name.capitalize()}."""\n\n\ndef {name}(cents: int) -> int:\n'
+        f'    """The {name}."""\n    return cents + {len(name)}\n',
+        f"tests/test_{name}.py": f"from payments.{name} import {name}\n\n\n"
+        f"def test_{name}():\n    assert {name}(1000) == {1000 + len(name)}\n",
+        **more,
+    }
+
+
+def tab_to(page: Page, wanted: Locator, *, limit: int = 80) -> None:
+    """Press Tab until `wanted` has the focus; it must show that it has."""
+    for _ in range(limit):
+        if wanted.evaluate("element => element === document.activeElement"):
+            outline = wanted.evaluate("element => getComputedStyle(element).outlineStyle")
+            assert outline != "none", "the focus cannot be seen"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{limit} Tabs do not reach {wanted}; the focus is on {focused(page)}")
+
+
+def focused(page: Page) -> str:
+    """What has the focus, as its opening tag."""
+    return str(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))

@@ -1,0 +1,211 @@
+"""Who may open what: deny by default, every role tried on every page, no unsafe template."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
+from django.template import Template
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from leoportal.web import DenyByDefaultMiddleware
+from tests.web.scene import Scene
+
+TEMPLATES = sorted((Path(settings.BASE_DIR) / "templates").rglob("*.html"))
+OURS = ("leoportal", "audit", "handoffs", "verdicts")
+
+
+def patterns(resolver: URLResolver) -> list[URLPattern]:
+    found = []
+    for item in resolver.url_patterns:
+        found += patterns(item) if isinstance(item, URLResolver) else [item]
+    return found
+
+
+def test_every_address_declares_who_may_see_it():
+    all_patterns = patterns(get_resolver())
+    undeclared = [
+        str(item.pattern)
+        for item in all_patterns
+        if not getattr(item.callback, "is_declared", False) and not item.callback.__module__.startswith("allauth.account.")
+    ]
+    assert len(all_patterns) > 25
+    assert undeclared == []
+
+
+def test_a_view_without_a_declaration_answers_nobody(rf):
+    def forgotten(request):
+        return HttpResponse("secret")
+
+    middleware = DenyByDefaultMiddleware(lambda request: HttpResponse())
+    with pytest.raises(PermissionDenied):
+        middleware.process_view(rf.get("/"), forgotten, [], {})
+
+
+def test_sign_up_and_password_reset_have_no_address():
+    names = {item.name for item in patterns(get_resolver()) if item.callback.__module__.startswith("allauth")}
+    assert names == {"account_login", "account_logout"}
+
+
+PAGES = {
+    "/turn/": {"plan"},
+    "/prs/": {"plan", "lead", "auditor", "exec"},
+    "{pull}": {"plan", "lead", "auditor", "exec"},
+    "{pull}diff/": {"plan", "lead", "auditor", "exec"},
+    "{pull}history/": {"plan", "lead", "auditor", "exec"},
+    "/escalations/": {"plan", "lead", "auditor"},
+    "/escalations/{pk}/": {"plan", "lead", "auditor"},
+    "/handoffs/": {"plan", "lead", "auditor", "exec"},
+    "/handoffs/{handoff}/": {"plan", "lead", "auditor", "exec"},
+    "/audit/": {"plan", "lead", "auditor"},
+    "/audit/events/1/": {"plan", "lead", "auditor"},
+    "/audit{pull}": {"plan", "lead", "auditor"},
+    "/audit/exports/": {"plan", "lead", "auditor"},
+}
+POSTS = {
+    "{pull}verdict/": {"plan"},
+    "{pull}verify/": {"plan"},
+    "{pull}merge/": {"plan", "lead"},
+    "/escalations/{pk}/decide/": {"lead"},
+    "/audit/exports/make/": {"auditor"},
+}
+
+
+def fill(address: str, pull) -> str:
+    start = f"/prs/acme/payments/{pull.number}/"
+    first = LogIds.first()
+    return address.format(pull=start, pk=pull.pk, handoff=pull.handoff_id).replace("events/1/", f"events/{first}/")
+
+
+class LogIds:
+    @staticmethod
+    def first() -> int:
+        from audit.models import LogEntry
+
+        return LogEntry.objects.order_by("pk").values_list("pk", flat=True)[0]
+
+
+def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):
+    pull = scene.passing()
+    found = {}
+    for address in PAGES:
+        for name in ("plan", "lead", "auditor", "exec", "outsider"):
+            status = scene.client(name).get(fill(address, pull)).status_code
+            assert status in {200, 403}, (address, name, status)
+            if status == 200:
+                found.setdefault(address, set()).add(name)
+    assert found == PAGES
+
+
+def test_every_write_refuses_the_other_roles(scene: Scene):
+    pull = scene.passing()
+    for address, allowed in POSTS.items():
+        for name in {"plan", "lead", "auditor", "exec", "outsider"} - allowed:
+            assert scene.client(name).post(fill(address, pull)).status_code == 403, (address, name)
+        assert scene.client(sorted(allowed)[0]).get(fill(address, pull)).status_code == 405, address
+
+
+def test_nothing_but_sign_in_and_health_is_open_to_strangers(scene: Scene):
+    pull = scene.passing()
+    for address in (*PAGES, *POSTS):
+        for method in ("get", "post"):
+            answer = getattr(Client(), method)(fill(address, pull))
+            assert answer.status_code == 302, address
+            assert answer["Location"].startswith(reverse("account_login"))
+    assert Client().get("/healthz/live").json() == {"status": "ok"}
+    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok"}
+    assert Client().post("/healthz/ready").status_code == 405
+
+
+def test_a_form_without_its_token_changes_nothing(scene: Scene):
+    pull = scene.passing()
+    scene.client("plan")
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = scene.client("plan").cookies
+    answer = strict.post(fill("{pull}verdict/", pull), {"step": "record", "verdict": "PASS", "justification": "x"})
+    assert answer.status_code == 403
+    assert "The form was too old" in answer.content.decode()
+    assert not pull.verdicts.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("plan", "/turn/"), ("lead", "/escalations/"), ("auditor", "/audit/"), ("exec", "/handoffs/")],
+)
+def test_each_role_lands_where_its_work_is(scene: Scene, name: str, start: str):
+    assert scene.client(name).get("/")["Location"] == start
+
+
+def test_a_reporter_is_told_that_there_are_no_pages(scene: Scene):
+    assert "There are no pages for REPORTER" in scene.client("outsider").get("/").content.decode()
+
+
+def test_sign_in_is_calm_and_says_what_it_records(db):
+    text = Client().get("/signin/").content.decode()
+    assert "Governance for AI-written pull requests" in text
+    assert "sign-up is closed" in text
+
+
+def test_a_wrong_password_is_refused_and_the_name_is_kept(scene: Scene):
+    answer = Client().post("/signin/", {"login": "plan", "password": "wrong wrong wrong"})
+    text = answer.content.decode()
+    assert answer.status_code == 200
+    assert "You are not signed in" in text
+    assert 'value="plan"' in text
+
+
+def test_pages_are_private_and_carry_a_strict_policy(scene: Scene):
+    answer = scene.client("plan").get("/turn/")
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_errors_say_what_happened_and_what_to_do(scene: Scene):
+    client = scene.client("auditor")
+    refused = client.get("/turn/")
+    assert refused.status_code == 403
+    assert "needs the role PLAN" in refused.content.decode()
+    missing = client.get("/prs/acme/payments/999/")
+    assert missing.status_code == 404
+    assert "There is no PR-999" in missing.content.decode()
+    unread = client.get("/audit/?before=x")
+    assert unread.status_code == 400
+    assert "could not be read" in unread.content.decode()
+
+
+def test_a_failure_page_needs_no_database(django_db_blocker):
+    from django.template.loader import render_to_string
+
+    with django_db_blocker.block():
+        assert "The portal failed" in render_to_string("500.html")
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_mark_nothing_safe_and_hold_no_inline_code(path: Path):
+    text = path.read_text()
+    Template(text)
+    assert not re.search(r"\|\s*safe\b|autoescape\s+off|\|\s*safeseq", text)
+    assert not re.search(r"\sstyle\s*=|\son[a-z]+\s*=\s*[\"']|hx-on|<style", text)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+
+
+def test_python_marks_nothing_safe():
+    root = Path(settings.BASE_DIR)
+    sources = [path for app in OURS for path in (root / app).rglob("*.py")]
+    guilty = [str(path) for path in sources if re.search(r"mark_safe|SafeString|__html__", path.read_text())]
+    assert len(sources) > 40
+    assert guilty == []
+
+
+def test_the_one_script_is_short():
+    assert len((Path(settings.BASE_DIR) / "static" / "app.js").read_text().splitlines()) <= 150
+
+
