@@ -23,7 +23,7 @@ from bench.repositories import PER_FOLDER, Change, Subject, make_subject
 from bench.schema import compile_schema
 from handoffs.attestations import parse_attestation
 from handoffs.bundle import LISTED, digest_of, parse_manifest, read_archive, write_archive
-from handoffs.checks import CHECKS, Evidence, read_parts
+from handoffs.checks import CHECKS, CheckResult, Evidence, read_parts
 from handoffs.patches import parse_patch
 from handoffs.sbom import parse_sbom
 from handoffs.verification import gather_facts, verify_bundle
@@ -207,11 +207,9 @@ class Rivals:
         self.git.run("update-index", "--add", "-z", "--index-info", stdin=lines.encode(), env=environment)
 
 
-def run_groups(evidence: Evidence, groups: tuple[str, ...]) -> None:
+def run_groups(evidence: Evidence, groups: tuple[str, ...]) -> list[CheckResult]:
     """The checks of some groups."""
-    for check in CHECKS:
-        if check.group in groups:
-            check.run(evidence)
+    return [check.run(evidence) for check in CHECKS if check.group in groups]
 
 
 def whole_script() -> str:

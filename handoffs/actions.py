@@ -519,6 +519,16 @@ def _body(handoff: Handoff, portal_url: str) -> str:
     )
 
 
+@transaction.atomic(durable=True)
+def retry_handoff(handoff_id: int, *, by: Actor) -> bool:
+    """Give a handoff that failed too often its attempts back. False when it has no step to do."""
+    handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
+    if not Handoff.objects.open().filter(pk=handoff_id).update(attempts=0, lease_until=None, next_try_at=None):
+        return False
+    record_event(handoff, events.HANDOFF_RETRIED, by, {"status": handoff.status, "error": handoff.error[:500]})
+    return True
+
+
 def log_push_refusals(*, by: Actor) -> int:
     """Put refusals that the forge's hooks reported into the trail. Returns how many."""
     count = 0

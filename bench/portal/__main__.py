@@ -58,7 +58,7 @@ def main() -> None:
     copy_handoffs(SMALL, waiting, newest[-FEW:], is_thin=False)
     copy_handoffs(LARGE, merged, range(1, newest.start), is_thin=True)
     copy_handoffs(LARGE, waiting, newest, is_thin=False)
-    few_rows, many_rows = settle(SMALL), settle(LARGE)
+    few_rows, many_rows = settle(SMALL, waiting), settle(LARGE, waiting)
     seconds = time.monotonic() - begin
     print(
         f"  two handoffs through the real lanes, then copied: {few_rows:,} and {many_rows:,} rows in {seconds:.0f} s;"
@@ -80,7 +80,7 @@ def main() -> None:
 def make_originals() -> tuple[Original, Original]:
     """One handoff that was merged and one that waits for PLAN's verdict, both through the real lanes."""
     portal = Portal.make(settings.VAR)
-    originals = []
+    originals: list[Original] = []
     for change, branch, task in (
         (GOOD_CHANGE, "staging/codex-net", "Add net"),
         (SECOND_CHANGE, "staging/codex-tax", "Add taxes"),

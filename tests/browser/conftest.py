@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
 
@@ -49,9 +50,17 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def site_of_folder(django_db_setup, django_db_blocker, chromium: Browser) -> Iterator[Site]:
-    """A portal on the test database, emptied when the folder's tests are done."""
-    with django_db_blocker.unblock(), tempfile.TemporaryDirectory(prefix="lb-") as folder:
+def transactional_db(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """The test database for all of the folder. pytest-django's own, by whose name it knows us, empties it every time."""
+    with django_db_blocker.unblock():
+        yield
+        call_command("flush", verbosity=0, interactive=False)
+
+
+@pytest.fixture(scope="package")
+def site_of_folder(chromium: Browser, transactional_db: None) -> Iterator[Site]:
+    """The portal, its people, its server."""
+    with tempfile.TemporaryDirectory(prefix="lb-") as folder:
         hook_url = with_database(os.environ["DATABASE_HOOK_URL"], connection.settings_dict["NAME"])
         with running_site(Path(folder), chromium, hook_url) as site:
             yield site

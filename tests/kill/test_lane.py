@@ -66,10 +66,10 @@ def test_the_integrator_of_the_log_killed_between_leaves_and_root(arrivals: Arri
 
 def test_a_worker_killed_between_the_last_report_and_the_round_it_asks_for(arrivals: Arrivals):
     branch = "staging/codex-disputed"
-    arrivals.stack.traps.lay("last-report", branch)
+    arrivals.stack.traps.lay("last-report.after", branch)
     arrivals.push("disputed", DISPUTED)
     arrivals.stack.wait(
-        lambda: arrivals.stack.traps.has_fired("last-report", branch) and arrivals.rounds(branch) == 3,
+        lambda: arrivals.stack.traps.has_fired("last-report.after", branch) and arrivals.rounds(branch) == 3,
         "the disagreement gets its three rounds",
     )
     arrivals.wait(branch)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.test import Client, override_settings
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response
 from pytest_django.live_server_helper import LiveServer
@@ -161,7 +160,6 @@ def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Sit
             yield Site(portal, server.url, chromium)
         finally:
             server.stop()
-            call_command("flush", verbosity=0, interactive=False)
 
 
 def change(name: str, **more: str) -> dict[str, str | None]:

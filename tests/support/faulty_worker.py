@@ -168,7 +168,7 @@ def install(traps: Traps) -> Wrapper:
     )
     wrapper.replace(verification, "report_agent", "agent", branch_of_pull)
     for name in ("report_agent", "finish_gate_work"):
-        setattr(verification, name, _last(wrapper, getattr(verification, name)))
+        setattr(verification, name, _last(wrapper, getattr(verification, name), branch_of_pull))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
     for module in (actions, verification, merging):
         setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
@@ -188,15 +188,15 @@ def _record(wrapper: Wrapper, record: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _last(wrapper: Wrapper, report: Callable[..., Any]) -> Callable[..., Any]:
-    """`last-report`: a result was recorded, and nothing is left to run on that pull request."""
+def _last(wrapper: Wrapper, report: Callable[..., Any], branch_of_pull: Callable[[int], str]) -> Callable[..., Any]:
+    """`last-report.after`: a result was recorded, and nothing is left to run on that pull request."""
 
     @functools.wraps(report)
-    def wrapped(*args: Any, work: Any = None, **kwargs: Any) -> Any:
-        result = report(*args, **kwargs) if work is None else report(*args, work=work, **kwargs)
-        pull = (work or args[0]).pull_request
-        if not pull.work.filter(status="waiting").exists():
-            wrapper.traps.step_on("last-report", lambda: str(pull.handoff.staging_branch))
+    def wrapped(subject: Any, *args: Any, **kwargs: Any) -> Any:
+        result = report(subject, *args, **kwargs)
+        work = kwargs.get("work", subject)
+        if not type(work).objects.filter(pull_request=work.pull_request_id, status="waiting").exists():
+            wrapper.traps.step_on("last-report.after", lambda: branch_of_pull(work.pull_request_id))
         return result
 
     return wrapped

@@ -121,7 +121,9 @@ class Scene:
         """A signed-in browser of one of the cast."""
         if name not in self.clients:
             client = Client()
-            client.force_login(User.objects.get(username=name), backend="allauth.account.auth_backends.AuthenticationBackend")
+            client.force_login(
+                User.objects.get(username=name), backend="allauth.account.auth_backends.AuthenticationBackend"
+            )
             self.clients[name] = client
         return self.clients[name]
 

@@ -32,7 +32,8 @@ def test_every_address_declares_who_may_see_it():
     undeclared = [
         str(item.pattern)
         for item in all_patterns
-        if not getattr(item.callback, "is_declared", False) and not item.callback.__module__.startswith("allauth.account.")
+        if not getattr(item.callback, "is_declared", False)
+        and not item.callback.__module__.startswith("allauth.account.")
     ]
     assert len(all_patterns) > 25
     assert undeclared == []
@@ -207,5 +208,3 @@ def test_python_marks_nothing_safe():
 
 def test_the_one_script_is_short():
     assert len((Path(settings.BASE_DIR) / "static" / "app.js").read_text().splitlines()) <= 150
-
-

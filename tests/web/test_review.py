@@ -114,7 +114,7 @@ def test_list_pages_are_addressed_by_the_last_row(scene: Scene, monkeypatch: pyt
 def test_the_page_says_what_blocks_and_who_clears_it(scene: Scene):
     pull = scene.pull()
     text = text_of(scene.client("plan"), address(pull))
-    assert "Blocked by 9 things" in text
+    assert "Blocked by 10 things" in text
     assert "Gate slsa has no result yet" in text
     assert "You can clear it: PLAN records the verdict" in text
     assert "Expected, not reported" in text

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
 
 from audit.actions import issue_token
 from audit.events import AuditError, Role
 from audit.models import Kind, Principal
+from handoffs.actions import retry_handoff
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from leoportal import setup
@@ -26,7 +28,7 @@ PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Ro
 class Command(BaseCommand):
     """Set up, people, builders, tokens, repositories, policies."""
 
-    help = "What an operator does: setup, person, builder, reporter, token, govern, policy. Safe to repeat."
+    help = "What an operator does: setup, person, builder, reporter, token, govern, retry, policy. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One sub-command for each act."""
@@ -52,6 +54,8 @@ class Command(BaseCommand):
         govern.add_argument("full_name", metavar="OWNER/NAME")
         govern.add_argument("path", type=Path)
         govern.add_argument("--branch", default="main", help="the protected branch")
+        retry = acts.add_parser("retry", help="give a handoff that failed five times its attempts back")
+        retry.add_argument("handoff", type=int, metavar="NUMBER", help="7 for H-7")
         policy = acts.add_parser("policy", help="put a policy document in force")
         policy.add_argument("file", type=Path)
 
@@ -61,7 +65,7 @@ class Command(BaseCommand):
             getattr(self, f"_{options['act']}")(options)
         except (AuditError, PolicyError, VerdictError, GitError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
-        except (ValueError, OSError, Principal.DoesNotExist) as error:
+        except (ValueError, OSError, ObjectDoesNotExist) as error:
             raise CommandError(str(error)) from None
 
     def _setup(self, options: dict[str, Any]) -> None:
@@ -95,6 +99,10 @@ class Command(BaseCommand):
         tip = Git(path).resolve(f"refs/heads/{options['branch']}")
         setup.govern(options["full_name"], path, options["branch"])
         self.stdout.write(f"{options['full_name']} is governed; {options['branch']} stands at {tip}")
+
+    def _retry(self, options: dict[str, Any]) -> None:
+        is_open = retry_handoff(options["handoff"], by=OPERATOR)
+        self.stdout.write("the next sweep takes it up" if is_open else "it has no step to do; nothing was changed")
 
     def _policy(self, options: dict[str, Any]) -> None:
         version = enact_policy(options["file"].read_bytes(), by=OPERATOR)

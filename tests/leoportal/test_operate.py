@@ -1,0 +1,90 @@
+"""The operator's command on a real portal."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import authenticate
+from django.core.management import CommandError, call_command
+
+from audit.actions import actor_of_token
+from audit.events import Role
+from audit.models import LogEntry, Principal
+from handoffs.models import MAX_ATTEMPTS, Handoff, Status
+from handoffs.tasks import advance, sweep_handoffs, sweep_staging
+from tests.support.portal import GOOD_CHANGE, Portal
+from verdicts.evidence import policy_in_force
+from verdicts.policy import default_policy_yaml
+
+
+def operate(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run it; what it printed."""
+    call_command("operate", *words)
+    return capsys.readouterr().out.strip()
+
+
+def test_a_person_gets_a_password_once_and_signs_in_with_it(portal: Portal, capsys, rf):
+    said = operate(capsys, "person", "paula", "plan")
+    password = said.removeprefix("paula: password ")
+    assert authenticate(rf.post("/signin/"), username="paula", password=password) is not None
+    assert operate(capsys, "person", "paula", "plan") == "paula: is there already"
+    leaf = bytes(LogEntry.objects.filter(kind="role.granted").latest("pk").leaf)
+    assert b'"principal":"paula"' in leaf
+    assert password.encode() not in leaf
+
+
+def test_nobody_gets_a_second_role(portal: Portal, capsys):
+    operate(capsys, "person", "paula", "plan")
+    with pytest.raises(CommandError, match="paula is PLAN, expected LEAD"):
+        operate(capsys, "person", "paula", "lead")
+
+
+def test_a_reporter_gets_a_token_that_works(portal: Portal, capsys):
+    operate(capsys, "reporter", "tracker", "--sponsor", "tess")
+    secret = operate(capsys, "token", "tracker")
+    assert (actor_of_token(secret).name, actor_of_token(secret).role) == ("tracker", Role.REPORTER)
+    with pytest.raises(CommandError, match=r"token\.lifetime"):
+        operate(capsys, "token", "tracker", "--days", "91")
+    with pytest.raises(CommandError):
+        operate(capsys, "token", "nobody")
+
+
+def test_a_builder_is_allowed_by_a_new_policy_version(portal: Portal, capsys):
+    number = policy_in_force().number
+    options = ("--sponsor", "ada", "--builder-id", "https://two.invalid/b", "--email", "two@builder.invalid")
+    operate(capsys, "builder", "codex-two", *options)
+    assert policy_in_force().number == number + 1
+    assert "https://two.invalid/b" in policy_in_force().document
+    operate(capsys, "builder", "codex-two", *options)
+    assert policy_in_force().number == number + 1
+    assert not Principal.objects.get(name="codex-two").tokens.exists()
+
+
+def test_a_policy_laxer_than_the_sop_or_an_old_one_is_refused(portal: Portal, capsys, tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_bytes(default_policy_yaml().replace(b'"85.00"', b'"80.00"'))
+    with pytest.raises(CommandError, match=r"policy\."):
+        operate(capsys, "policy", str(file))
+    old = policy_in_force().document
+    file.write_bytes(default_policy_yaml().replace(b'"85.00"', b'"90.00"'))
+    assert "is in force" in operate(capsys, "policy", str(file))
+    file.write_text(old)
+    with pytest.raises(CommandError, match=r"policy\.rollback"):
+        operate(capsys, "policy", str(file))
+
+
+def test_a_handoff_that_failed_five_times_waits_and_is_taken_up_after_a_retry(portal: Portal, capsys, settings):
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    sweep_staging()
+    handoff = Handoff.objects.get()
+    password, settings.SIGNING_KEY_PASSWORD = settings.SIGNING_KEY_PASSWORD, "another-password-than-it-was"
+    for _ in range(MAX_ATTEMPTS):
+        assert advance(handoff.pk) == "failed"
+        Handoff.objects.update(next_try_at=None)
+    handoff.refresh_from_db()
+    assert (handoff.status, handoff.error[:12]) == (Status.VERIFIED, "key.password")
+    assert list(Handoff.objects.stuck()) == [handoff]
+    assert sweep_handoffs() == 0
+    settings.SIGNING_KEY_PASSWORD = password
+    assert operate(capsys, "retry", str(handoff.pk)) == "the next sweep takes it up"
+    assert advance(handoff.pk) == Status.OPENED
+    assert "nothing was changed" in operate(capsys, "retry", str(handoff.pk))

@@ -1,0 +1,111 @@
+"""The handoffs' pages: list, one bundle with every check, its files."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+
+from handoffs.models import MAX_ATTEMPTS, Handoff, Status
+from handoffs.store import BundleStore
+from tests.web.scene import Scene
+
+
+def text_of(scene: Scene, url: str) -> str:
+    answer = scene.client("plan").get(url)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_an_empty_list_gives_the_next_command(scene: Scene):
+    assert "leo bundle handoff" in text_of(scene, "/handoffs/")
+
+
+def test_refused_bundles_are_listed_with_their_code(scene: Scene):
+    scene.pull(title="Good change")
+    scene.handoff(title="Bad change", outcome="FAILED")
+    text = text_of(scene, "/handoffs/")
+    assert "Good change" in text
+    assert "Bad change" in text
+    assert "patch.applies" in text
+    only = text_of(scene, "/handoffs/?state=refused")
+    assert "Bad change" in only
+    assert "Good change" not in only
+
+
+def test_list_pages_are_addressed_by_the_last_row(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("handoffs.views.PAGE_SIZE", 1)
+    first, second = scene.handoff(title="First"), scene.handoff(title="Second")
+    assert f"before={second.pk}" in text_of(scene, "/handoffs/")
+    assert "First" in text_of(scene, f"/handoffs/?before={second.pk}")
+    assert "No handoff" not in text_of(scene, f"/handoffs/?before={second.pk}&state=triggered")
+    assert scene.client("plan").get("/handoffs/?before=-1").status_code == 400
+    assert first.pk < second.pk
+
+
+def test_a_handoff_shows_every_check_with_got_and_expected(scene: Scene):
+    handoff = scene.handoff()
+    text = text_of(scene, f"/handoffs/{handoff.pk}/")
+    assert "2 passed, 0 failed, 1 only claimed by the builder." in text
+    assert "The patch.applies check holds." in text
+    assert "got 2" in text
+    assert "expected 2" in text
+    assert "gpg --verify" in text
+    assert f"[CODEX-READY:{handoff.digest}]" in text
+
+
+def test_a_refused_bundle_says_what_to_do(scene: Scene):
+    handoff = scene.handoff(outcome="FAILED")
+    text = text_of(scene, f"/handoffs/{handoff.pk}/")
+    assert "Does not hold: The patch.applies check holds." in text
+    assert "leo bundle verify artifact.tar.gz" in text
+    assert "Not reached" in text
+    assert "every 5s" not in text
+
+
+def test_a_failing_attempt_shows_its_error_and_what_is_left(scene: Scene):
+    handoff = scene.handoff()
+    Handoff.objects.filter(pk=handoff.pk).update(status=Status.VERIFIED, attempts=2, error="git.failed: disk is full")
+    text = text_of(scene, f"/handoffs/{handoff.pk}/")
+    assert "git.failed: disk is full" in text
+    assert "3 left" in text
+    assert "every 5s" in text
+    Handoff.objects.filter(pk=handoff.pk).update(attempts=MAX_ATTEMPTS)
+    assert "Given up after 5 attempts" in text_of(scene, f"/handoffs/{handoff.pk}/")
+
+
+def test_the_steps_follow_the_record(scene: Scene):
+    handoff = scene.handoff()
+    client = scene.client("plan")
+    headers = {"HX-Request": "true", "HX-Target": "handoff-live"}
+    part = client.get(f"/handoffs/{handoff.pk}/", headers=headers).content.decode()
+    assert part.lstrip().startswith('<div class="stack" id="handoff-live"')
+    seen = client.get(f"/handoffs/{handoff.pk}/?seen=x", headers=headers)
+    assert seen.status_code == 200
+    checks = client.get(f"/handoffs/{handoff.pk}/", headers={"HX-Request": "true", "HX-Target": "handoff-checks"})
+    assert checks.content.decode().lstrip().startswith('<div id="handoff-checks"')
+
+
+def test_files_come_as_attachments_and_the_bundle_is_hashed_again(scene: Scene):
+    handoff = scene.handoff()
+    raw = b"\x1f\x8b bundle"
+    digest = BundleStore(settings.BUNDLE_STORE).put(raw)
+    Handoff.objects.filter(pk=handoff.pk).update(digest=digest)
+    client = scene.client("auditor")
+    answer = client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz")
+    assert answer.content == raw
+    for name in ("artifact.tar.gz", "artifact.tar.gz.asc", "public-key.asc", "statement.dsse.json"):
+        answer = client.get(f"/handoffs/{handoff.pk}/{name}")
+        assert answer.status_code == 200, name
+        assert answer["Content-Disposition"].startswith("attachment"), name
+        assert answer["X-Content-Type-Options"] == "nosniff", name
+    path = settings.BUNDLE_STORE / digest[:2] / digest
+    path.write_bytes(raw + b"x")
+    refused = client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz")
+    assert refused.status_code == 404
+    assert "cannot be given out" in refused.content.decode()
+
+
+def test_a_handoff_that_is_not_signed_has_no_signature(scene: Scene):
+    handoff = scene.handoff(outcome="FAILED")
+    assert scene.client("plan").get(f"/handoffs/{handoff.pk}/artifact.tar.gz.asc").status_code == 404
+    assert scene.client("plan").get("/handoffs/999/").status_code == 404
