@@ -63,7 +63,7 @@ class GitReader:
     def resolve(self, revision: str) -> str:
         """The full id of the commit a revision names.
 
-        Raises: GitError("git.unknown_revision").
+        Raises: GitError("git.unknown_revision"); ("git.failed") where git refuses to look at all, e.g. for its owner.
         """
         return self._parse_revision(revision, "commit")
 
@@ -73,6 +73,8 @@ class GitReader:
             found = done.output.decode("ascii", "replace").strip()
             if done.status == 0 and found:
                 return found
+            if done.errors.strip():
+                raise GitError("git.failed", done.complaint())
         raise GitError("git.unknown_revision", f"got {revision[:200]!r}, expected a {kind} of this repository")
 
     def tree_of(self, commit: str) -> str:

@@ -106,7 +106,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "handoff.opened": "opened the pull request",
     "handoff.triggered": "triggered the workflows and handed over to PLAN",
     "handoff.superseded": "superseded the handoff",
-    "handoff.stuck": "gave up after too many failed attempts",
+    "handoff.retried": "started a stuck handoff again",
     "gate.reported": "reported a gate",
     "agent.reported": "reported a sub-agent's result",
     "round.started": "started a round of verification",

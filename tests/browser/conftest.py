@@ -50,11 +50,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def transactional_db(django_db_setup, django_db_blocker) -> Iterator[None]:
+def transactional_db(chromium: Browser, django_db_setup, django_db_blocker) -> Iterator[None]:
     """The test database for all of the folder. pytest-django's own, by whose name it knows us, empties it every time."""
     with django_db_blocker.unblock():
         yield
         call_command("flush", verbosity=0, interactive=False)
+        connection.close()  # under Playwright's loop this is a connection of its own, which nobody else would close
 
 
 @pytest.fixture(scope="package")

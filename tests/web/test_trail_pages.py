@@ -17,6 +17,7 @@ from audit.export import log_sheet, stream, tree_head
 from audit.merkle import leaf_hash
 from audit.models import LogEntry, Participation
 from tests.web.scene import Scene
+from tests.web.test_lead import decision_form
 from tests.web.test_review import address, verdict_form
 
 
@@ -164,8 +165,6 @@ def test_a_json_export_can_be_checked_line_by_line(scene: Scene):
 )
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
 def test_each_table_of_the_sop_exports_in_both_formats(scene: Scene, table: str, file_format: str):
-    from tests.web.test_lead import decision_form
-
     pull = scene.escalated()
     scene.client("lead").post(f"/escalations/{pull.pk}/decide/", decision_form(pull))
     raw = body_of(export(scene, table=table, file_format=file_format))
