@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,8 +52,8 @@ class Forge(Protocol):
         """A bare repository with the objects, for judging trees and reading blobs."""
         ...
 
-    def staging_commits(self) -> list[StagingCommit]:
-        """The tips of all `staging/codex-*` branches."""
+    def staging_commits(self, *, known: Callable[[set[str]], set[str]]) -> list[StagingCommit]:
+        """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""
         ...
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:

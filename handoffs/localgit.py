@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,13 +74,14 @@ class LocalGit:
         self._git.run("config", "receive.denyDeletes", "true")
         self._git.run("config", "receive.fsckObjects", "true")
 
-    def staging_commits(self) -> list[StagingCommit]:
-        """The tips of all `staging/codex-*` branches, by name."""
-        tips = self._git.refs("refs/heads/staging/")
+    def staging_commits(self, *, known: Callable[[set[str]], set[str]]) -> list[StagingCommit]:
+        """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""
+        tips = {ref: tip for ref, tip in self._git.refs("refs/heads/staging/").items() if ref.startswith(STAGING)}
+        old = known(set(tips.values()))
         return [
-            StagingCommit(ref.removeprefix("refs/heads/"), commit, self._git.message_of(commit).partition("\n")[0])
-            for ref, commit in sorted(tips.items())
-            if ref.startswith(STAGING)
+            StagingCommit(ref.removeprefix("refs/heads/"), tip, self._git.message_of(tip).partition("\n")[0])
+            for ref, tip in sorted(tips.items())
+            if tip not in old
         ]
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from audit.events import Actor
 from audit.models import Identity, Principal
 from handoffs import actions
 from handoffs.actions import Tools
-from handoffs.forge import ForgeError
+from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
@@ -45,6 +45,13 @@ def enforcer() -> Actor:
     return actor_of(Principal.objects.get(name=ENFORCER))
 
 
+def forge_for(repository: Repository) -> Forge:
+    """The adapter of the place that hosts a repository."""
+    match Repository.Forge(repository.forge):
+        case Repository.Forge.LOCAL_GIT:
+            return LocalGit(Path(repository.path))
+
+
 def tools_for(repository: Repository) -> Tools:
     """The adapters of one repository, built from settings."""
     actor = enforcer()
@@ -52,7 +59,7 @@ def tools_for(repository: Repository) -> Tools:
     if address is None:
         raise HandoffError("enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`")
     return Tools(
-        forge=LocalGit(Path(repository.path)),
+        forge=forge_for(repository),
         store=BundleStore(settings.BUNDLE_STORE),
         enforcer=actor,
         email=address.value,
@@ -85,8 +92,13 @@ def notice_staging(path: str) -> int:
 
 def _notice(repository: Repository) -> int:
     count = 0
-    forge = LocalGit(Path(repository.path))
-    for staging in forge.staging_commits():
+    forge = forge_for(repository)
+
+    def known(tips: set[str]) -> set[str]:
+        rows = Handoff.objects.filter(repository=repository, staging_commit__in=tips)
+        return set(rows.values_list("staging_commit", flat=True))
+
+    for staging in forge.staging_commits(known=known):
         if "CODEX-READY" not in staging.subject.upper():
             continue
         handoff = actions.receive_handoff(repository, staging, by=enforcer())

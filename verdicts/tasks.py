@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from celery import shared_task
@@ -20,9 +19,8 @@ from audit.events import Actor
 from audit.models import Principal
 from handoffs.git import Git
 from handoffs.git_process import GitError
-from handoffs.localgit import LocalGit
 from handoffs.models import PullRequest, PullStatus, Repository, StaleStatusError
-from handoffs.tasks import enforcer, nudge, tools_for
+from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.gates import run_policy_gate, run_slsa_gate
@@ -65,7 +63,7 @@ def sweep_deadlines() -> int:
 
 def _follow_base(repository: Repository) -> None:
     """Compare open pull requests with the protected branch as it is now."""
-    forge = LocalGit(Path(repository.path))
+    forge = forge_for(repository)
     tip = forge.branch(repository.protected_branch)
     git = Git(forge.git_path)
     pulls = PullRequest.objects.is_open().filter(repository=repository).exclude(base_sha=tip)
@@ -141,5 +139,5 @@ def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
         if report.agent != kind.value and work.round > 1
         for finding in from_json(report.result).open_findings
     ]
-    change = read_change(pull, Git(Path(pull.repository.path)), other_findings=tuple(others), round_number=work.round)
+    change = read_change(pull, Git(forge_for(pull.repository).git_path), other_findings=tuple(others), round_number=work.round)
     actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)
