@@ -19,6 +19,7 @@ from handoffs.forge import ZERO, ForgeError, NewCommit, StagingCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
 
+MAX_PUSH_BYTES: Final = 256 << 20
 STAGING: Final = "refs/heads/staging/codex-"
 _CO_AUTHOR = re.compile(r"^co-authored-by:[^<>\n]{0,200}<([^<>\s]{1,254})>\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -73,6 +74,7 @@ class LocalGit:
             fresh.replace(hook)
         self._git.run("config", "receive.denyDeletes", "true")
         self._git.run("config", "receive.fsckObjects", "true")
+        self._git.run("config", "receive.maxInputSize", str(MAX_PUSH_BYTES))
 
     def staging_commits(self, *, known: Callable[[set[str]], set[str]]) -> list[StagingCommit]:
         """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""

@@ -57,7 +57,9 @@ def tools_for(repository: Repository) -> Tools:
     actor = enforcer()
     address = Identity.objects.filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
     if address is None:
-        raise HandoffError("enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`")
+        raise HandoffError(
+            "enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`"
+        )
     return Tools(
         forge=forge_for(repository),
         store=BundleStore(settings.BUNDLE_STORE),

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from django.http import Http404, HttpRequest
 from ninja import NinjaAPI, Schema, Status
 from ninja.errors import HttpError, ValidationError
+from ninja.parser import Parser
 from ninja.security import HttpBearer
 
 from audit import actions as trail
 from audit.accountability import Act, require
-from audit.canonical import JsonError
+from audit.canonical import JsonError, parse_json
 from audit.events import Actor, AuditError
 from handoffs.git import Git
 from handoffs.models import PullRequest
@@ -110,7 +111,20 @@ class PullOut(Schema):
     judgement: dict[str, Any]
 
 
-api = NinjaAPI(title="leoportal", version="1", auth=TokenAuth(), openapi_url="/openapi.json", docs_url=None)
+class StrictParser(Parser):
+    """Request bodies are read like every other JSON here: no duplicate keys, NaN, depth or size beyond need."""
+
+    def parse_body(self, request: HttpRequest) -> dict[str, Any]:
+        """The body's object. Raises: JsonError."""
+        body = parse_json(request.body)
+        if not isinstance(body, dict):
+            raise JsonError("json.not_an_object", f"got {type(body).__name__}, expected an object")
+        return body
+
+
+api = NinjaAPI(
+    title="leoportal", version="1", auth=TokenAuth(), parser=StrictParser(), openapi_url="/openapi.json", docs_url=None
+)
 
 
 def _actor(request: HttpRequest) -> Actor:
@@ -224,6 +238,8 @@ def _invalid(request: HttpRequest, error: ValidationError) -> Any:
 
 @api.exception_handler(HttpError)
 def _http(request: HttpRequest, error: HttpError) -> Any:
+    if isinstance(error.__cause__, JsonError):
+        return _refused(request, error.__cause__)
     code = "token.invalid" if error.status_code == 401 else f"http.{error.status_code}"
     return api.create_response(request, {"code": code, "detail": str(error)}, status=error.status_code)
 

@@ -139,5 +139,7 @@ def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
         if report.agent != kind.value and work.round > 1
         for finding in from_json(report.result).open_findings
     ]
-    change = read_change(pull, Git(forge_for(pull.repository).git_path), other_findings=tuple(others), round_number=work.round)
+    change = read_change(
+        pull, Git(forge_for(pull.repository).git_path), other_findings=tuple(others), round_number=work.round
+    )
     actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)

@@ -7,40 +7,48 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from audit import events
 from audit.actions import add_identity
-from audit.models import Principal
-from handoffs.git import Git
+from audit.events import Role
+from audit.models import LogEntry, Principal
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
-from audit.events import Role
-from tests.support.browser import PASSWORD, Site, Visitor, change
+from tests.support.browser import Site, Visitor, address, assert_merged, change, rows_of
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Verdict
+from verdicts.tasks import sweep_verification
 
 WHY = "I read the diff and the tests: the fee is taken off once."
+POLL_MS = 9_000
 
 
-def address(pull: PullRequest) -> str:
-    """The address of a pull request's page."""
-    return f"/prs/{pull.repository.full_name}/{pull.number}/"
+def fill_verdict(visitor: Visitor, pull: PullRequest, verdict: str, why: str) -> None:
+    """Open the page and fill the form, without sending it."""
+    visitor.open(address(pull))
+    visitor.page.get_by_role("radio", name=verdict, exact=True).check()
+    visitor.page.get_by_label("Reason").fill(why)
 
 
-def sign_in(visitor: Visitor, name: str) -> None:
-    """Through the form, with the password."""
-    visitor.open("/")
-    visitor.page.get_by_label("Name").fill(name)
-    visitor.page.get_by_label("Password").fill(PASSWORD)
-    visitor.page.get_by_role("button", name="Sign in").click()
+def send_verdict(visitor: Visitor) -> None:
+    """Through the review step."""
+    visitor.page.get_by_role("button", name="Review verdict…").click()
+    visitor.page.get_by_role("button", name="Record verdict").click()
+    visitor.settle()
 
 
-def rows_of(page: Page, section: str) -> list[str]:
-    """The text of each row of a section's first table."""
-    return [" ".join(text.split()) for text in page.locator(f"{section} table").first.locator("tbody tr").all_inner_texts()]
+def assert_refused(page: Page, code: str, *, why: str) -> None:
+    """The page says that nothing was recorded, with the code, and keeps what was typed."""
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("Nothing was recorded")
+    expect(problem).to_contain_text(code)
+    expect(problem).to_be_focused()
+    expect(page.get_by_label("Reason")).to_have_value(why)
 
 
 def test_plan_signs_in_reads_what_was_verified_records_pass_and_merges(site: Site):
     pull = site.portal.verified(change("net"), branch="staging/codex-net", task="Add net")
     plan = site.visitor()
-    sign_in(plan, "plan")
+    plan.sign_in("plan")
     page = plan.page
     expect(page.get_by_role("heading", level=1)).to_have_text("My turn")
     row = page.locator("[data-row]").filter(has_text=str(pull))
@@ -88,23 +96,91 @@ def test_plan_signs_in_reads_what_was_verified_records_pass_and_merges(site: Sit
     plan.settle()
     expect(page.locator("#merged")).to_be_focused()
     expect(page.locator(".head")).to_contain_text("Merged")
+    assert_merged(site, pull, "PLAN-SUPERVISOR: PASS", "Verdict-By: plan")
 
-    assert_merged(site, pull, verdict="PASS", by="plan")
+
+@pytest.fixture
+def built_by_petra(site: Site) -> PullRequest:
+    """A pull request that nothing has verified yet; the person petra, a PLAN, wrote a commit of it."""
+    setup.ensure_person("petra", Role.PLAN)
+    add_identity(Principal.objects.get(name="petra"), "email", "petra@acme.invalid")
+    branch = "staging/codex-gross"
+    raw = site.portal.bundle(change("gross"), branch=branch, task="Add gross")
+    site.portal.push_bundle(raw, branch=branch, email="petra@acme.invalid")
+    site.portal.receive()
+    sweep_verification()
+    return site.portal.pull()
 
 
-def assert_merged(site: Site, pull: PullRequest, *, verdict: str, by: str) -> None:
-    """The repository's main is the merge commit, and it says who decided what."""
+def test_pass_is_closed_below_the_line_and_whoever_took_part_may_not_judge(site: Site, built_by_petra: PullRequest):
+    pull = built_by_petra
+    plan = site.visitor("plan")
+    plan.open(address(pull))
+    option = plan.page.get_by_role("radio", name="Pass", exact=True)
+    expect(option).to_be_disabled()
+    expect(option).to_have_accessible_description(re.compile(r"needs a confidence of 85\S*; it is 0"))
+    expect(plan.page.get_by_role("radio", name="Fail")).to_be_enabled()
+
+    petra = site.visitor("petra")
+    petra.open(address(pull))
+    form = petra.page.locator("#your-verdict")
+    expect(form).to_contain_text("You cannot judge this handoff")
+    for control in form.locator("input:not([type=hidden]), textarea, button").all():
+        expect(control).to_be_disabled()
+
+    refusals = {plan: "verdict.confidence_too_low", petra: "sod.conflict"}
+    for visitor, code in refusals.items():
+        forged = "document.querySelectorAll('#your-verdict :disabled').forEach((e) => { e.disabled = false })"
+        visitor.page.evaluate(forged)
+        visitor.page.get_by_role("radio", name="Pass", exact=True).check()
+        visitor.page.get_by_label("Reason").fill(WHY)
+        send_verdict(visitor)
+        assert_refused(visitor.page, code, why=WHY)
+    assert not Verdict.objects.filter(pull_request=pull).exists()
+    assert LogEntry.objects.filter(kind=events.VERDICT_REFUSED, subject=str(pull.handoff)).count() == 2
+
+
+def test_the_head_moves_while_the_form_is_open_and_nothing_typed_is_lost(site: Site):
+    branch, files = "staging/codex-tax", change("tax")
+    site.portal.hand_over(files, branch=branch, task="Add tax")
+    pull = site.portal.pull()
+    plan = site.visitor("plan")
+    fill_verdict(plan, pull, "Fail", WHY)
+    old = pull.head_sha
+    more = {**files, "README.md": "# Payments, with tax\n"}
+    site.portal.push_bundle(site.portal.bundle(more, branch=branch, task="Add tax"), branch=branch)
+    site.portal.receive()
+    new = site.portal.pull()
+    assert (new.pk, new.head_sha == old) == (pull.pk, False)
+
+    page = plan.page
+    expect(page.locator("#pr-live")).to_contain_text(new.head_sha[:12], timeout=POLL_MS)
+    expect(page.get_by_label("Reason")).to_have_value(WHY)
+    expect(page.get_by_label("Reason")).to_be_focused()
+    expect(page.get_by_role("radio", name="Fail")).to_be_checked()
+    page.get_by_role("button", name="Review verdict…").click()
+    expect(page.locator("main")).to_contain_text(f"The head is now {new.head_sha[:12]}: recording will be refused.")
+    page.get_by_role("button", name="Record verdict").click()
+    plan.settle()
+    assert_refused(page, "verdict.head_moved", why=WHY)
+    expect(page.locator("#your-verdict")).to_contain_text(f"The head moved to {new.head_sha[:12]}")
+    assert not Verdict.objects.filter(pull_request=pull).exists()
+
+
+def test_of_two_who_record_at_once_the_second_sees_the_first_and_keeps_the_draft(site: Site):
+    site.portal.hand_over(change("share"), branch="staging/codex-share", task="Add share")
+    pull = site.portal.pull()
+    setup.ensure_person("plan2", Role.PLAN)
+    first, second = site.visitor("plan2"), site.visitor("plan")
+    fill_verdict(first, pull, "Fail", "The share is never rounded.")
+    fill_verdict(second, pull, "Fail", WHY)
+    send_verdict(first)
+    expect(first.page.locator("#receipt")).to_contain_text("plan2 (PLAN)")
+    send_verdict(second)
+    assert_refused(second.page, "verdict.already_recorded", why=WHY)
+    expect(second.page.locator("#receipt")).to_contain_text("plan2 (PLAN)")
+    expect(second.page.locator("#receipt")).to_contain_text("The share is never rounded.")
+    recorded = Verdict.objects.get(pull_request=pull)
+    assert (recorded.supervisor.name, recorded.verdict) == ("plan2", VerdictKind.FAIL.value)
     pull.refresh_from_db()
-    git = Git(site.portal.bare)
-    tip = git.resolve("refs/heads/main")
-    assert (pull.status, pull.merge_sha) == (PullStatus.MERGED, tip)
-    assert git.parents_of(tip) == (pull.base_sha, pull.head_sha)
-    message = git.message_of(tip)
-    for trailer in (
-        f"PLAN-SUPERVISOR: {verdict}",
-        f"Verdict-By: {by}",
-        f"[CODEX-READY:{pull.handoff.digest}]",
-        f"[CLAUDE-APPLIED:{pull.handoff.digest}]",
-        f"/handoffs/{pull.handoff_id}/",
-    ):
-        assert trailer in message
+    assert pull.status == PullStatus.NEEDS_REVISION

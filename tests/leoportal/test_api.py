@@ -147,12 +147,35 @@ def test_the_tokens_text_is_stored_nowhere(portal: Portal):
         ({"run_id": None}, 422, "request.invalid"),
     ],
 )
-def test_a_bad_gate_report_is_refused_with_a_code(portal: Portal, client: Client, changes: dict, status: int, code: str):
+def test_a_bad_gate_report_is_refused_with_a_code(
+    portal: Portal, client: Client, changes: dict, status: int, code: str
+):
     portal.hand_over()
     answer = post(client, "gates", token("story-gate"), gate_body(portal, **changes))
     assert (answer[0], answer[1]["code"]) == (status, code)
     assert answer[1]["detail"]
     assert not GateExecution.objects.filter(gate="story-release").exists()
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b'{"gate":"story-release","gate":"slsa"}', "json.duplicate_key"),
+        (b'{"evidence":' + b"[" * 2000 + b"]" * 2000 + b"}", "json.too_deep"),
+        (b'{"evidence":{"n":NaN}}', "json.not_a_number"),
+        (b"[1]", "json.not_an_object"),
+        (b"{", "json.syntax"),
+    ],
+)
+def test_a_body_that_is_not_strict_json_is_refused_with_a_code(portal: Portal, client: Client, raw: bytes, code: str):
+    portal.hand_over()
+    answer = client.post(
+        "/api/v1/prs/acme/payments/1/gates",
+        data=raw,
+        content_type="application/json",
+        headers={"authorization": f"Bearer {token('story-gate')}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
 
 
 def test_an_unknown_pull_request_is_404_with_a_code(portal: Portal, client: Client):

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 from pytest_django.live_server_helper import LiveServer
 
 from audit.events import Role
+from handoffs.git import Git
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
 from tests.support.portal import Portal
@@ -51,6 +52,7 @@ class Visitor:
     page: Page
     origin: str
     problems: list[str] = field(default_factory=list)
+    has_scripts: bool = True
 
     def open(self, path: str, *, status: int = 200) -> None:
         """Go to an address of the portal and wait until its parts are loaded."""
@@ -60,10 +62,18 @@ class Visitor:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the parts a page loads by itself are there. Without scripts there is nothing to wait for."""
+        """Wait until the parts a page loads by itself are there."""
         self.page.wait_for_load_state("load")
-        if self.page.context.browser is not None and self.page.locator("html.no-scripts").count() == 0:
-            self.page.wait_for_function("() => document.querySelector('[hx-trigger=load]') === null")
+        if self.has_scripts:
+            expect(self.page.locator("[hx-trigger=load]")).to_have_count(0, timeout=PATIENCE_MS)
+
+    def sign_in(self, name: str) -> None:
+        """Through the form, with the password."""
+        self.open("/")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.settle()
 
     @property
     def path(self) -> str:
@@ -112,14 +122,10 @@ class Site:
             client = Client()
             client.force_login(User.objects.get(username=name), backend="leoportal.roles.RoleBackend")
             context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.url}])
-        visitor = Visitor(context.new_page(), self.url)
+        visitor = Visitor(context.new_page(), self.url, has_scripts=options.get("java_script_enabled", True))
         visitor.watch(context)
         self.visitors.append(visitor)
         return visitor
-
-    def tab_of(self, visitor: Visitor) -> Visitor:
-        """One more tab in the same person's browser."""
-        return Visitor(visitor.page.context.new_page(), self.url, visitor.problems)
 
     def close(self) -> list[str]:
         """Close all windows; what went wrong in any of them."""
@@ -171,6 +177,30 @@ def change(name: str, **more: str) -> dict[str, str | None]:
         f"def test_{name}():\n    assert {name}(1000) == {1000 + len(name)}\n",
         **more,
     }
+
+
+def address(pull: PullRequest) -> str:
+    """The address of a pull request's page."""
+    return f"/prs/{pull.repository.full_name}/{pull.number}/"
+
+
+def rows_of(page: Page, section: str) -> list[str]:
+    """The text of each row of a section's first table, white space collapsed."""
+    rows = page.locator(f"{section} table").first.locator("tbody tr").all_inner_texts()
+    return [" ".join(text.split()) for text in rows]
+
+
+def assert_merged(site: Site, pull: PullRequest, *trailers: str) -> None:
+    """The protected branch is the merge commit, which says what was handed over, applied and decided."""
+    pull.refresh_from_db()
+    git = Git(site.portal.bare)
+    tip = git.resolve("refs/heads/main")
+    assert (pull.status, pull.merge_sha) == (PullStatus.MERGED, tip)
+    assert git.parents_of(tip) == (pull.base_sha, pull.head_sha)
+    message = git.message_of(tip)
+    marks = (f"[CODEX-READY:{pull.handoff.digest}]", f"[CLAUDE-APPLIED:{pull.handoff.digest}]")
+    for trailer in (*trailers, *marks, f"/handoffs/{pull.handoff_id}/"):
+        assert trailer in message, message
 
 
 def tab_to(page: Page, wanted: Locator, *, limit: int = 80) -> None:
