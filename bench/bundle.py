@@ -227,7 +227,7 @@ def run(folder: Path) -> None:
     """Measure both bundles, and the small one in a large repository."""
     small = make_subject(folder, files=2_000, change=Change(files=3, lines=2, packages=6))
     large = make_subject(folder, files=2_001, change=Change(files=200, lines=24, packages=100))
-    for name, subject, rounds in (("small", small, 15), ("large", large, 8)):
+    for name, subject, rounds in (("small", small, 11), ("large", large, 5)):
         rivals = Rivals(subject, folder / name)
         rivals.prove()
         print(f"bundle verification, {name}: {subject.describe()}; repository of 2,000 files; {rounds} rounds; ms")
@@ -236,7 +236,7 @@ def run(folder: Path) -> None:
     narrow_rivals, wide_rivals = Rivals(small, folder / "narrow"), Rivals(wide, folder / "wide")
     narrow_rivals.prove()
     wide_rivals.prove()
-    print_growth(narrow_rivals, wide_rivals, rounds=8)
+    print_growth(narrow_rivals, wide_rivals, rounds=5)
     print_sides()
 
 

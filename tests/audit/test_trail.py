@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from typing import Any
 
 import psycopg
 import pytest
@@ -80,13 +81,14 @@ def test_the_hooks_login_reads_nothing(full: Portal):
 
 
 def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(full: Portal):
-    for model, kind in (
+    tables: tuple[tuple[Any, str], ...] = (
         (HandoffEvent, "handoff."),
         (GateExecution, "gate."),
         (Verdict, "verdict."),
         (Decision, "decision."),
         (AgentReport, "agent."),
-    ):
+    )
+    for model, kind in tables:
         rows = list(model.objects.select_related("log_entry"))
         assert rows
         for row in rows:

@@ -13,13 +13,12 @@ from audit.events import Role
 from audit.models import LogEntry, Principal
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
-from tests.support.browser import Site, Visitor, address, assert_merged, change, rows_of
+from tests.support.browser import POLL_MS, Site, Visitor, address, assert_merged, change, rows_of
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Verdict
 from verdicts.tasks import sweep_verification
 
 WHY = "I read the diff and the tests: the fee is taken off once."
-POLL_MS = 9_000
 
 
 def fill_verdict(visitor: Visitor, pull: PullRequest, verdict: str, why: str) -> None:
@@ -128,8 +127,7 @@ def test_pass_is_closed_below_the_line_and_whoever_took_part_may_not_judge(site:
     for control in form.locator("input:not([type=hidden]), textarea, button").all():
         expect(control).to_be_disabled()
 
-    refusals = {plan: "verdict.confidence_too_low", petra: "sod.conflict"}
-    for visitor, code in refusals.items():
+    for visitor, code in ((plan, "verdict.confidence_too_low"), (petra, "sod.conflict")):
         forged = "document.querySelectorAll('#your-verdict :disabled').forEach((e) => { e.disabled = false })"
         visitor.page.evaluate(forged)
         visitor.page.get_by_role("radio", name="Pass", exact=True).check()
@@ -150,6 +148,7 @@ def test_the_head_moves_while_the_form_is_open_and_nothing_typed_is_lost(site: S
     more = {**files, "README.md": "# Payments, with tax\n"}
     site.portal.push_bundle(site.portal.bundle(more, branch=branch, task="Add tax"), branch=branch)
     site.portal.receive()
+    sweep_verification()
     new = site.portal.pull()
     assert (new.pk, new.head_sha == old) == (pull.pk, False)
 

@@ -18,6 +18,7 @@ from tests.support.bundles import (
     BASE_FILES,
     CHANGE,
     WHEN,
+    Files,
     Handover,
     changed,
     failed_codes,
@@ -54,7 +55,7 @@ def test_the_time_is_the_commits_unless_told_otherwise():
     assert created_at(created_at=datetime(2001, 2, 3, tzinfo=UTC)) == "2001-02-03T00:00:00Z"
 
 
-ORDINARY = {
+ORDINARY: dict[str, Files] = {
     "edit": changed(BASE_FILES, CHANGE),
     "rename": changed(BASE_FILES, {"src/moved.py": BASE_FILES["src/pay.py"]}, "src/pay.py"),
     "delete only": changed(BASE_FILES, {}, "src/pay.py", "src/cut.txt", "src/logo.bin"),

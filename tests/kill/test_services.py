@@ -12,7 +12,7 @@ import pytest
 
 from tests.kill.arrival import Arrivals
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.xdist_group("kill-services")]
 
 HOLD_THE_LOCK = """#!/bin/sh
 read -r _ _ ref
@@ -21,6 +21,7 @@ read -r _ _ ref
 touch {reached}
 sleep 60
 """
+SWEEPS = ("handoffs.tasks.sweep_staging", "handoffs.tasks.sweep_handoffs", "verdicts.tasks.sweep_verification")
 LATE = ("verify.after", "signature.after", "push.before", "trigger.before", "agent.before")
 
 
@@ -37,18 +38,17 @@ def report_refusals(url: str, acknowledged: list[int], stop: threading.Event) ->
             stop.wait(0.01)
 
 
-@pytest.mark.parametrize("place", ["record.handoff.signed", "push.before"])
-def test_the_database_server_killed_in_the_middle_of_the_lane(arrivals: Arrivals, place: str):
-    stack, name = arrivals.stack, f"database-{place.replace('.', '-')}"
-    branch = f"staging/codex-{name}"
+def test_the_database_server_killed_in_the_middle_of_the_lane(arrivals: Arrivals):
+    stack, place = arrivals.stack, "record.handoff.signed"
+    branch = "staging/codex-database"
     stack.traps.lay(place, branch, "hold")
     acknowledged: list[int] = []
     stop = threading.Event()
     hook = threading.Thread(
         target=report_refusals, args=(stack.environment["DATABASE_HOOK_URL"], acknowledged, stop), daemon=True
     )
-    arrivals.push(name)
-    stack.wait(lambda: stack.traps.has_fired(place, branch), f"the worker comes to {place}")
+    arrivals.push("database")
+    stack.wait(lambda: stack.traps.has_fired(place, branch), "a worker is about to commit")
     hook.start()
     stack.wait(lambda: len(acknowledged) >= 20, "the hook reports")
     committed = stack.rows("SELECT id, leaf_hash FROM leo_log_entry ORDER BY id")
@@ -87,23 +87,18 @@ def test_sweeps_and_duplicate_messages_at_once_on_two_workers(arrivals: Arrivals
     stack = arrivals.stack
     branches = [arrivals.push(f"twice-{number}") for number in range(3)]
 
-    def repeat() -> bool:
-        """Every message again, about every row."""
-        for task in (
-            "handoffs.tasks.sweep_staging",
-            "handoffs.tasks.sweep_handoffs",
-            "verdicts.tasks.sweep_verification",
-        ):
-            stack.send(task)
-        stack.send("handoffs.tasks.notice_staging", str(arrivals.git.path))
-        for (pk,) in stack.rows("SELECT id FROM handoffs_handoff"):
-            stack.send("handoffs.tasks.advance", pk)
-        for (pk,) in stack.rows("SELECT id FROM verdicts_verificationwork"):
-            stack.send("verdicts.tasks.run_work", pk)
-        return arrivals.is_done(*branches)
-
     with stack.second_worker(processes=2):
-        stack.wait(repeat, "three handoffs arrive")
+        for _ in range(8):
+            handoffs = [row[0] for row in stack.rows("SELECT id FROM handoffs_handoff ORDER BY id DESC LIMIT 3")]
+            work = [row[0] for row in stack.rows("SELECT id FROM verdicts_verificationwork ORDER BY id DESC LIMIT 21")]
+            stack.send(
+                *[(sweep,) for sweep in SWEEPS for _ in range(3)],
+                ("handoffs.tasks.notice_staging", str(arrivals.git.path)),
+                *[("handoffs.tasks.advance", pk) for pk in handoffs for _ in range(2)],
+                *[("verdicts.tasks.run_work", pk) for pk in work],
+            )
+            time.sleep(0.3)
+        arrivals.wait(*branches)
     stack.revive()
     for branch in branches:
         arrivals.assert_once(branch)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.contrib.auth.models import User
 from django.test import Client
 
 from audit.actions import issue_token
@@ -216,7 +217,7 @@ def test_a_report_that_is_not_what_it_says_is_refused(portal: Portal, client: Cl
 
 def test_a_session_cookie_is_no_token(portal: Portal, client: Client):
     portal.hand_over()
-    client.force_login(Principal.objects.get(name="plan").user)
+    client.force_login(User.objects.get(username="plan"))
     answer = client.post("/api/v1/prs/acme/payments/1/verify")
     assert answer.status_code == 401
     assert VerificationWork.objects.filter(run=2).count() == 0

@@ -36,6 +36,8 @@ ARGUMENTS: Final = (
 )
 PASSWORD: Final = "battery horse staple 7"
 PATIENCE_MS: Final = 15_000
+POLL_MS: Final = 12_000
+SIGN_IN: Final = "allauth.account.auth_backends.AuthenticationBackend"
 SCRIPTED: Final = "Failed to load resource"
 
 
@@ -120,7 +122,7 @@ class Site:
         self.contexts.append(context)
         if name:
             client = Client()
-            client.force_login(User.objects.get(username=name), backend="leoportal.roles.RoleBackend")
+            client.force_login(User.objects.get(username=name), backend=SIGN_IN)
             context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.url}])
         visitor = Visitor(context.new_page(), self.url, has_scripts=options.get("java_script_enabled", True))
         visitor.watch(context)

@@ -35,7 +35,7 @@ FOREIGN: Final = ("DATABASE", "REDIS", "CACHE", "LEO", "PYTEST", "SECRET_KEY", "
 class Stack:
     """PostgreSQL that survives a crash (unlike the throw-away one of the test run), a broker, beat and one worker."""
 
-    def __init__(self, folder: Path, *, sweep_seconds: float = 0.5, lease_seconds: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, sweep_seconds: float = 0.8, lease_seconds: float = 2.0) -> None:
         self.folder = folder
         self.traps = Traps(folder / "traps")
         self.postgres = Postgres(folder / "pg")
@@ -57,6 +57,7 @@ class Stack:
         self.worker, self.beat = self._children()
         self.extra: list[Child] = []
         self.deaths = 0
+        self._asking: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def start(self) -> None:
         """Services, schema by its owner, grants, then the processes that never see the owner's address."""
@@ -72,6 +73,7 @@ class Stack:
 
     def stop(self) -> None:
         """Everything at once: nothing here has to end well."""
+        self._hang_up()
         for child in (*self.extra, self.worker, self.beat):
             if child.process is not None:
                 child.process.kill()
@@ -134,6 +136,7 @@ class Stack:
 
     def kill_postgres(self) -> None:
         """SIGKILL for the postmaster."""
+        self._hang_up()
         assert self.postgres.process is not None
         os.kill(self.postgres.process.pid, signal.SIGKILL)
         assert wait_until(lambda: not self.postgres.is_running, seconds=10)
@@ -161,7 +164,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in {seconds:g} s: {what}\n{self.complaints()}")
             self.revive()
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def complaints(self) -> str:
         """The last lines of every log, and the rows that still have work."""
@@ -181,13 +184,15 @@ class Stack:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database with the runtime's login."""
-        with psycopg.connect(self.postgres.url(APP), autocommit=True, connect_timeout=5) as connection:
-            return connection.execute(query.encode(), values).fetchall()
+        if self._asking is None or self._asking.closed:
+            self._asking = psycopg.connect(self.postgres.url(APP), autocommit=True, connect_timeout=5)
+        return self._asking.execute(query.encode(), values).fetchall()
 
-    def send(self, task: str, *arguments: object) -> None:
-        """One message to the workers."""
+    def send(self, *messages: tuple[object, ...]) -> None:
+        """Messages to the workers: a task and its arguments each."""
         with Celery(broker=self.broker.url) as app:
-            app.send_task(task, args=arguments, retry=False)
+            for task, *arguments in messages:
+                app.send_task(str(task), args=arguments, retry=False)
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that belongs to this stack, and to nothing else."""
@@ -199,6 +204,10 @@ class Stack:
             except psutil.Error:
                 continue
         return found
+
+    def _hang_up(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
 
     def _children(self) -> tuple[Child, Child]:
         """The product's own commands; the worker's starts through the module that lays the traps."""

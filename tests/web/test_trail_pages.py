@@ -28,7 +28,7 @@ def export(scene: Scene, name: str = "auditor", **values: str):
 
 def body_of(answer: StreamingHttpResponse) -> bytes:
     assert answer.status_code == 200
-    return b"".join(answer.streaming_content)
+    return answer.getvalue()
 
 
 def test_the_explorer_filters_by_every_field(scene: Scene):
