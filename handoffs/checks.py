@@ -28,11 +28,15 @@ class Check:
         """The part of the bundle the check is about."""
         return self.code.split(".", 1)[0]
 
+    @property
+    def sentence(self) -> str:
+        """What the check says, for people."""
+        return (self.judge.__doc__ or self.code).strip().split("\n", 1)[0]
+
     def run(self, evidence: Evidence) -> CheckResult:
         """Judge the evidence."""
         judged = self.judge(evidence)
-        sentence = (self.judge.__doc__ or self.code).strip().split("\n", 1)[0]
-        return CheckResult(self.code, self.group, sentence, judged.outcome, judged.got, judged.expected)
+        return CheckResult(self.code, self.group, self.sentence, judged.outcome, judged.got, judged.expected)
 
 
 CHECKS: Final = (

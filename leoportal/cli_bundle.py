@@ -13,7 +13,7 @@ import typer
 
 from handoffs.building import BundleRequest, create_bundle
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
-from handoffs.checks import Context
+from handoffs.checks import CHECKS, Context
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerError, MarkerKind, write_marker
@@ -120,6 +120,16 @@ def verify(  # noqa: PLR0913
         say(last_line(report, file, repo))
     if not report.is_verified:
         raise typer.Exit(status(report))
+
+
+@bundle_app.command()
+def checks(*, markdown: Annotated[bool, typer.Option("--markdown", help="As docs/checks.md has it.")] = False) -> None:
+    """List every check: its code and what it says."""
+    if markdown:
+        typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.\n")
+        typer.echo("| code | what it says |\n|---|---|")
+    for check in CHECKS:
+        typer.echo(f"| `{check.code}` | {check.sentence} |" if markdown else f"{check.code:<26} {check.sentence}")
 
 
 @bundle_app.command()

@@ -28,9 +28,9 @@ with tempfile.TemporaryDirectory() as unused:
         os.environ[name] = value
     django.setup()
 
-from leoportal.stack.pytest_plugin import find_parent_folder  # noqa: E402  models need the set-up above
-from tests.kill.arrival import LANE, Arrivals  # noqa: E402
-from tests.support.processes import Stack, running_stack  # noqa: E402
+from leoportal.stack.pytest_plugin import find_parent_folder
+from tests.kill.arrival import LANE, Arrivals
+from tests.support.processes import Stack, running_stack
 
 PLACES: Final = (
     *(f"{step}.{moment}" for step in ("verify", "sign", "apply", "open", "trigger") for moment in ("before", "after")),

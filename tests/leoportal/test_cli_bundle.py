@@ -179,3 +179,9 @@ def test_every_refusal_names_a_next_step(work, tmp_path):
 def test_nothing_printed_can_move_the_terminal(work, tmp_path):
     assert "\x1b" not in work.verify("--branch", "staging/\x1b[2J\u202e").output
     assert "\x1b" not in leo("verify", tmp_path / "a\x1b[31mb").output
+
+
+def test_the_page_of_codes_is_what_the_code_says():
+    said = runner.invoke(app, ["bundle", "checks", "--markdown"]).output
+    page = Path(__file__).parents[2] / "docs" / "checks.md"
+    assert page.read_text() == said, "Next: leo bundle checks --markdown > docs/checks.md"
