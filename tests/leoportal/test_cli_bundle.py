@@ -182,6 +182,6 @@ def test_nothing_printed_can_move_the_terminal(work, tmp_path):
 
 
 def test_the_page_of_codes_is_what_the_code_says():
-    said = runner.invoke(app, ["bundle", "checks", "--markdown"]).output
+    said = CliRunner().invoke(app, ["bundle", "checks", "--markdown"]).output
     page = Path(__file__).parents[2] / "docs" / "checks.md"
     assert page.read_text() == said, "Next: leo bundle checks --markdown > docs/checks.md"
