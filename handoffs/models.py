@@ -224,6 +224,7 @@ class BundleCheck(models.Model):
         db_table = "leo_bundle_check"
         ordering = ["position"]
         constraints = [models.UniqueConstraint(fields=["handoff", "position"], name="bundlecheck_one_per_place")]
+        indexes = [models.Index(fields=["handoff"], name="bundlecheck_failed", condition=Q(outcome="FAILED"))]
 
     def __str__(self) -> str:
         return f"{self.code} {self.outcome}"
@@ -402,6 +403,7 @@ class PullRequest(models.Model):
         indexes = [
             models.Index(fields=["deadline_at"], name="pull_open", condition=Q(status__in=PULL_OPEN)),
             models.Index(fields=["repository", "head_ref"], name="pull_by_head_ref"),
+            models.Index(fields=["status", "-id"], name="pull_by_status"),
         ]
 
     def __str__(self) -> str:

@@ -9,6 +9,9 @@ from audit.models import RoleGrant
 from handoffs.models import PullRequest
 
 
+MOST = 100
+
+
 def page_frame(request: HttpRequest) -> dict[str, object]:
     """Template context: the person's role and the counts of what is their turn (never totals)."""
     user = getattr(request, "user", None)
@@ -19,11 +22,12 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
         return {"my_role": "", "my_name": user.get_username()}
     role = Role(grant.role)
     counts = {
-        Role.PLAN: PullRequest.objects.waiting_for_plan().count,
-        Role.LEAD: PullRequest.objects.waiting_for_lead().count,
+        Role.PLAN: PullRequest.objects.waiting_for_plan()[:MOST].count,
+        Role.LEAD: PullRequest.objects.waiting_for_lead()[:MOST].count,
     }
+    waiting = counts[role]() if role in counts else 0
     return {
         "my_role": role.value,
         "my_name": grant.principal.name,
-        "my_turn": counts[role]() if role in counts else 0,
+        "my_turn": waiting if waiting < MOST else f"{MOST - 1}+",
     }

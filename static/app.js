@@ -23,7 +23,8 @@ function follow(element) {
   if (element.matches("details")) {
     element.open = true;
   }
-  const target = element.querySelector("input:not([type=hidden]):not(:disabled), textarea, a, summary, h2") ?? element;
+  const field = element.querySelector("input:not([type=hidden]):not(:disabled), textarea:not(:disabled)");
+  const target = field ?? element.querySelector("summary, h2") ?? element;
   if (!target.matches("input, textarea, a, summary, [tabindex]")) {
     target.tabIndex = -1;
   }

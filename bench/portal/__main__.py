@@ -46,6 +46,7 @@ class Page:
 
 
 def main() -> None:
+    """Fill, prove, measure."""
     call_command("migrate", verbosity=0)
     call_command("grant_runtime", verbosity=0)
     call_command("collectstatic", verbosity=0, interactive=False)
@@ -61,7 +62,7 @@ def main() -> None:
     few_rows, many_rows = settle(SMALL, waiting), settle(LARGE, waiting)
     seconds = time.monotonic() - begin
     print(
-        f"  two handoffs went through the real lanes and were copied: {few_rows:,} and {many_rows:,} rows, {seconds:.0f} s."
+        f"  two handoffs went through the real lanes; with copies {few_rows:,} and {many_rows:,} rows, {seconds:.0f} s."
     )
     print(
         f"  All {FEW} wait for PLAN; of {MANY:,} the newest {WAITING:,} do, with all their rows. The others are merged,"

@@ -88,7 +88,7 @@ def test_sweeps_and_duplicate_messages_at_once_on_two_workers(arrivals: Arrivals
     branches = [arrivals.push(f"twice-{number}") for number in range(3)]
 
     with stack.second_worker(processes=2):
-        for _ in range(8):
+        for _ in range(4):
             handoffs = [row[0] for row in stack.rows("SELECT id FROM handoffs_handoff ORDER BY id DESC LIMIT 3")]
             work = [row[0] for row in stack.rows("SELECT id FROM verdicts_verificationwork ORDER BY id DESC LIMIT 21")]
             stack.send(

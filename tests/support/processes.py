@@ -35,7 +35,7 @@ FOREIGN: Final = ("DATABASE", "REDIS", "CACHE", "LEO", "PYTEST", "SECRET_KEY", "
 class Stack:
     """PostgreSQL that survives a crash (unlike the throw-away one of the test run), a broker, beat and one worker."""
 
-    def __init__(self, folder: Path, *, sweep_seconds: float = 0.8, lease_seconds: float = 2.0) -> None:
+    def __init__(self, folder: Path, *, sweep_seconds: float = 0.8, lease_seconds: float = 3.0) -> None:
         self.folder = folder
         self.traps = Traps(folder / "traps")
         self.postgres = Postgres(folder / "pg")

@@ -200,3 +200,42 @@ def test_python_marks_nothing_safe():
 
 def test_the_one_script_is_short():
     assert len((Path(settings.BASE_DIR) / "static" / "app.js").read_text().splitlines()) <= 150
+
+
+def test_every_form_that_writes_carries_its_token(scene: Scene):
+    pull, escalated = scene.passing(), scene.escalated()
+    confirm = {"verdict": "PASS", "justification": "Read it.", "head_sha": pull.head_sha, "step": "review"}
+    texts = [
+        scene.client("plan").get(fill("{pull}", pull)),
+        scene.client("plan").post(fill("{pull}verdict/", pull), confirm),
+        scene.client("lead").get(f"/escalations/{escalated.pk}/"),
+        scene.client("auditor").get("/audit/exports/"),
+        Client().get("/signin/"),
+    ]
+    for answer in texts:
+        forms = re.findall(r'<form[^>]*method="post".*?</form>', answer.content.decode(), flags=re.DOTALL)
+        assert forms
+        assert [form for form in forms if "csrfmiddlewaretoken" not in form] == []
+
+
+def test_a_whole_verdict_passes_the_csrf_check(scene: Scene):
+    pull = scene.passing()
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = scene.client("plan").cookies
+    address = fill("{pull}", pull)
+    form = {"verdict": "PASS", "justification": "Read it.", "head_sha": pull.head_sha}
+    page = strict.get(address).content.decode()
+    review = strict.post(f"{address}verdict/", {**form, "step": "review", **token_in(page, "verdict/")})
+    assert review.status_code == 200
+    record = {**form, "step": "record", **token_in(review.content.decode(), "verdict/")}
+    assert strict.post(f"{address}verdict/", record).status_code == 302
+    assert pull.verdicts.get().verdict == "PASS"
+
+
+def token_in(page: str, action: str) -> dict[str, str]:
+    """The token of the form that posts to `action`, as a browser would send it."""
+    form = re.search(rf'<form[^>]*action="[^"]*{action}".*?</form>', page, flags=re.DOTALL)
+    assert form
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form[0])
+    assert found
+    return {"csrfmiddlewaretoken": found[1]}

@@ -1,0 +1,166 @@
+"""Every page of every role, in both themes and three widths: it loads, fits, and can be used by everybody."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from audit.actions import integrate_log
+from audit.models import LogEntry
+from handoffs.models import Handoff, PullRequest
+from tests.support.browser import Site, Visitor, address, change
+from tests.support.page_checks import problems_of
+from tests.support.portal import START
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.merging import merge_pull_request
+
+THEMES = ("light", "dark")
+WIDTHS = (1360, 390, 320)
+UNTESTED = {"payments/fees.py": START["payments/fees.py"] + "\n\ndef double(cents):\n    return 2 * cents\n"}
+QUESTION = "May this merge before the yearly audit, although nothing tests it?"
+
+
+class Gallery:
+    """Looks at a page from every side, and keeps a picture of each if SCREENSHOTS names a folder."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.wrong: dict[str, list[str]] = {}
+        folder = os.environ.get("SCREENSHOTS", "")
+        self.folder = Path(folder) if folder else None
+
+    def visit(self, path: str, name: str, *, status: int = 200) -> None:
+        """Open an address and look."""
+        self.visitor.open(path, status=status)
+        self.look(name)
+
+    def look(self, name: str) -> None:
+        """What is open now, unfolded, in both themes and three widths."""
+        page = self.visitor.page
+        page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+        self.visitor.page.wait_for_load_state("networkidle")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            for theme in THEMES:
+                page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+                found = problems_of(page)
+                if found:
+                    self.wrong[f"{name} {theme} {width}"] = found
+                self._keep(page, f"{name}-{width}-{theme}")
+        page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+
+    def _keep(self, page: Page, name: str) -> None:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name)}.png", full_page=True)
+
+
+@pytest.fixture
+def gallery(site: Site):
+    """Galleries of people; at the end nothing may be wrong in any of them."""
+    galleries: list[Gallery] = []
+
+    def of(name: str) -> Gallery:
+        galleries.append(Gallery(site.visitor(name)))
+        return galleries[-1]
+
+    yield of
+    wrong = {where: found for gallery in galleries for where, found in gallery.wrong.items()}
+    assert wrong == {}, "\n".join(f"{where}: {sentence}" for where, found in wrong.items() for sentence in found)
+
+
+def escalated(site: Site) -> PullRequest:
+    """A pull request that PLAN handed to LEAD with a question."""
+    pull = site.portal.verified(UNTESTED, branch="staging/codex-double", task="Add double")
+    site.portal.verdict(VerdictKind.ESCALATE, question=QUESTION)
+    return pull
+
+
+def test_pages_with_nothing_in_them(site: Site, gallery):
+    nobody = gallery("")
+    nobody.visit("/", "signin")
+    nobody.visitor.page.get_by_label("Name").fill("plan")
+    nobody.visitor.page.get_by_label("Password").fill("not it")
+    nobody.visitor.page.get_by_role("button", name="Sign in").click()
+    nobody.look("signin-wrong")
+    plan = gallery("plan")
+    plan.visit("/turn/", "turn-empty")
+    plan.visit("/prs/?state=lead-review", "prs-empty")
+    plan.visit("/escalations/", "escalations-empty")
+    plan.visit("/handoffs/?state=opened", "handoffs-empty")
+    plan.visit("/audit/?actor=nobody-of-that-name", "audit-empty")
+    plan.visit("/audit/?first=yesterday", "audit-bad-filter", status=422)
+    plan.visit("/audit/?before=x", "error-400", status=400)
+    plan.visit("/prs/acme/payments/999/", "error-404", status=404)
+    plan.visit("/signout/", "signout")
+    gallery("lead").visit("/turn/", "error-403", status=403)
+    gallery("rita").visit("/", "no-pages")
+
+
+def test_the_pages_of_plan(site: Site, gallery):
+    site.portal.push_bundle(b"not a bundle", branch="staging/codex-broken")
+    site.portal.receive()
+    refused = Handoff.objects.latest("pk")
+    pull = site.portal.verified(change("rounded"), branch="staging/codex-rounded", task="Round the fee once, at the end")
+    plan = gallery("plan")
+    plan.visit("/turn/", "turn")
+    plan.visit("/prs/", "prs")
+    plan.visit(address(pull), "pr")
+    page = plan.visitor.page
+    page.locator("#keys-button").click()
+    plan.look("keys")
+    page.keyboard.press("Escape")
+    page.get_by_role("radio", name="Escalate").check()
+    page.get_by_label("Reason").fill("The rounding rule is not written down anywhere.")
+    page.get_by_role("button", name="Review verdict…").click()
+    plan.look("pr-form-error")
+    page.get_by_label("Question for LEAD").fill("Which rounding rule holds for fees?")
+    page.get_by_role("button", name="Review verdict…").click()
+    plan.look("pr-confirm")
+    plan.visit(f"{address(pull)}diff/", "diff")
+    plan.visit(f"{address(pull)}diff/?path=payments/rounded.py", "diff-file")
+    plan.visit(f"{address(pull)}history/", "history")
+    plan.visit("/handoffs/", "handoffs")
+    plan.visit(f"/handoffs/{pull.handoff_id}/", "handoff")
+    plan.visit(f"/handoffs/{refused.pk}/", "handoff-refused")
+    site.portal.verdict(VerdictKind.PASS)
+    plan.visit(address(pull), "pr-passed")
+    merge_pull_request(pull.pk, site.portal.tools(), by=site.portal.actor("plan"))
+    plan.visit(address(pull), "pr-merged")
+
+
+def test_the_pages_of_lead(site: Site, gallery):
+    pull = escalated(site)
+    lead = gallery("lead")
+    lead.visit("/", "escalations")
+    lead.visit(f"/escalations/{pull.pk}/", "escalation")
+    lead.visit(address(pull), "pr-for-lead")
+    lead.visit(f"/escalations/{pull.pk}/", "escalation")
+    page = lead.visitor.page
+    page.get_by_role("radio", name="Send back").check()
+    page.get_by_label("Justification").fill("Nothing tests the new function, and it is one line to write the test.")
+    page.get_by_role("button", name="Review decision…").click()
+    lead.look("escalation-confirm")
+    page.get_by_role("button", name="Record decision").click()
+    lead.visitor.settle()
+    lead.look("escalation-decided")
+    lead.visit("/escalations/", "escalations-decided")
+
+
+def test_the_pages_of_the_auditor_and_the_enforcer(site: Site, gallery):
+    pull = escalated(site)
+    integrate_log()
+    auditor = gallery("auditor")
+    auditor.visit("/", "audit")
+    auditor.visit(f"/audit/events/{LogEntry.objects.filter(kind='verdict.recorded').latest('pk').pk}/", "audit-event")
+    auditor.visit(f"/audit{address(pull)}", "separation")
+    auditor.visit("/audit/exports/", "exports")
+    auditor.visit(address(pull), "pr-for-auditor")
+    auditor.visit(f"/escalations/{pull.pk}/", "escalation-for-auditor")
+    enforcer = gallery("exec")
+    enforcer.visit("/", "handoffs-for-enforcer")
+    enforcer.visit(address(pull), "pr-for-enforcer")
