@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import IntegrityError, connection, transaction
@@ -25,7 +26,7 @@ from audit.models import (
     RoleGrant,
     TreeHead,
 )
-from audit.separation import circle, conflict
+from audit.separation import Part, circle, conflict
 
 SEQUENCER_LOCK = 0x1E0_106
 MAX_TOKEN_DAYS = 90
@@ -124,9 +125,9 @@ def circle_of(actor: Actor) -> frozenset[int]:
         raise AuditError("sod.unknown_principal", f"{actor.name} is no known principal") from None
 
 
-def find_conflict(subject: str, actor: Actor) -> str:
-    """Why `actor` may not act on `subject` in its role; empty if it may. Read only, for pages."""
-    clash = conflict(Participation.objects.parts(subject), circle_of(actor), actor.role)
+def find_conflict(parts: Iterable[Part], actor: Actor) -> str:
+    """Why `actor` may not act beside these parts in its role; empty if it may. Read only, for pages."""
+    clash = conflict(parts, circle_of(actor), actor.role)
     if clash is None:
         return ""
     name = Principal.objects.get(pk=clash.principal_id).name

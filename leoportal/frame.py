@@ -5,9 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 
 from audit.events import Role
-from audit.models import RoleGrant
 from handoffs.models import PullRequest
-
 
 MOST = 100
 
@@ -17,8 +15,9 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    grant = RoleGrant.objects.filter(principal__user_id=user.pk).select_related("principal").first()
-    if grant is None:
+    principal = getattr(user, "principal", None)
+    grant = getattr(principal, "grant", None)
+    if principal is None or grant is None:
         return {"my_role": "", "my_name": user.get_username()}
     role = Role(grant.role)
     counts = {
@@ -28,6 +27,6 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
     waiting = counts[role]() if role in counts else 0
     return {
         "my_role": role.value,
-        "my_name": grant.principal.name,
+        "my_name": principal.name,
         "my_turn": waiting if waiting < MOST else f"{MOST - 1}+",
     }

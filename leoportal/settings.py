@@ -110,7 +110,7 @@ CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
 
 AUTHENTICATION_BACKENDS = [
     "leoportal.roles.RoleBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
+    "leoportal.roles.SignInBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from django.utils import timezone
 
@@ -27,6 +27,8 @@ class Evidence:
     policy_version: PolicyVersion
     inputs: Inputs
     judgement: Judgement
+    executions: Mapping[str, GateExecution] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
 
 def policy_in_force() -> PolicyVersion:
@@ -93,7 +95,9 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     """
     version = policy_in_force()
     policy = parse_policy(version.document.encode())
-    handoff = Handoff.objects.select_related("repository", "builder").get(pk=pull.handoff_id)
+    handoff = pull.handoff
+    executions = gate_executions(pull)
+    parts = tuple(Participation.objects.parts(handoff.chain))
     inputs = Inputs(
         policy=policy,
         repository=handoff.repository.full_name,
@@ -106,13 +110,13 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         is_bundle_verified=is_verified(handoff),
         is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
         results=_results(pull),
-        gates=_gates(pull, policy),
+        gates=_gates(executions, policy),
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
-        sod_violations=_violations(handoff),
+        sod_violations=_violations(parts),
         unknown_contributors=tuple(handoff.unknown_contributors),
     )
-    return Evidence(version, inputs, decide(inputs))
+    return Evidence(version, inputs, decide(inputs), executions, parts)
 
 
 def is_verified(handoff: Handoff) -> bool:
@@ -127,8 +131,7 @@ def _results(pull: PullRequest) -> tuple[AgentResult, ...]:
     )
 
 
-def _gates(pull: PullRequest, policy: Policy) -> tuple[GateInput, ...]:
-    executions = gate_executions(pull)
+def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:
     return tuple(
         GateInput(
             gate.key,
@@ -138,10 +141,9 @@ def _gates(pull: PullRequest, policy: Policy) -> tuple[GateInput, ...]:
     )
 
 
-def _violations(handoff: Handoff) -> tuple[str, ...]:
+def _violations(parts: Sequence[Part]) -> tuple[str, ...]:
     """Principals that appear on the chain in two duties. The constraint forbids it; the verdict looks again."""
     duties: dict[int, set[Role]] = {}
-    parts: list[Part] = Participation.objects.parts(handoff.chain)
     for part in parts:
         duties.setdefault(part.principal_id, set()).add(part.duty)
     missing = [] if any(part.duty is Role.BUILDER for part in parts) else ["nobody is recorded as the builder"]

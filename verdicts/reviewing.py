@@ -177,7 +177,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     if is_frozen and verdict is not None:
         tree, cannot_read = "", ""
         inputs = inputs_from_json(verdict.inputs)
-        found = Evidence(verdict.policy, inputs, decide(inputs))
+        found = Evidence(verdict.policy, inputs, decide(inputs), evidence.gate_executions(pull))
     else:
         tree, cannot_read = observe(pull)
         found = evidence.gather(pull, tree=tree)
@@ -193,22 +193,21 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
             AgentRow(term, tuple(r for r in found.inputs.results if r.kind is term.kind))
             for term in found.judgement.terms
         ),
-        gates=_gates(pull, found),
+        gates=_gates(found),
         findings=findings,
         options=tuple(_option(kind, pull, found) for kind in VerdictKind),
         is_frozen=is_frozen,
         has_work_left=bool(getattr(pull, "work_left", False)),
-        conflict=find_conflict(pull.handoff.chain, actor) if decides and pull.status not in ENDED else "",
+        conflict=find_conflict(found.parts, actor) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
     )
 
 
-def _gates(pull: PullRequest, found: Evidence) -> tuple[GateRow, ...]:
-    executions = evidence.gate_executions(pull)
+def _gates(found: Evidence) -> tuple[GateRow, ...]:
     given = {gate.key: gate.outcome for gate in found.inputs.gates}
     rows = []
     for gate in found.inputs.policy.gates:
-        execution = executions.get(gate.key)
+        execution = found.executions.get(gate.key)
         own = GateOutcome(execution.conclusion) if execution else GateOutcome.MISSING
         rows.append(GateRow(gate, given.get(gate.key, own), execution))
     return tuple(rows)

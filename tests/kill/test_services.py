@@ -69,17 +69,22 @@ def test_the_database_server_killed_in_the_middle_of_the_lane(arrivals: Arrivals
 
 
 def test_the_broker_killed_and_its_data_deleted(arrivals: Arrivals):
-    stack, under_way = arrivals.stack, "staging/codex-under-way"
-    stack.traps.lay("sign.before", under_way, "hold")
-    arrivals.push("under-way")
-    stack.wait(lambda: stack.traps.has_fired("sign.before", under_way), "a handoff is under way")
+    """Three messages are lost: that of the hook, the worker's to advance what it noted, and its last to trigger."""
+    stack = arrivals.stack
+    held = {"staging/codex-under-way": "sign.before", "staging/codex-noted": "receive.after"}
+    for branch, place in held.items():
+        stack.traps.lay(place, branch, "hold")
+        arrivals.push(branch.removeprefix("staging/codex-"))
+        stack.wait(lambda at=place, on=branch: stack.traps.has_fired(at, on), f"a worker comes to {place}")  # type: ignore[misc]
     stack.lose_broker()
     unheard = arrivals.push("unheard")
-    stack.traps.release("sign.before", under_way)
+    for branch, place in held.items():
+        stack.traps.release(place, branch)
+    stack.wait(lambda: "nudge handoffs.tasks.advance lost" in stack.said(), "the worker's message is lost")
     stack.broker.start()
-    arrivals.wait(under_way, unheard)
-    arrivals.assert_once(under_way)
-    arrivals.assert_once(unheard)
+    arrivals.wait(unheard, *held)
+    for branch in (unheard, *held):
+        arrivals.assert_once(branch)
     arrivals.assert_portal_is_whole()
 
 

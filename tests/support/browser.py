@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
@@ -37,7 +38,6 @@ ARGUMENTS: Final = (
 PASSWORD: Final = "battery horse staple 7"
 PATIENCE_MS: Final = 15_000
 POLL_MS: Final = 12_000
-SIGN_IN: Final = "allauth.account.auth_backends.AuthenticationBackend"
 SCRIPTED: Final = "Failed to load resource"
 
 
@@ -122,7 +122,7 @@ class Site:
         self.contexts.append(context)
         if name:
             client = Client()
-            client.force_login(User.objects.get(username=name), backend=SIGN_IN)
+            client.force_login(User.objects.get(username=name), backend=settings.AUTHENTICATION_BACKENDS[-1])
             context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.url}])
         visitor = Visitor(context.new_page(), self.url, has_scripts=options.get("java_script_enabled", True))
         visitor.watch(context)

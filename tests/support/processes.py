@@ -182,6 +182,10 @@ class Stack:
             said += [str(row) for row in open_rows]
         return "\n".join(said)
 
+    def said(self) -> str:
+        """What the worker wrote to its log."""
+        return self.worker.command.log.read_text()
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database with the runtime's login."""
         if self._asking is None or self._asking.closed:

@@ -122,7 +122,7 @@ class Scene:
         if name not in self.clients:
             client = Client()
             client.force_login(
-                User.objects.get(username=name), backend="allauth.account.auth_backends.AuthenticationBackend"
+                User.objects.get(username=name), backend="leoportal.roles.SignInBackend"
             )
             self.clients[name] = client
         return self.clients[name]
