@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help demo test lint venv scanners chromium bench lock reset shell
+.PHONY: help demo test lint venv scanners chromium bench kill lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -68,6 +68,9 @@ chromium:   ## a Chromium for the browser tests, if this machine lets us
 
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: a bundle against command-line tools, pages with 100 and 100,000 handoffs. ARGS=bundle or pages
 	@$(PY) -m bench $(ARGS)
+
+kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n
+	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} $${SEED:+--seed "$$SEED"}
 
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners; do \

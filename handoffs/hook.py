@@ -1,7 +1,7 @@
-"""The forge's hooks: small processes that ask the portal's database whether a ref may move. Fail closed.
+"""The forge's update hook: a small process that asks the portal's database whether a ref may move. Fail closed.
 
-They run outside Django, with a login that may call one function and report one refusal, nothing else.
-Source: githooks(5), update and post-receive.
+It runs outside Django, with a login that may call one function and report one refusal, nothing else.
+Source: githooks(5), update.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from celery import Celery
 
 from handoffs.markers import is_staging_branch
 
@@ -51,22 +50,6 @@ def update(config_path: str) -> int:
         return 0
     sys.stderr.write(f"leoportal refuses {change.ref} [{code}]: {SENTENCES.get(code, 'refused')}\n")
     return 1
-
-
-def post_receive(config_path: str) -> int:
-    """The post-receive hook: wake the enforcer up. Losing this nudge costs seconds; the sweep finds the commit."""
-    refs = [line.split()[-1] for line in sys.stdin]
-    if not any(ref.startswith("refs/heads/staging/") for ref in refs):
-        return 0
-    try:
-        config = json.loads(Path(config_path).read_text())
-        app = Celery(broker=config["broker_url"])
-        app.conf.broker_transport_options = {"socket_connect_timeout": 3, "socket_timeout": 3}
-        app.send_task("handoffs.tasks.notice_staging", args=[config["path"]], retry=False)
-        sys.stderr.write("leoportal: received; the enforcer lane was told\n")
-    except Exception as error:  # noqa: BLE001 - the push has already landed; the sweep repairs a lost nudge
-        sys.stderr.write(f"leoportal: received; the enforcer lane finds it within seconds ({type(error).__name__})\n")
-    return 0
 
 
 def judge(config_path: str, change: Update) -> str:

@@ -6,10 +6,12 @@ Not checked: whoever may write the repository's files on disk can bypass any hoo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +23,14 @@ from handoffs.git_process import GitError
 
 MAX_PUSH_BYTES: Final = 256 << 20
 STAGING: Final = "refs/heads/staging/codex-"
+DEAD_LOCK_SECONDS: Final = 60.0  # no push may take longer
 _CO_AUTHOR = re.compile(r"^co-authored-by:[^<>\n]{0,200}<([^<>\s]{1,254})>\s*$", re.IGNORECASE | re.MULTILINE)
 
 HOOK: Final = """#!{python} -I
 # Written by leoportal. Removing it does not open the repository to the portal's users, only to this machine's.
 import sys
 sys.path[:0] = [{code!r}]
-from handoffs.hook import {function}
+from handoffs.{module} import {function}
 sys.exit({function}({config!r}))
 """
 
@@ -63,12 +66,17 @@ class LocalGit:
             )
         )
         draft.replace(settings)
-        for name, function in (("update", "update"), ("post-receive", "post_receive")):
+        for name, module, function in (
+            ("update", "hook", "update"),
+            ("post-receive", "hook_receive", "post_receive"),
+        ):
             hook = self.git_path / "hooks" / name
             hook.parent.mkdir(exist_ok=True)
             fresh = hook.with_suffix(f".{os.getpid()}")
             fresh.write_text(
-                HOOK.format(python=sys.executable, code=str(config.code), function=function, config=str(settings))
+                HOOK.format(
+                    python=sys.executable, code=str(config.code), module=module, function=function, config=str(settings)
+                )
             )
             fresh.chmod(0o755)
             fresh.replace(hook)
@@ -112,6 +120,7 @@ class LocalGit:
         """Move a branch by a push that its own hook judges; doing it again is no error."""
         if self.branch(name) == new:
             return
+        self._remove_dead_lock(name)
         try:
             self._git.push(self.git_path, new, f"refs/heads/{name}", old=old)
         except GitError as error:
@@ -123,3 +132,10 @@ class LocalGit:
                     "forge.branch_moved", f"{name} is at {found or ZERO}, expected {old or ZERO}"
                 ) from None
             raise ForgeError("forge.push_refused", error.detail) from None
+
+    def _remove_dead_lock(self, name: str) -> None:
+        """Remove the lock of a push that was killed. Git holds it for milliseconds and never removes a dead one."""
+        lock = self.git_path / "refs" / "heads" / f"{name}.lock"
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > DEAD_LOCK_SECONDS:
+                lock.unlink()

@@ -195,6 +195,8 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
     )
     if result.outcome not in {AgentOutcome.PASSED, AgentOutcome.NOT_APPLICABLE}:
         _reopen_ready(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
+    if work is not None:
+        _start_round(pull, by)
     return report
 
 
@@ -206,6 +208,7 @@ def finish_gate_work(work: VerificationWork, report: GateReport, *, by: Actor) -
         return
     if pull.head_sha == work.head_sha and pull.triggered_at is not None:
         _store_gate(pull, work.name, report, by)
+    _start_round(pull, by)
 
 
 def take_part_as_reporter(pull: PullRequest, by: Actor) -> None:
@@ -214,21 +217,20 @@ def take_part_as_reporter(pull: PullRequest, by: Actor) -> None:
     take_part(handoff.chain, by)
 
 
-@transaction.atomic(durable=True)
-def start_round(pull_id: int, *, by: Actor, expected_round: int) -> bool:
-    """Let disagreeing sub-agents judge again with each other's findings. At most the policy's rounds.
+def _start_round(pull: PullRequest, by: Actor) -> None:
+    """With the last result, let disagreeing sub-agents judge again with each other's findings.
 
-    Returns False when there is nothing to resolve, or somebody else started the round.
+    In that result's transaction, on the locked row: a worker that dies cannot lose the round. At most the policy's.
     """
-    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     policy = parse_policy(evidence.policy_in_force().document.encode())
-    is_current = pull.round == expected_round and pull.status == PullStatus.GATES_PASSING
-    if not is_current or pull.triggered_at is None or pull.round >= policy.max_rounds:
-        return False
+    if pull.triggered_at is None or pull.status != PullStatus.GATES_PASSING or pull.round >= policy.max_rounds:
+        return
+    if evidence.has_work_left(pull):
+        return
     found = disagreements(evidence.gather(pull, tree="").inputs.results, policy)
     kinds = sorted({kind.value for item in found for kind in (item.passed, item.failed)})
     if not kinds:
-        return False
+        return
     pull.round += 1
     pull.save(update_fields=["round"])
     run = pull.work.aggregate(newest=Max("run"))["newest"] or 1
@@ -244,7 +246,6 @@ def start_round(pull_id: int, *, by: Actor, expected_round: int) -> bool:
         for kind in kinds
     )
     append_event(events.ROUND_STARTED, by, _subject(pull), {"round": pull.round, "agents": list(kinds)})
-    return True
 
 
 @transaction.atomic(durable=True)

@@ -4,18 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('handoffs', '0002_append_only'),
+        ("handoffs", "0002_append_only"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='bundlecheck',
-            index=models.Index(condition=models.Q(('outcome', 'FAILED')), fields=['handoff'], name='bundlecheck_failed'),
+            model_name="bundlecheck",
+            index=models.Index(
+                condition=models.Q(("outcome", "FAILED")), fields=["handoff"], name="bundlecheck_failed"
+            ),
         ),
         migrations.AddIndex(
-            model_name='pullrequest',
-            index=models.Index(fields=['status', '-id'], name='pull_by_status'),
+            model_name="pullrequest",
+            index=models.Index(fields=["status", "-id"], name="pull_by_status"),
         ),
     ]

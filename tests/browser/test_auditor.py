@@ -90,7 +90,12 @@ def test_the_auditor_sees_every_step_and_the_exports_hold_every_row(site: Site, 
     acts = page.locator("section").filter(has_text="Who did what").locator("tbody tr").all_inner_texts()
     done = [re.split(r"\s*\t\s*", " ".join(row.split(" ")).strip()) for row in acts]
     by = {row[0]: (row[2], row[3]) for row in done}
-    assert set(by.values()) >= {("codex", "BUILDER"), ("leoportal-enforcer", "ENFORCER"), ("plan", "PLAN"), ("lead", "LEAD")}
+    assert set(by.values()) >= {
+        ("codex", "BUILDER"),
+        ("leoportal-enforcer", "ENFORCER"),
+        ("plan", "PLAN"),
+        ("lead", "LEAD"),
+    }
 
     auditor.open("/audit/exports/")
     for table in TABLES:

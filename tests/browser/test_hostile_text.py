@@ -16,7 +16,7 @@ from tests.support.browser import Site, address, change
 from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.decision import Verdict as VerdictKind
-from verdicts.models import Decision, DecisionKind, Verdict
+from verdicts.models import Decision, Verdict
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Grade, Severity, Tool
 from verdicts.tasks import sweep_verification
 
@@ -114,7 +114,8 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
 
     auditor = site.visitor("auditor")
     title = PRINTABLE[:150]
-    newest = LogEntry.objects.filter(subject=str(pull.handoff)).values_list("kind", "pk")
+    told = ("agent.reported", "gate.reported", "verdict.recorded", "decision.recorded")
+    newest = LogEntry.objects.filter(subject=str(pull.handoff), kind__in=told).order_by("pk").values_list("kind", "pk")
     pages = {
         address(pull): title,
         f"{address(pull)}diff/": "<img src=x onerror=window.__pwned=6>",
@@ -126,7 +127,7 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
         f"/handoffs/{refused.pk}/": SCRIPT,
         "/audit/": "mallory",
         f"/audit{address(pull)}": title,
-        **{f"/audit/events/{pk}/": "" for pk in dict(newest).values()},
+        **{f"/audit/events/{pk}/": '"kind": ' for pk in dict(newest).values()},
     }
     for path, text in pages.items():
         auditor.open(path)

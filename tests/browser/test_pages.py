@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from audit.actions import integrate_log
 from audit.models import LogEntry
-from handoffs.models import Handoff, PullRequest
+from handoffs.models import PullRequest
 from tests.support.browser import Site, Visitor, address, change
 from tests.support.page_checks import problems_of
 from tests.support.portal import START
@@ -111,10 +111,11 @@ def test_pages_with_nothing_in_them(site: Site, gallery):
 
 
 def test_the_pages_of_plan(site: Site, gallery):
+    pull = site.portal.verified(
+        change("rounded"), branch="staging/codex-rounded", task="Round the fee once, at the end"
+    )
     site.portal.push_bundle(b"not a bundle", branch="staging/codex-broken")
-    site.portal.receive()
-    refused = Handoff.objects.latest("pk")
-    pull = site.portal.verified(change("rounded"), branch="staging/codex-rounded", task="Round the fee once, at the end")
+    refused = site.portal.receive()
     plan = gallery("plan")
     plan.visit("/turn/", "turn")
     plan.visit("/prs/", "prs")

@@ -1,4 +1,4 @@
-"""Kills at every place and at random moments, until the time is up: `make kill`, or with MINUTES and SEED.
+"""Kills at every place and at random moments, until the time is up: `make kill`, or `make kill MINUTES=60`.
 
 Not part of `make test`: that kills once at each step. Every round hands bundles over, kills something while they are
 under way, and then looks as closely as the tests do. A red round prints what is needed to see it again and ends.

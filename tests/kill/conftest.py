@@ -1,4 +1,4 @@
-"""One stack for each module of kills: real processes, the runtime's logins, short leases."""
+"""One stack for all kills of a test process: real processes, the runtime's logins, short leases."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.kill.arrival import Arrivals
 from tests.support.processes import running_stack
 
 
-@pytest.fixture(scope="module")
-def portal_of_module() -> Iterator[Arrivals]:
+@pytest.fixture(scope="session")
+def portal_of_run() -> Iterator[Arrivals]:
     """Services, schema, people, a signing key, one governed repository, beat and a worker."""
     folder = Path(tempfile.mkdtemp(prefix="lk-", dir=find_parent_folder()))
     with running_stack(folder) as stack:
@@ -26,8 +26,8 @@ def portal_of_module() -> Iterator[Arrivals]:
 
 
 @pytest.fixture
-def arrivals(portal_of_module: Arrivals) -> Iterator[Arrivals]:
-    """The module's portal with its processes alive; no trap is left over for the next test."""
-    portal_of_module.stack.revive()
-    yield portal_of_module
-    portal_of_module.stack.traps.clear()
+def arrivals(portal_of_run: Arrivals) -> Iterator[Arrivals]:
+    """The portal of this run with its processes alive; no trap is left over for the next test."""
+    portal_of_run.stack.revive()
+    yield portal_of_run
+    portal_of_run.stack.traps.clear()

@@ -7,7 +7,7 @@ import pytest
 from tests.kill.arrival import Arrivals
 from tests.support.portal import START
 
-pytestmark = [pytest.mark.kill, pytest.mark.xdist_group("kill-lane")]
+pytestmark = pytest.mark.kill
 
 # Every handoff dies twice, at two places of the lane; `record.*` is inside the transaction, before it commits.
 PLACES = (

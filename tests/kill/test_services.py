@@ -12,7 +12,7 @@ import pytest
 
 from tests.kill.arrival import Arrivals
 
-pytestmark = [pytest.mark.kill, pytest.mark.xdist_group("kill-services")]
+pytestmark = pytest.mark.kill
 
 HOLD_THE_LOCK = """#!/bin/sh
 read -r _ _ ref

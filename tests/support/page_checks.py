@@ -48,7 +48,13 @@ _CHECKS = r"""
 
   all("body *").filter(isShown).forEach((element) => {
     const scrolls = /auto|scroll/.test(getComputedStyle(element).overflowX) && element.scrollWidth > element.clientWidth + 1;
-    if (scrolls && element.tabIndex < 0 && !element.matches("textarea, input") ) say(element, "scrolls, but not with the keyboard");
+    if (scrolls && element.tabIndex < 0 && !element.matches("textarea, input")) say(element, "scrolls, but not with the keyboard");
+    const nested = /auto|scroll/.test(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight + 1;
+    if (nested && !element.matches("textarea, select, dialog")) say(element, "hides its end in a scroll of its own");
+  });
+  all("table.list").filter(isShown).filter((table) => getComputedStyle(table).display === "block").forEach((table) => {
+    const card = table.closest(".scroll");
+    if (card.scrollWidth > card.clientWidth + 1) say(card, `is cut at ${card.clientWidth} of ${card.scrollWidth} px`);
   });
   all("button, summary, select, textarea, input:not([type=hidden]):not([type=radio]):not([type=checkbox]), nav a, .button")
     .filter(isShown).filter((element) => !element.matches(".unseen")).forEach((element) => {
