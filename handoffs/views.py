@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from django.conf import settings
@@ -72,7 +71,8 @@ def show_handoff(request: Request, pk: int) -> HttpResponse:
         raise Http404("There is no such handoff.")
     happened = list(HandoffEvent.objects.filter(handoff=handoff).order_by("pk"))
     checks = list(BundleCheck.objects.filter(handoff=handoff))
-    groups = [(name, list(rows)) for name, rows in groupby(checks, key=lambda check: check.group)]
+    names = dict.fromkeys(check.group for check in checks)
+    groups = [(name, [check for check in checks if check.group == name]) for name in names]
     counts = {outcome.value: sum(check.outcome == outcome.value for check in checks) for outcome in Outcome}
     context = {
         "handoff": handoff,

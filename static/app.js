@@ -83,7 +83,7 @@ function showKeys() {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    const form = event.target.closest("form[data-ctrl-enter]");
+    const form = event.target.closest("form[data-ctrl-enter]") ?? document.querySelector("form[data-confirm]");
     if (form !== null) {
       event.preventDefault();
       form.requestSubmit(form.querySelector("[data-go-on]"));

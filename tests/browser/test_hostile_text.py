@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from audit.actions import integrate_log
+from audit.canonical import JsonValue
 from audit.events import Role
 from audit.models import LogEntry
 from handoffs.models import PullRequest
@@ -74,7 +75,7 @@ def hostile(site: Site) -> PullRequest:
     by = portal.actor("mallory")
     bad = Finding(PRINTABLE[:100], Severity.LOW, NAME, 3, ALL, ALL)
     actions.report_agent(pull.pk, result(AgentKind.SECURITY, pull.head_sha, bad), by=by)
-    checks = [{"name": ALL, "met": False, "got": ALL}]
+    checks: list[JsonValue] = [{"name": ALL, "met": False, "got": ALL}]
     report = GateReport("story-release", GateOutcome.SUCCESS, PRINTABLE[:120], pull.head_sha, {"checks": checks})
     actions.report_gate(pull.pk, report, by=by)
     portal.verdict(VerdictKind.ESCALATE, why=ALL, question=ALL[:300])
