@@ -135,7 +135,7 @@ def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor
         repository=repository,
         staging_branch=staging.branch,
         staging_commit=staging.commit,
-        title=staging.subject[:200],
+        title=staging.subject.partition("] ")[2][:200] or staging.branch,
         previous=previous,
         chain=f"{repository.full_name}:{staging.branch}"[:200],
     )

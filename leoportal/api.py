@@ -172,7 +172,7 @@ def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[
 @api.post("/prs/{owner}/{name}/{number}/gates", response={201: Stored})
 def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> Status[dict[str, int]]:
     """Report how a gate ended on a head."""
-    report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id[:120], body.head_sha, body.evidence)
+    report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id, body.head_sha, body.evidence)
     row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
     return Status(201, _stored(row))
 

@@ -33,6 +33,7 @@ from verdicts.policy import disagreements, parse_policy
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, GateOutcome, to_json
 from verdicts.subagents import AGENTS
 
+MAX_RUN_ID = 120
 BUILT_IN_GATES = ("slsa", "policy-bundle")
 JUDGED = (PullStatus.READY_TO_MERGE, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW)
 
@@ -127,6 +128,10 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
             raise VerdictError("gate.run_conflict", f"run {report.run_id!r} was reported as {same.conclusion} before")
         return same
     _refuse_other_head(pull, report.head_sha, "gate")
+    if not 0 < len(report.run_id) <= MAX_RUN_ID or not report.run_id.isprintable():
+        raise VerdictError(
+            "gate.run_id", f"got {len(report.run_id)} characters, expected 1 to {MAX_RUN_ID} printable ones"
+        )
     if report.conclusion is GateOutcome.MISSING:
         raise VerdictError("gate.conclusion", "missing is what the portal says of a gate that did not report")
     take_part_as_reporter(pull, by)

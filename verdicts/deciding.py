@@ -80,8 +80,11 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     live = evidence.live_verdict(pull)
     _refuse_moved(pull, request.head_sha, "verdict")
     if pull.triggered_at is None or pull.status not in {PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE}:
-        code = "verdict.already_recorded" if live and live.binds(pull) else "verdict.not_now"
-        raise VerdictError(code, f"PR-{pull.number} is {pull.label}; no verdict can be recorded on it now")
+        if live is not None and live.binds(pull):
+            when = f"{live.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            said = f"{live.supervisor.name} recorded {live.verdict} on this head at {when}"
+            raise VerdictError("verdict.already_recorded", f"{said}; PR-{pull.number} is {pull.label} now")
+        raise VerdictError("verdict.not_now", f"PR-{pull.number} is {pull.label}; no verdict can be recorded on it now")
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     take_part(handoff.chain, by)
     justification = _text(request.justification, "verdict.justification", at_least=1)

@@ -23,7 +23,7 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import Evidence
 from verdicts.models import Decision, GateExecution, Verdict, VerificationWork, WorkStatus
 from verdicts.policy import Clearer, Gate, Reason, Term, decide, inputs_from_json, is_at_least_as_strict
-from verdicts.results import AgentKind, AgentResult, Finding, GateOutcome, Severity
+from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Severity
 
 MAX_FINDINGS_SHOWN: Final = 200
 ENDED: Final = (PullStatus.MERGED, PullStatus.SUPERSEDED)
@@ -53,6 +53,8 @@ class AgentRow:
             if (number := sum(f.severity is severity for r in self.results for f in r.findings if f.is_open))
         ]
         reasons = [result.reason for result in self.results if result.reason]
+        if reasons and self.term.outcome is AgentOutcome.NOT_APPLICABLE:
+            return f"{'; '.join(reasons)}; its weight is left out"
         return self.term.note or "; ".join(reasons) or ", ".join(counts) or "no findings"
 
 

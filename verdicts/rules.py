@@ -177,7 +177,12 @@ def agent_warned(case: Case) -> Iterator[Reason]:
     """A WARNED sub-agent makes the pass conditional, also when it shows no open finding."""
     for voice in case.voices:
         if voice.outcome is AgentOutcome.WARNED:
-            yield Reason("agent.warned", f"{voice.kind} WARNED", Clearer.LEAD, Verdict.CONDITIONAL_PASS)
+            yield Reason(
+                "agent.warned",
+                f"The sub-agent {voice.kind.capitalize()} warned.",
+                Clearer.LEAD,
+                Verdict.CONDITIONAL_PASS,
+            )
 
 
 RULES: Final[tuple[Callable[[Case], Iterator[Reason]], ...]] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -178,8 +179,15 @@ def _render_review(
         "may_audit": may(role, Act.VIEW_TRAIL),
         "recorded": request.GET.get("recorded", ""),
         "max_findings": MAX_FINDINGS_SHOWN,
+        "opened_head": _opened_head(request, review.pull),
     }
     return render_live(request, "verdicts/pull.html", context, part="pr-live", status=409 if refusal else status)
+
+
+def _opened_head(request: Request, pull: PullRequest) -> str:
+    """The head the reader's page was opened at: a live part says so, a whole page is at the head of now."""
+    said = request.GET.get("head", "")
+    return said if request.htmx and re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", said) else pull.head_sha
 
 
 def _pull(owner: str, repo: str, number: int) -> PullRequest:

@@ -52,7 +52,7 @@ def test_a_key_is_valid_for_30_days_and_its_secret_is_encrypted():
     made = key()
     assert made.expires_at - made.created_at == timedelta(days=30)
     assert made.created_at <= datetime.now(UTC) < made.expires_at
-    with pytest.raises(Exception, match="."):
+    with pytest.raises((RuntimeError, ValueError)):
         pysequoia.Tsk.from_bytes(made.secret)
     assert "PRIVATE" not in made.public_key
 

@@ -146,6 +146,8 @@ def test_the_tokens_text_is_stored_nowhere(portal: Portal):
         ({"conclusion": "missing"}, 422, "request.invalid"),
         ({"conclusion": "SUCCESS"}, 422, "request.invalid"),
         ({"run_id": None}, 422, "request.invalid"),
+        ({"run_id": ""}, 422, "gate.run_id"),
+        ({"run_id": "r" * 121}, 422, "gate.run_id"),
     ],
 )
 def test_a_bad_gate_report_is_refused_with_a_code(

@@ -121,9 +121,7 @@ class Scene:
         """A signed-in browser of one of the cast."""
         if name not in self.clients:
             client = Client()
-            client.force_login(
-                User.objects.get(username=name), backend="leoportal.roles.SignInBackend"
-            )
+            client.force_login(User.objects.get(username=name), backend="leoportal.roles.SignInBackend")
             self.clients[name] = client
         return self.clients[name]
 

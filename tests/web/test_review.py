@@ -389,3 +389,16 @@ def test_the_timeline_tells_who_did_what_in_which_role(scene: Scene):
     assert '<span class="tag">ENFORCER</span> <strong>leoportal-enforcer</strong>' in text
     part = client.get(address(pull, "history/"), headers={"HX-Request": "true", "HX-Target": "history"})
     assert part.content.decode().lstrip().startswith('<div id="history">')
+
+
+def test_a_page_opened_at_another_head_says_that_the_head_moved(scene: Scene):
+    pull = scene.passing()
+    client = scene.client("plan")
+    headers = {"HX-Request": "true", "HX-Target": "pr-live"}
+    old = "ab" * 20
+    part = client.get(address(pull), {"seen": "x", "head": old}, headers=headers).content.decode()
+    assert f"The head moved to {pull.head_sha[:12]}" in part
+    assert f"head={old}" in part
+    same = client.get(address(pull), {"seen": "x", "head": pull.head_sha}, headers=headers).content.decode()
+    assert "The head moved" not in same
+    assert "The head moved" not in client.get(address(pull), {"head": '"><script>'}, headers=headers).content.decode()

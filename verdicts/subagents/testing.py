@@ -65,7 +65,7 @@ def _own_findings(change: Change) -> Iterator[Finding]:
     code = [file for file in change.files if _is_code(file.path)]
     source = [file for file in code if _needs_test(file)]
     if source and not any(is_test(file.path) and file.added_lines for file in code):
-        message = f"{len(source)} source files changed and no test did"
+        message = f"{len(source)} source file{'s' if len(source) > 1 else ''} changed and no test did"
         yield Finding("test.none_changed", Severity.LOW, "", 0, message)
     for file in (file for file in code if is_test(file.path)):
         if file.is_deleted:
