@@ -130,6 +130,7 @@ def test_the_statement_is_deterministic_and_its_envelope_opens_only_unchanged():
     raw = signer(key()).envelope(statement)
     opened = open_envelope(raw, public_key=key().public_key, fingerprint=key().fingerprint)
     assert opened == statement
+    assert isinstance(opened, dict)
     assert opened["predicateType"] == VSA_TYPE
     document = json.loads(raw)
     for change in (
