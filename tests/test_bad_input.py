@@ -16,10 +16,12 @@ from handoffs.bundle import digest_of
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerKind, write_marker
-from handoffs.models import Handoff, PushRefusal, Status
+from handoffs.models import Handoff, PullRequest, PushRefusal, Status
 from handoffs.tasks import sweep_staging
 from tests.support.bundles import Handover
 from tests.support.portal import GOOD_CHANGE, Portal, git
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.merging import merge_pull_request
 
 
 def _handover(portal: Portal) -> Handover:
@@ -203,3 +205,25 @@ def test_the_same_bundle_on_two_branches_is_one_handoff(portal: Portal):
     assert second.status == Status.REFUSED
     assert set(second.checks.filter(outcome="FAILED").values_list("code", flat=True)) >= {"manifest.branch"}
     assert Handoff.objects.filter(status=Status.OPENED).count() == 1
+
+
+@pytest.mark.threat("PAT-03")
+def test_after_pass_only_the_portals_own_merge_commit_lands(portal: Portal):
+    pull = portal.verified()
+    portal.verdict(VerdictKind.PASS)
+    bare, moment = Git(portal.bare), datetime(2026, 11, 1, tzinfo=UTC)
+    parents = [pull.base_sha, pull.head_sha]
+    same_tree = bare.write_commit(pull.merge_tree, parents, "Merge by hand", name="A", email="a@b.invalid", when=moment)
+    other_tree = bare.write_commit(
+        bare.tree_of(pull.base_sha), parents, "Merge nothing", name="A", email="a@b.invalid", when=moment
+    )
+    for commit in (pull.head_sha, same_tree, other_tree):
+        with pytest.raises(GitError, match=r"merge\.no_pass"):
+            bare.push(portal.bare, commit, "refs/heads/main", old=pull.base_sha)
+    PullRequest.objects.update(merge_sha=other_tree)
+    with pytest.raises(GitError, match=r"ref\.tree_mismatch"):
+        bare.push(portal.bare, other_tree, "refs/heads/main", old=pull.base_sha)
+    PullRequest.objects.update(merge_sha="")
+    merged = merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
+    assert bare.resolve("refs/heads/main") == merged.merge_sha
+    assert bare.tree_of(merged.merge_sha) == pull.merge_tree
