@@ -110,7 +110,7 @@ def trigger_gates(pull_id: int, *, by: Actor) -> bool:
 def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution:
     """Store a workflow's result, as received. The same run again returns the row that is there.
 
-    Raises: VerdictError("gate.unknown"), ("gate.own"), ("gate.head_moved"), ("gate.run_conflict"),
+    Raises: VerdictError("gate.unknown"), ("gate.own"), ("gate.built_in"), ("gate.head_moved"), ("gate.run_conflict"),
     ("gate.not_triggered"); AuditError when the reporter took part in the handoff in another duty.
     """
     require(by, Act.REPORT_RESULT)
@@ -122,6 +122,8 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         raise VerdictError("gate.unknown", f"got {report.gate[:80]!r}, expected one of {known}, or its workflow's name")
     if gate.is_own:
         raise VerdictError("gate.own", f"{gate.key} is PLAN's verdict; it is recorded in the portal, never reported")
+    if gate.key in BUILT_IN_GATES:
+        raise VerdictError("gate.built_in", f"{gate.key} is run by the portal's own workers; nobody else reports it")
     same = GateExecution.objects.filter(pull_request=pull, gate=gate.key, run_id=report.run_id).first()
     if same is not None:
         if (same.conclusion, same.head_sha) != (report.conclusion.value, report.head_sha):

@@ -34,6 +34,7 @@ from handoffs.models import (
 from leoportal.setup import ensure_builder, ensure_lanes, ensure_person, ensure_policy
 from verdicts import actions
 from verdicts.actions import GateReport
+from verdicts.models import VerificationWork
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Grade, Severity, Tool
 
 BUILDER_ID = "https://builders.example/codex-a"
@@ -219,7 +220,13 @@ class Scene:
         for gate in ("story-release", "slsa", "policy-bundle"):
             evidence: dict[str, Any] = {"checks": [{"name": "the bytes", "met": True, "got": "71be"}]}
             report = GateReport(gate, conclusion, f"run-{gate}-{pull.pk}", pull.head_sha, evidence)
-            actions.report_gate(pull.pk, report, by=self.verifier)
+            if gate in actions.BUILT_IN_GATES:
+                work = VerificationWork.objects.create(
+                    pull_request=pull, head_sha=pull.head_sha, round=1, kind=VerificationWork.Kind.GATE, name=gate
+                )
+                actions.finish_gate_work(work, report, by=self.verifier)
+            else:
+                actions.report_gate(pull.pk, report, by=self.verifier)
 
     def report_agents(
         self, pull: PullRequest, *, score: int = 95, findings: dict[AgentKind, tuple[Finding, ...]] | None = None
