@@ -33,7 +33,7 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     """Read one strict JSON document.
 
     Refuses what two readers could understand differently: duplicate keys, NaN and Infinity, numbers
-    beyond an IEEE double's exact integers, lone surrogates, a byte order mark, anything but UTF-8,
+    beyond an IEEE double's exact integers, lone surrogates, U+0000 (databases do not store it), a byte order mark, anything but UTF-8,
     nesting deeper than `max_depth`, documents longer than `max_bytes`.
 
     Raises: JsonError with a stable code.
@@ -125,6 +125,8 @@ def _refuse_surrogates(value: JsonValue) -> None:
     while stack:
         item = stack.pop()
         if isinstance(item, str):
+            if "\0" in item:
+                raise JsonError("json.nul", "got the character U+0000, expected text without it")
             if not item.isascii() and any("\ud800" <= character <= "\udfff" for character in item):
                 raise JsonError("json.lone_surrogate", "got half of a surrogate pair")
         elif isinstance(item, list):
