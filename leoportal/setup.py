@@ -21,9 +21,9 @@ from handoffs.localgit import HookConfig, LocalGit
 from handoffs.models import HandoffError, Repository, SigningKey
 from handoffs.tasks import ENFORCER
 from verdicts.actions import enact_policy
+from verdicts.evidence import VERIFIER
 from verdicts.models import PolicyVersion
 from verdicts.policy import default_policy_yaml
-from verdicts.tasks import VERIFIER
 
 OPERATOR = Actor(0, "operator", Role.ENFORCER)
 

@@ -21,6 +21,7 @@ from audit.events import Actor
 from handoffs.actions import record_event
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
+from verdicts.decision import STRICTNESS
 from verdicts.models import (
     AgentReport,
     GateExecution,
@@ -30,7 +31,7 @@ from verdicts.models import (
     WorkStatus,
 )
 from verdicts.policy import disagreements, parse_policy
-from verdicts.results import AgentKind, AgentOutcome, AgentResult, GateOutcome, to_json
+from verdicts.results import AgentKind, AgentResult, GateOutcome, to_json
 from verdicts.subagents import AGENTS
 
 MAX_RUN_ID = 120
@@ -136,10 +137,10 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         )
     if report.conclusion is GateOutcome.MISSING:
         raise VerdictError("gate.conclusion", "missing is what the portal says of a gate that did not report")
+    _refuse_other_reporter(pull, gate.key, by)
     take_part_as_reporter(pull, by)
     execution = _store_gate(pull, gate.key, report, by)
-    if report.conclusion is not GateOutcome.SUCCESS:
-        _reopen_ready(pull, f"gate {gate.key} ended in {report.conclusion}", by)
+    _reopen_if_worse(pull, f"gate {gate.key} ended in {report.conclusion}", by)
     return execution
 
 
@@ -200,8 +201,7 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
         created_at=entry.created_at,
         log_entry=entry,
     )
-    if result.outcome not in {AgentOutcome.PASSED, AgentOutcome.NOT_APPLICABLE}:
-        _reopen_ready(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
+    _reopen_if_worse(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
     if work is not None:
         _start_round(pull, by)
     return report
@@ -321,11 +321,25 @@ def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> boo
     return True
 
 
-def _reopen_ready(pull: PullRequest, why: str, by: Actor) -> None:
-    """Evidence that got worse after PASS takes the permission to merge away, in the caller's transaction."""
-    if pull.status == PullStatus.READY_TO_MERGE:
+def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
+    """Evidence that is now worse than what released the merge takes the permission away, in the caller's transaction.
+
+    The whole judgement is made again: what a reporter calls its result decides nothing.
+    """
+    if pull.status != PullStatus.READY_TO_MERGE:
+        return
+    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement.verdict
+    released = evidence.released_by(pull)
+    if STRICTNESS.index(now) > STRICTNESS.index(released):
         PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
-        append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why})
+        append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why, "computed": now.value if now else ""})
+
+
+def _refuse_other_reporter(pull: PullRequest, gate: str, by: Actor) -> None:
+    """Whoever reported a gate first on this head reports it again; nobody else replaces the result."""
+    newest = evidence.gate_executions(pull).get(gate)
+    if newest is not None and newest.reporter != by.name:
+        raise VerdictError("gate.other_reporter", f"{newest.reporter} reports {gate} on this head, not {by.name}")
 
 
 def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:

@@ -22,7 +22,7 @@ from verdicts import evidence
 from verdicts.actions import store_own_gate
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Decision, DecisionKind, Verdict, VerdictError
-from verdicts.policy import inputs_to_json, is_at_least_as_strict, judgement_to_json
+from verdicts.policy import Judgement, inputs_to_json, is_at_least_as_strict, judgement_to_json
 from verdicts.results import GateOutcome
 
 MIN_JUSTIFICATION = 40
@@ -184,7 +184,8 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     verdict = evidence.live_verdict(pull)
     if verdict is not None and not verdict.binds(pull):
         verdict = None
-    is_override = request.decision is DecisionKind.APPROVE and is_an_override(verdict)
+    found = evidence.gather(pull, tree=handoff.result_tree)
+    is_override = request.decision is DecisionKind.APPROVE and is_an_override(verdict, found.judgement)
     if is_override:
         _refuse_bare_override(request)
     body: dict[str, JsonValue] = {
@@ -197,6 +198,8 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "verdict": verdict.pk if verdict else None,
         "head": pull.head_sha,
         "merge_tree": pull.merge_tree,
+        "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
+        "inputs": inputs_to_json(found.inputs),
     }
     if request.decision is DecisionKind.APPROVE:
         body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
@@ -232,9 +235,14 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     return decision
 
 
-def is_an_override(verdict: Verdict | None) -> bool:
-    """Whether approving now overrides something: a timeout, or a verdict computed as worse than conditional."""
-    return verdict is None or verdict.computed not in {VerdictKind.PASS.value, VerdictKind.CONDITIONAL_PASS.value}
+def is_an_override(verdict: Verdict | None, judgement: Judgement) -> bool:
+    """Whether approving now overrides something: a timeout, or evidence that is worse than conditional.
+
+    Both what was computed at the verdict and what is computed now count: news after the verdict is looked at.
+    """
+    mild = {VerdictKind.PASS.value, VerdictKind.CONDITIONAL_PASS.value}
+    now = judgement.verdict.value if judgement.verdict else ""
+    return verdict is None or not {verdict.computed, now} <= mild
 
 
 def _refuse_bare_override(request: DecisionRequest) -> None:

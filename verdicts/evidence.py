@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from django.utils import timezone
 
@@ -13,11 +15,15 @@ from audit.separation import Part
 from handoffs.evidence import Outcome
 from handoffs.git import Git
 from handoffs.models import Handoff, PullRequest, Status
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict, VerdictError, WorkStatus
 from verdicts.policy import GateInput, Inputs, Judgement, decide, parse_policy
 from verdicts.policy_document import Policy
-from verdicts.results import AgentKind, AgentResult, GateOutcome, from_json
+from verdicts.results import AgentKind, AgentResult, Finding, GateOutcome, from_json, missing_result
 from verdicts.subagents import AGENTS
+
+# The identity under which the portal's own gates and sub-agents report.
+VERIFIER: Final = "leoportal-verifier"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,16 @@ def live_approval(pull: PullRequest) -> Decision | None:
     return decision if is_same and is_valid else None
 
 
+def released_by(pull: PullRequest) -> VerdictKind | None:
+    """What was computed when the merge was released: at LEAD's approval if there is one, else at the verdict."""
+    approval, verdict = live_approval(pull), live_verdict(pull)
+    if approval is not None:
+        said = json.loads(bytes(approval.log_entry.leaf))["body"]["computed_now"]
+    else:
+        said = verdict.computed if verdict is not None and verdict.binds(pull) else VerdictKind.PASS.value
+    return VerdictKind(said) if said else None
+
+
 def gate_executions(pull: PullRequest) -> dict[str, GateExecution]:
     """The newest execution of each gate on this head since the workflows were triggered, by gate name."""
     rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha)
@@ -67,14 +83,45 @@ def gate_executions(pull: PullRequest) -> dict[str, GateExecution]:
     return {row.gate: row for row in rows.filter(created_at__gte=pull.triggered_at).order_by("pk")}
 
 
-def agent_reports(pull: PullRequest) -> list[AgentReport]:
-    """The newest report of each sub-agent by each reporter on this head since the workflows were triggered."""
+def all_reports(pull: PullRequest) -> list[AgentReport]:
+    """Every sub-agent's report on this head since the workflows were triggered, in the order they came."""
     if pull.triggered_at is None:
         return []
-    rows = AgentReport.objects.filter(
-        pull_request=pull, head_sha=pull.head_sha, created_at__gte=pull.triggered_at
-    ).order_by("pk")
-    return list({(row.agent, row.reporter): row for row in rows}.values())
+    rows = AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha, created_at__gte=pull.triggered_at)
+    return list(rows.order_by("pk"))
+
+
+def agent_reports(pull: PullRequest) -> list[AgentReport]:
+    """The newest report of each sub-agent by each reporter."""
+    return list({(row.agent, row.reporter): row for row in all_reports(pull)}.values())
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What sub-agents said of one head: the results that count, and findings that a reporter took back."""
+
+    results: tuple[AgentResult, ...]
+    withdrawn: tuple[Finding, ...]
+
+
+def hear(reports: Sequence[AgentReport], head_sha: str) -> Heard:
+    """Reports in the order they came, as `decide` hears them.
+
+    Each kind needs the portal's own result: an outside reviewer's report stands beside it and can only lower it.
+    A finding that an outside reviewer reported once stays, whatever the same reviewer says later on this head.
+    """
+    newest = {(row.agent, row.reporter): row for row in reports}
+    results = [from_json(row.result) for _, row in sorted(newest.items())]
+    own = {AgentKind(agent) for agent, reporter in newest if reporter == VERIFIER}
+    results += [
+        missing_result(kind, head_sha, "the portal's own sub-agent has not reported")
+        for kind in AgentKind
+        if kind not in own
+    ]
+    current = {finding for result in results for finding in result.findings}
+    earlier = (from_json(row.result) for row in reports if row.reporter != VERIFIER)
+    taken_back = {f: None for result in earlier for f in result.open_findings if f not in current}
+    return Heard(tuple(results), tuple(taken_back))
 
 
 def not_applicable(paths: Sequence[str]) -> dict[AgentKind, str]:
@@ -98,6 +145,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     handoff = pull.handoff
     executions = gate_executions(pull)
     parts = tuple(Participation.objects.parts(handoff.chain))
+    heard = hear(all_reports(pull), pull.head_sha)
     inputs = Inputs(
         policy=policy,
         repository=handoff.repository.full_name,
@@ -109,12 +157,13 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         observed_tree=tree,
         is_bundle_verified=is_verified(handoff),
         is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
-        results=_results(pull),
+        results=heard.results,
         gates=_gates(executions, policy),
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
         sod_violations=_violations(parts),
         unknown_contributors=tuple(handoff.unknown_contributors),
+        other_findings=heard.withdrawn,
     )
     return Evidence(version, inputs, decide(inputs), executions, parts)
 
@@ -123,12 +172,6 @@ def is_verified(handoff: Handoff) -> bool:
     """Whether the stored checks of a handoff exist and none failed."""
     outcomes = list(handoff.checks.values_list("outcome", flat=True))
     return bool(outcomes) and Outcome.FAILED.value not in outcomes and handoff.status == Status.TRIGGERED
-
-
-def _results(pull: PullRequest) -> tuple[AgentResult, ...]:
-    return tuple(
-        from_json(row.result) for row in sorted(agent_reports(pull), key=lambda row: (row.agent, row.reporter))
-    )
 
 
 def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:

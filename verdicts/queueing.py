@@ -20,7 +20,7 @@ from verdicts import evidence
 from verdicts.models import AgentReport, GateExecution
 from verdicts.policy import GateInput, Inputs, Judgement, Term, decide, parse_policy
 from verdicts.policy_document import Policy
-from verdicts.results import GateOutcome, from_json
+from verdicts.results import GateOutcome
 
 NO_BUILDER: Final = "nobody is recorded as the builder"
 
@@ -60,9 +60,9 @@ def for_glance(rows: PullRequestQuerySet) -> PullRequestQuerySet:
 def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
     """Judge pull requests that were loaded `for_glance`. Four queries, however many there are."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
-    reports: dict[int, dict[tuple[str, str], AgentReport]] = {}
+    reports: dict[int, list[AgentReport]] = {}
     for report in _on_heads(AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
-        reports.setdefault(report.pull_request_id, {})[report.agent, report.reporter] = report
+        reports.setdefault(report.pull_request_id, []).append(report)
     gates: dict[int, dict[str, GateExecution]] = {}
     for execution in _on_heads(GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
         gates.setdefault(execution.pull_request_id, {})[execution.gate] = execution
@@ -71,7 +71,7 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
         _glance(
             pull,
             policy,
-            list(reports.get(pull.pk, {}).values()),
+            reports.get(pull.pk, []),
             gates.get(pull.pk, {}),
             is_verified=getattr(pull, "is_sound", False) and pull.handoff.status == Status.TRIGGERED,
             violations=parts.get(pull.handoff.chain, (NO_BUILDER,)),
@@ -121,7 +121,7 @@ def _glance(
         )
         for gate in policy.input_gates
     )
-    reports.sort(key=lambda row: (row.agent, row.reporter))
+    heard = evidence.hear(reports, pull.head_sha)
     inputs = Inputs(
         policy=policy,
         repository=pull.repository.full_name,
@@ -133,12 +133,13 @@ def _glance(
         observed_tree=handoff.result_tree,
         is_bundle_verified=is_verified,
         is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
-        results=tuple(from_json(row.result) for row in reports),
+        results=heard.results,
         gates=gates,
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
         sod_violations=violations,
         unknown_contributors=tuple(handoff.unknown_contributors),
+        other_findings=heard.withdrawn,
     )
     passed = sum(row.conclusion == GateOutcome.SUCCESS.value for row in executions.values())
     return Glance(pull, decide(inputs), passed, len(policy.gates))

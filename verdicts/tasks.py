@@ -31,13 +31,12 @@ from verdicts.results import AgentKind, from_json
 from verdicts.subagents import AGENTS
 
 log = logging.getLogger(__name__)
-VERIFIER: Final = "leoportal-verifier"
 GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
 
 
 def verifier() -> Actor:
     """The identity under which the portal's own gates and sub-agents report."""
-    return actor_of(Principal.objects.get(name=VERIFIER))
+    return actor_of(Principal.objects.get(name=evidence.VERIFIER))
 
 
 @shared_task(ignore_result=True)

@@ -53,7 +53,7 @@ def decide_escalation(request: Request, pk: int) -> HttpResponse:
     """The review step of a decision, and its recording. What was typed survives every refusal."""
     pull = _pull(pk)
     review = read_review(pull, request.actor)
-    form = DecisionForm(request.POST, is_override=is_an_override(_live(review.verdict, pull)))
+    form = DecisionForm(request.POST, is_override=is_an_override(_live(review.verdict, pull), review.found.judgement))
     step = request.POST.get("step", "review")
     if not form.is_valid() or step == "edit":
         return _render(request, review, form, status=200 if step == "edit" else 422)
@@ -82,7 +82,7 @@ def _render(
         "pull": review.pull,
         "handoff": review.pull.handoff,
         "live": live,
-        "is_override": is_an_override(live),
+        "is_override": is_an_override(live, review.found.judgement),
         "is_open": review.pull.status == PullStatus.LEAD_REVIEW,
         "form": form,
         "refusal": refusal,
