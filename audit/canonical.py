@@ -33,7 +33,7 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     """Read one strict JSON document.
 
     Refuses what two readers could understand differently: duplicate keys, NaN and Infinity, numbers
-    beyond an IEEE double's exact integers, lone surrogates, U+0000 (databases do not store it), a byte order mark, anything but UTF-8,
+    beyond an IEEE double's exact integers, lone surrogates, U+0000, a byte order mark, anything but UTF-8,
     nesting deeper than `max_depth`, documents longer than `max_bytes`.
 
     Raises: JsonError with a stable code.

@@ -215,6 +215,7 @@ def finish_gate_work(work: VerificationWork, report: GateReport, *, by: Actor) -
         return
     if pull.head_sha == work.head_sha and pull.triggered_at is not None:
         _store_gate(pull, work.name, report, by)
+        _reopen_if_worse(pull, f"gate {work.name} ended in {report.conclusion}", by)
     _start_round(pull, by)
 
 
