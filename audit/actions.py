@@ -158,8 +158,23 @@ def create_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | 
 
 
 def add_identity(principal: Principal, kind: str, value: str) -> Identity:
-    """Link a name seen elsewhere to its principal. One owner each."""
-    return Identity.objects.get_or_create(kind=kind, value=value, defaults={"principal": principal})[0]
+    """Link a name seen elsewhere to its principal. E-mail addresses are kept in lower case.
+
+    Raises: AuditError("identity.taken") when it belongs to somebody else: one owner each.
+    """
+    value = value.strip().lower() if kind == Identity.Kind.EMAIL else value
+    found, _ = Identity.objects.get_or_create(kind=kind, value=value, defaults={"principal": principal})
+    if found.principal_id != principal.pk:
+        raise AuditError("identity.taken", f"{value} belongs to {found.principal.name}, not to {principal.name}")
+    return found
+
+
+@transaction.atomic
+def link_email(principal: Principal, address: str, *, by: Actor) -> Identity:
+    """Link a commit address to its principal, recorded."""
+    identity = add_identity(principal, Identity.Kind.EMAIL, address)
+    append_event(events.IDENTITY_LINKED, by, "", {"principal": principal.name, "email": identity.value})
+    return identity
 
 
 @transaction.atomic

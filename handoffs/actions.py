@@ -22,6 +22,7 @@ from audit.events import Actor, AuditError, Role
 from audit.models import Identity, LogEntry, Principal
 from handoffs.archive import Limits, read_archive
 from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest, read_patch
+from handoffs.contributors import authors_elsewhere
 from handoffs.evidence import CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
@@ -46,6 +47,7 @@ from handoffs.store import BundleStore
 from handoffs.verification import Report, verify_bundle
 
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
+MAX_COMMITS_BEHIND = 1000
 MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
 
 
@@ -182,6 +184,7 @@ def _context(handoff: Handoff, git: Git, subject: str, raw: bytes) -> Context:
         repository=handoff.repository.full_name,
         marker_subject=subject,
         branch=handoff.staging_branch,
+        max_commits_behind=MAX_COMMITS_BEHIND,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, raw),
@@ -215,7 +218,12 @@ def _record_verification(
     results = (*report.results, *_people_checks(bundle, people))
     failed = [result for result in results if result.outcome is Outcome.FAILED]
     with transaction.atomic(durable=True):
-        clash = _take_parts(handoff, people, by)
+        authors, unknown = authors_elsewhere(
+            handoff,
+            patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
+            result_tree=report.result_tree or "",
+        )
+        clash = _take_parts(handoff, people, authors, by)
         if clash is not None:
             failed.append(clash)
             results = (*results, clash)
@@ -246,7 +254,7 @@ def _record_verification(
             control_plane_paths=list(report.control_plane_paths),
             builder=people.builder,
             sponsor=people.sponsor,
-            unknown_contributors=list(people.unknown),
+            unknown_contributors=sorted({*people.unknown, *unknown}),
         )
         BundleCheck.objects.bulk_create(
             BundleCheck(
@@ -319,9 +327,11 @@ def _people_checks(bundle: Bundle | None, people: _People) -> tuple[CheckResult,
     )
 
 
-def _take_parts(handoff: Handoff, people: _People, by: Actor) -> CheckResult | None:
+def _take_parts(handoff: Handoff, people: _People, elsewhere: Sequence[Actor], by: Actor) -> CheckResult | None:
     """Builder, sponsor and authors take part as BUILDER, the enforcer as ENFORCER. Returns a conflict as a check."""
-    parts = [Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None]
+    parts = [*elsewhere] + [
+        Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None
+    ]
     try:
         with transaction.atomic():
             for part in (*parts, by):
@@ -411,12 +421,17 @@ def apply_handoff(handoff: Handoff, tools: Tools) -> None:
         )
     )
     old = tools.forge.branch(branch)
+    ref = f"refs/heads/{branch}"
+    if old and not RefIntent.objects.filter(repository=handoff.repository, ref=ref, new=old).exists():
+        detail = f"{branch} is at {old}, which the portal did not put there; use another staging branch"
+        _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.branch_taken", detail)
+        return
     if old != commit:
         with transaction.atomic(durable=True):
             entry = record_event(
                 handoff, events.HANDOFF_APPLYING, tools.enforcer, {"branch": branch, "commit": commit, "old": old}
             ).log_entry
-            intend_update(handoff.repository, f"refs/heads/{branch}", old=old, new=commit, entry=entry)
+            intend_update(handoff.repository, ref, old=old, new=commit, entry=entry)
         tools.forge.update_branch(branch, old=old, new=commit)
     with transaction.atomic(durable=True):
         Handoff.objects.move(

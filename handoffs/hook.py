@@ -18,11 +18,14 @@ import psycopg
 
 from handoffs.markers import is_staging_branch
 
+MAX_COMMITS: Final = 1000
+MAX_COMMIT_BYTES: Final = 64 << 10
 ZERO: Final = re.compile(r"^0+$")
 
 SENTENCES: Final = {
     "ref.deletion": "branches of a governed repository are not deleted",
     "ref.not_fast_forward": "a staging branch only moves forward; push a new commit on top",
+    "ref.commit_size": "a push to staging brings at most 1,000 commits of at most 64 KiB, their messages included",
     "ref.staging_name": "a builder's branch is named staging/codex-<feature>, in ASCII letters, digits, . _ -",
     "ref.not_allowed": "only staging/codex-* is open to pushes; the portal opens every other branch itself",
     "ref.tree_mismatch": "the pushed commit does not hold the tree that was judged",
@@ -76,6 +79,8 @@ def _code(connection: psycopg.Connection[tuple[object, ...]], path: str, change:
             return "ref.staging_name"
         if not ZERO.match(change.old) and not _is_ancestor(change.old, change.new):
             return "ref.not_fast_forward"
+        if not _is_small(change.new):
+            return "ref.commit_size"
     row = connection.execute(
         "SELECT code, tree FROM leo_may_update_ref(%s, %s, %s, %s)", [path, change.ref, change.old, change.new]
     ).fetchone()
@@ -85,6 +90,21 @@ def _code(connection: psycopg.Connection[tuple[object, ...]], path: str, change:
     if not code and tree and _tree_of(change.new) != tree:
         return "ref.tree_mismatch"
     return code
+
+
+def _is_small(new: str) -> bool:
+    """Whether a push brings at most MAX_COMMITS commits, each (with its message) of at most MAX_COMMIT_BYTES."""
+    listed = subprocess.run(
+        ["git", "rev-list", f"--max-count={MAX_COMMITS + 1}", new, "--not", "--all"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    ).stdout
+    checked = subprocess.run(
+        ["git", "cat-file", "--batch-check=%(objectsize)"], input=listed, check=True, capture_output=True, timeout=60
+    ).stdout
+    sizes = [int(size) for size in checked.split()]
+    return len(sizes) <= MAX_COMMITS and max(sizes, default=0) <= MAX_COMMIT_BYTES
 
 
 def _is_ancestor(old: str, new: str) -> bool:

@@ -89,10 +89,17 @@ class LocalGit:
         tips = {ref: tip for ref, tip in self._git.refs("refs/heads/staging/").items() if ref.startswith(STAGING)}
         old = known(set(tips.values()))
         return [
-            StagingCommit(ref.removeprefix("refs/heads/"), tip, self._git.message_of(tip).partition("\n")[0])
+            StagingCommit(ref.removeprefix("refs/heads/"), tip, self._subject(tip))
             for ref, tip in sorted(tips.items())
             if tip not in old
         ]
+
+    def _subject(self, commit: str) -> str:
+        """The first line of a message; empty for a commit that cannot be read, so that it stops nobody else."""
+        try:
+            return self._git.message_of(commit).partition("\n")[0][:1000]
+        except GitError:
+            return ""
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:
         """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted."""

@@ -59,6 +59,10 @@ class WorkQuerySet[M: models.Model](models.QuerySet[M]):
         """Open rows that failed too often: they wait for a person."""
         return self.open().filter(attempts__gte=MAX_ATTEMPTS)
 
+    def abandoned(self) -> Self:
+        """Stuck rows that nobody works on any more."""
+        return self.stuck().filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
+
     def open(self) -> Self:
         """Rows that still have work. Each kind of row says which."""
         raise NotImplementedError
@@ -308,9 +312,16 @@ class PullStatus(models.TextChoices):
     SUPERSEDED = "superseded"
 
 
+# A merge that landed is a fact: whatever happened to the row while it was pushed, the row becomes MERGED.
 PULL_TRANSITIONS: dict[str, frozenset[str]] = {
     PullStatus.GATES_PASSING: frozenset(
-        {PullStatus.READY_TO_MERGE, PullStatus.NEEDS_REVISION, PullStatus.LEAD_REVIEW, PullStatus.SUPERSEDED}
+        {
+            PullStatus.READY_TO_MERGE,
+            PullStatus.NEEDS_REVISION,
+            PullStatus.LEAD_REVIEW,
+            PullStatus.SUPERSEDED,
+            PullStatus.MERGED,
+        }
     ),
     PullStatus.READY_TO_MERGE: frozenset(
         {
@@ -321,9 +332,17 @@ PULL_TRANSITIONS: dict[str, frozenset[str]] = {
             PullStatus.SUPERSEDED,
         }
     ),
-    PullStatus.NEEDS_REVISION: frozenset({PullStatus.SUPERSEDED, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW}),
+    PullStatus.NEEDS_REVISION: frozenset(
+        {PullStatus.SUPERSEDED, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW, PullStatus.MERGED}
+    ),
     PullStatus.LEAD_REVIEW: frozenset(
-        {PullStatus.READY_TO_MERGE, PullStatus.NEEDS_REVISION, PullStatus.GATES_PASSING, PullStatus.SUPERSEDED}
+        {
+            PullStatus.READY_TO_MERGE,
+            PullStatus.NEEDS_REVISION,
+            PullStatus.GATES_PASSING,
+            PullStatus.SUPERSEDED,
+            PullStatus.MERGED,
+        }
     ),
     PullStatus.MERGED: frozenset(),
     PullStatus.SUPERSEDED: frozenset(),

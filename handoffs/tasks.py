@@ -82,7 +82,13 @@ def nudge(task: str, *args: object) -> None:
 def sweep_staging() -> int:
     """Notice new commits on every repository's staging branches, and what the hooks refused."""
     actions.log_push_refusals(by=enforcer())
-    return sum(_notice(repository) for repository in Repository.objects.all())
+    count = 0
+    for repository in Repository.objects.all():
+        try:
+            count += _notice(repository)
+        except (GitError, ForgeError) as error:
+            log.warning("%s cannot be swept: %s", repository.full_name, error)
+    return count
 
 
 @shared_task(ignore_result=True)

@@ -17,6 +17,7 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError
+from handoffs.contributors import settle_contributors
 from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
 from verdicts import evidence
 from verdicts.actions import store_own_gate
@@ -86,6 +87,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
             raise VerdictError("verdict.already_recorded", f"{said}; PR-{pull.number} is {pull.label} now")
         raise VerdictError("verdict.not_now", f"PR-{pull.number} is {pull.label}; no verdict can be recorded on it now")
     handoff = Handoff.objects.get(pk=pull.handoff_id)
+    settle_contributors(handoff)
     take_part(handoff.chain, by)
     justification = _text(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
@@ -179,7 +181,14 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
             "decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only"
         )
     handoff = Handoff.objects.get(pk=pull.handoff_id)
+    unknown = settle_contributors(handoff)
     take_part(handoff.chain, by)
+    if unknown and request.decision is DecisionKind.APPROVE:
+        raise VerdictError(
+            "decision.contributor_unknown",
+            f"nobody knows who {', '.join(unknown[:3])} is, so nobody can say that you are not; "
+            "an operator links the address (`manage.py operate identity`), or you send it back",
+        )
     justification = _text(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
     verdict = evidence.live_verdict(pull)
     if verdict is not None and not verdict.binds(pull):

@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit.events import Role
 from audit.models import Participation
 from audit.separation import Part
+from handoffs.contributors import still_unknown
 from handoffs.evidence import Outcome
 from handoffs.git import Git
 from handoffs.models import Handoff, PullRequest, Status
@@ -162,7 +163,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
         sod_violations=_violations(parts),
-        unknown_contributors=tuple(handoff.unknown_contributors),
+        unknown_contributors=tuple(still_unknown(handoff.unknown_contributors)),
         other_findings=heard.withdrawn,
     )
     return Evidence(version, inputs, decide(inputs), executions, parts)

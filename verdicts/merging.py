@@ -11,14 +11,16 @@ from django.utils import timezone
 from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event, take_part
-from audit.events import Actor, AuditError
+from audit.canonical import JsonValue
+from audit.events import Actor, AuditError, Role
 from handoffs.actions import Tools, record_event
 from handoffs.forge import ForgeError, NewCommit
 from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
+from verdicts.decision import STRICTNESS
 from verdicts.decision import Verdict as VerdictKind
-from verdicts.models import VerdictError
+from verdicts.models import MergeIntent, VerdictError
 
 
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
@@ -68,23 +70,61 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         if locked.status != PullStatus.READY_TO_MERGE or not is_same:
             raise VerdictError("merge.no_pass", f"PR-{pull.number} changed while it was being merged")
         take_part(pull.handoff.chain, by)
+        _refuse_worse(locked)
         PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
+        _intend(pull, merge_sha, by)
     tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
-    record_merge(pull.pk, merge_sha, by=by)
+    record_merge(pull.pk, merge_sha)
     return PullRequest.objects.get(pk=pull.pk)
 
 
-@transaction.atomic(durable=True)
-def record_merge(pull_id: int, merge_sha: str, *, by: Actor) -> bool:
-    """The merge commit is on the protected branch: say so, once."""
-    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.status != PullStatus.READY_TO_MERGE or pull.merge_sha != merge_sha:
-        return False
-    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.MERGED, merged_at=timezone.now())
-    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
-    record_event(
-        handoff, events.PULL_MERGED, by, {"pull_request": pull.number, "commit": merge_sha, "base": pull.base_sha}
+def _refuse_worse(pull: PullRequest) -> None:
+    """Judge once more, as late as possible: evidence may have aged or changed since the release."""
+    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement.verdict
+    if STRICTNESS.index(now) > STRICTNESS.index(evidence.released_by(pull)):
+        said = now.value if now else "not ready"
+        raise VerdictError("merge.evidence_changed", f"PR-{pull.number} is computed as {said} now; PLAN looks again")
+
+
+def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
+    """Say what is about to be pushed, in the caller's transaction; a repeat says it once."""
+    if MergeIntent.objects.filter(pull_request=pull, merge_sha=merge_sha).exists():
+        return
+    body: dict[str, JsonValue] = {"pr": pull.number, "commit": merge_sha, "head": pull.head_sha, "base": pull.base_sha}
+    MergeIntent.objects.create(
+        pull_request=pull,
+        merge_sha=merge_sha,
+        head_sha=pull.head_sha,
+        base_sha=pull.base_sha,
+        actor_id=by.principal_id,
+        role=by.role.value,
+        log_entry=append_event(events.MERGE_INTENDED, by, f"H-{pull.handoff_id}", body),
     )
+
+
+@transaction.atomic(durable=True)
+def record_merge(pull_id: int, merge_sha: str) -> bool:
+    """An intended merge commit is on the protected branch: say so, once, whatever else happened to the row meanwhile.
+
+    Not checked: that the commit is on the branch; the caller has just pushed or found it.
+    """
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    intent = MergeIntent.objects.select_related("actor").filter(pull_request=pull, merge_sha=merge_sha).first()
+    if intent is None or pull.status in {PullStatus.MERGED, PullStatus.SUPERSEDED}:
+        return False
+    PullRequest.objects.move(
+        pull.pk,
+        old=PullStatus(pull.status),
+        new=PullStatus.MERGED,
+        merge_sha=merge_sha,
+        head_sha=intent.head_sha,
+        base_sha=intent.base_sha,
+        merged_at=timezone.now(),
+    )
+    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    by = Actor(intent.actor_id, intent.actor.name, Role(intent.role))
+    detail: dict[str, JsonValue] = {"pull_request": pull.number, "commit": merge_sha, "base": intent.base_sha}
+    record_event(handoff, events.PULL_MERGED, by, {**detail, "was": pull.status})
     return True
 
 

@@ -202,6 +202,25 @@ class Verdict(models.Model):
         return (self.head_sha, self.base_sha, self.merge_tree) == (pull.head_sha, pull.base_sha, pull.merge_tree)
 
 
+class MergeIntent(models.Model):
+    """A merge the portal is about to push. Append-only: if its commit is found on the branch, it happened."""
+
+    pull_request = models.ForeignKey(PullRequest, models.PROTECT, related_name="merge_intents")
+    merge_sha = models.CharField(max_length=64)
+    head_sha = models.CharField(max_length=64)
+    base_sha = models.CharField(max_length=64)
+    actor = models.ForeignKey(Principal, models.PROTECT)
+    role = models.CharField(max_length=10)
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_merge_intent"
+        constraints = [models.UniqueConstraint(fields=["pull_request", "merge_sha"], name="mergeintent_once")]
+
+    def __str__(self) -> str:
+        return f"merge of {self.pull_request_id} as {self.merge_sha[:12]}"
+
+
 class Decision(models.Model):
     """SOP 7.2: LEAD's decisions. Append-only; one for each escalating verdict, or for one timeout."""
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from audit.events import Role
 from audit.models import Participation
+from handoffs.contributors import still_unknown
 from handoffs.evidence import Outcome
 from handoffs.models import BundleCheck, PullRequest, PullRequestQuerySet, Status
 from verdicts import evidence
@@ -67,6 +68,7 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
     for execution in _on_heads(GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
         gates.setdefault(execution.pull_request_id, {})[execution.gate] = execution
     parts = _violations(pulls)
+    unknown = still_unknown([address for pull in pulls for address in pull.handoff.unknown_contributors])
     return [
         _glance(
             pull,
@@ -75,6 +77,7 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
             gates.get(pull.pk, {}),
             is_verified=getattr(pull, "is_sound", False) and pull.handoff.status == Status.TRIGGERED,
             violations=parts.get(pull.handoff.chain, (NO_BUILDER,)),
+            unknown=tuple(address for address in pull.handoff.unknown_contributors if address in unknown),
         )
         for pull in pulls
     ]
@@ -105,7 +108,7 @@ def _violations_of(held: Mapping[int, set[str]]) -> tuple[str, ...]:
     return (*missing, *(f"principal {pk} acts as {len(found)} roles" for pk, found in held.items() if len(found) > 1))
 
 
-def _glance(
+def _glance(  # noqa: PLR0913 - what was read in bulk, row by row
     pull: PullRequest,
     policy: Policy,
     reports: list[AgentReport],
@@ -113,6 +116,7 @@ def _glance(
     *,
     is_verified: bool,
     violations: tuple[str, ...],
+    unknown: tuple[str, ...],
 ) -> Glance:
     handoff = pull.handoff
     gates = tuple(
@@ -138,7 +142,7 @@ def _glance(
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
         sod_violations=violations,
-        unknown_contributors=tuple(handoff.unknown_contributors),
+        unknown_contributors=unknown,
         other_findings=heard.withdrawn,
     )
     passed = sum(row.conclusion == GateOutcome.SUCCESS.value for row in executions.values())

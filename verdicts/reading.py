@@ -8,8 +8,11 @@ from handoffs.models import PullRequest
 from handoffs.patches import FilePatch, parse_patch
 from verdicts.findings import Finding
 from verdicts.subagents.change import Change, ChangedFile
+from verdicts.subagents.examination import MAX_FILE_BYTES
 
-MAX_CHANGE_BYTES = 64 << 20
+MAX_CHANGE_BYTES = 1 << 30
+# Stands for a file above the analysers' limit: they see that it is too large, and say so.
+TOO_LARGE = bytes(MAX_FILE_BYTES + 1)
 FILE_MODES = ("100644", "100755")
 
 
@@ -20,7 +23,10 @@ def read_change(
     base, head = pull.handoff.merge_base, pull.head_sha
     added = {file.path: _added_lines(file) for file in parse_patch(git.diff(base, head), Limits()).files}
     changes = git.changes(base, head)
-    blobs = git.read_blobs([c.new_blob for c in changes if c.new_mode in FILE_MODES], max_bytes=MAX_CHANGE_BYTES)
+    wanted = [c.new_blob for c in changes if c.new_mode in FILE_MODES]
+    large = _large(git, wanted)
+    blobs = git.read_blobs([blob for blob in wanted if blob not in large], max_bytes=MAX_CHANGE_BYTES)
+    blobs |= dict.fromkeys(large, TOO_LARGE)
     return Change(
         files=tuple(
             ChangedFile(
@@ -36,6 +42,13 @@ def read_change(
         other_findings=other_findings,
         round=round_number,
     )
+
+
+def _large(git: Git, blobs: list[str]) -> frozenset[str]:
+    """The blobs no analyser reads, so that one file cannot keep the sub-agents from the others."""
+    lines = git.run("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin="\n".join(blobs).encode() + b"\n")
+    sizes = (line.split() for line in lines.decode("ascii").splitlines() if blobs)
+    return frozenset(name for name, size in sizes if int(size) > MAX_FILE_BYTES)
 
 
 def _added_lines(file: FilePatch) -> frozenset[int]:

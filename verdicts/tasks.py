@@ -6,6 +6,7 @@ The rows say what there is to do; each task is safe to run twice.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +21,7 @@ from audit.models import Principal
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.patches import PatchError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
@@ -27,7 +29,7 @@ from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
 from verdicts.models import VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
-from verdicts.results import AgentKind, from_json
+from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
 from verdicts.subagents import AGENTS
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ def sweep_verification() -> int:
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
         actions.trigger_gates(pk, by=enforcer())
+    for pk in list(VerificationWork.objects.abandoned().values_list("pk", flat=True)[:200]):
+        _give_up(pk)
     due = list(VerificationWork.objects.due().values_list("pk", flat=True)[:200])
     for pk in due:
         nudge("verdicts.tasks.run_work", pk)
@@ -66,9 +70,12 @@ def _follow_base(repository: Repository) -> None:
     tip = forge.branch(repository.protected_branch)
     git = Git(forge.git_path)
     pulls = PullRequest.objects.is_open().filter(repository=repository).exclude(base_sha=tip)
-    for pull in pulls.exclude(status=PullStatus.NEEDS_REVISION):
-        if pull.merge_sha and (pull.merge_sha == tip or _holds(git, tip, pull.merge_sha)):
-            record_merge(pull.pk, pull.merge_sha, by=enforcer())
+    for pull in pulls.prefetch_related("merge_intents"):
+        landed = [intent.merge_sha for intent in pull.merge_intents.all() if _holds(git, tip, intent.merge_sha)]
+        if landed:
+            record_merge(pull.pk, landed[-1])
+            continue
+        if pull.status == PullStatus.NEEDS_REVISION:
             continue
         try:
             tree = git.merge_tree(tip, pull.head_sha)
@@ -102,7 +109,7 @@ def run_work(work_id: int) -> str:
             _run_gate(work, pull)
         else:
             _run_agent(work, pull)
-    except (GitError, VerdictError, OSError) as error:
+    except (GitError, PatchError, VerdictError, OSError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait)
         log.warning("%s of PR-%s attempt %s failed: %s", work.name, pull.number, attempt, error)
@@ -116,6 +123,23 @@ def run_work(work_id: int) -> str:
     if PullRequest.objects.filter(pk=pull.pk, round__gt=pull.round).exists():
         nudge("verdicts.tasks.sweep_verification")
     return "done"
+
+
+def _give_up(work_id: int) -> None:
+    """Work that failed too often ends as what it is: an error of the sub-agent, a failure of the gate."""
+    work = VerificationWork.objects.select_related("pull_request").get(pk=work_id)
+    pull, why = (
+        work.pull_request,
+        f"gave up after {work.attempts} attempts: {work.error or 'its worker died each time'}",
+    )
+    if pull.head_sha != work.head_sha or pull.triggered_at is None:
+        VerificationWork.objects.filter(pk=work_id).update(status=WorkStatus.DONE, error="the head moved on")
+    elif work.kind == VerificationWork.Kind.GATE:
+        report = GateReport(work.name, GateOutcome.FAILURE, f"leoportal-{work.pk}", work.head_sha, {"error": why})
+        actions.finish_gate_work(work, report, by=verifier())
+    else:
+        lost = missing_result(AgentKind(work.name), work.head_sha, why)
+        actions.report_agent(pull.pk, replace(lost, outcome=AgentOutcome.ERROR), by=verifier(), work=work)
 
 
 def _run_gate(work: VerificationWork, pull: PullRequest) -> None:

@@ -22,6 +22,7 @@ APPEND_ONLY: Final = (
     "leo_log_head",
     "leo_agent_report",
     "leo_bundle_check",
+    "leo_merge_intent",
     "leo_policy_version",
     "leo_ref_intent",
     "leo_signature",

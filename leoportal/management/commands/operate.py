@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.actions import issue_token
+from audit.actions import issue_token, link_email
 from audit.events import AuditError, Role
 from audit.models import Kind, Principal
 from handoffs.actions import retry_handoff
@@ -39,6 +39,9 @@ class Command(BaseCommand):
         person = acts.add_parser("person", help="somebody who signs in, in one role; prints the password once")
         person.add_argument("name")
         person.add_argument("role", choices=PEOPLE)
+        identity = acts.add_parser("identity", help="link a commit address to somebody: their commits are theirs")
+        identity.add_argument("principal")
+        identity.add_argument("--email", required=True)
         builder = acts.add_parser("builder", help="a builder agent; it gets no account and no token")
         builder.add_argument("name")
         for option in ("--sponsor", "--builder-id", "--email"):
@@ -77,6 +80,10 @@ class Command(BaseCommand):
     def _person(self, options: dict[str, Any]) -> None:
         password = setup.ensure_person(options["name"], Role(options["role"].upper()))
         self.stdout.write(f"{options['name']}: " + (f"password {password}" if password else "is there already"))
+
+    def _identity(self, options: dict[str, Any]) -> None:
+        linked = link_email(Principal.objects.get(name=options["principal"]), options["email"], by=OPERATOR)
+        self.stdout.write(f"commits by {linked.value} are {options['principal']}'s")
 
     def _builder(self, options: dict[str, Any]) -> None:
         setup.ensure_builder(
