@@ -20,6 +20,7 @@ from audit.models import LogEntry, LogLeaf, LogPending, Participation, TreeHead
 from handoffs.models import HandoffEvent
 from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.merging import merge_pull_request
 from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
 
 SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
@@ -31,6 +32,7 @@ def full(portal: Portal) -> Portal:
     portal.verified()
     portal.verdict(VerdictKind.ESCALATE, question="May this merge before the audit?")
     portal.decide(DecisionKind.APPROVE)
+    merge_pull_request(portal.pull().pk, portal.tools(), by=portal.actor("lead"))
     integrate_log()
     return portal
 
@@ -82,7 +84,7 @@ def test_the_hooks_login_reads_nothing(full: Portal):
 
 def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(full: Portal):
     tables: tuple[tuple[Any, str], ...] = (
-        (HandoffEvent, "handoff."),
+        (HandoffEvent, ("handoff.", "pull.")),
         (GateExecution, "gate."),
         (Verdict, "verdict."),
         (Decision, "decision."),
