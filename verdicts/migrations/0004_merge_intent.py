@@ -5,29 +5,35 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('audit', '0002_append_only'),
-        ('handoffs', '0003_page_indexes'),
-        ('verdicts', '0003_may_update_ref'),
+        ("audit", "0002_append_only"),
+        ("handoffs", "0003_page_indexes"),
+        ("verdicts", "0003_may_update_ref"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='MergeIntent',
+            name="MergeIntent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('merge_sha', models.CharField(max_length=64)),
-                ('head_sha', models.CharField(max_length=64)),
-                ('base_sha', models.CharField(max_length=64)),
-                ('role', models.CharField(max_length=10)),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='audit.principal')),
-                ('log_entry', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to='audit.logentry')),
-                ('pull_request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='merge_intents', to='handoffs.pullrequest')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("merge_sha", models.CharField(max_length=64)),
+                ("head_sha", models.CharField(max_length=64)),
+                ("base_sha", models.CharField(max_length=64)),
+                ("role", models.CharField(max_length=10)),
+                ("actor", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="audit.principal")),
+                ("log_entry", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, to="audit.logentry")),
+                (
+                    "pull_request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="merge_intents",
+                        to="handoffs.pullrequest",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'leo_merge_intent',
-                'constraints': [models.UniqueConstraint(fields=('pull_request', 'merge_sha'), name='mergeintent_once')],
+                "db_table": "leo_merge_intent",
+                "constraints": [models.UniqueConstraint(fields=("pull_request", "merge_sha"), name="mergeintent_once")],
             },
         ),
     ]
