@@ -8,7 +8,7 @@ from handoffs.models import PullRequest
 from handoffs.patches import FilePatch, parse_patch
 from verdicts.findings import Finding
 from verdicts.subagents.change import Change, ChangedFile
-from verdicts.subagents.examination import MAX_FILE_BYTES
+from verdicts.subagents.sandbox import MAX_FILE_BYTES
 
 MAX_CHANGE_BYTES = 1 << 30
 # Stands for a file above the analysers' limit: they see that it is too large, and say so.

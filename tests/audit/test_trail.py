@@ -83,7 +83,7 @@ def test_the_hooks_login_reads_nothing(full: Portal):
 
 
 def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(full: Portal):
-    tables: tuple[tuple[Any, str], ...] = (
+    tables: tuple[tuple[Any, str | tuple[str, ...]], ...] = (
         (HandoffEvent, ("handoff.", "pull.")),
         (GateExecution, "gate."),
         (Verdict, "verdict."),
