@@ -124,7 +124,8 @@ def _examine(inputs: Inputs) -> Case:
         own = [voice for voice in voices if voice.kind is kind]
         heard = [voice for voice in own if voice.outcome is not AgentOutcome.NOT_APPLICABLE]
         is_applicable = len(heard) == len(own)
-        if is_applicable and not any(voice.grade is Grade.VERIFIED for voice in heard):
+        is_said = any(voice.grade is Grade.VERIFIED or voice.outcome is AgentOutcome.MISSING for voice in heard)
+        if is_applicable and not is_said:
             note = "only claims, no verified result" if heard else "no result"
             heard.append(missing_result(kind, inputs.head_sha, note))
         spoken.extend(heard)

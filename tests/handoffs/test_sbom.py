@@ -42,14 +42,14 @@ def test_nested_components_are_seen():
     assert [component.name for component in parse_sbom(json.dumps(document).encode()).components] == ["a", "hidden"]
 
 
-@pytest.mark.parametrize("uri", ["a b", "http://[::1", "x\u0000y", "%zz", "<>"])
+@pytest.mark.parametrize("uri", ["a b", "http://[::1", "x\u0001y", "%zz", "<>"])
 def test_formats_are_checked(uri):
     document = json.loads(built())
     document["components"][0]["externalReferences"] = [{"type": "vcs", "url": uri}]
     assert parse_sbom(json.dumps(document).encode()).schema_errors
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"<bom/>", b'{"a":1,"a":2}', b"null"])
+@pytest.mark.parametrize("raw", [b"", b"[]", b"<bom/>", b'{"a":1,"a":2}', b"null", b'{"a":"x\\u0000y"}'])
 def test_what_is_not_a_json_object_is_refused(raw):
     with pytest.raises(BundleError, match=r"sbom\.readable"):
         parse_sbom(raw)
