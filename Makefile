@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help demo test lint venv scanners chromium bench kill lock reset shell
+.PHONY: help operate demo test lint venv scanners chromium bench kill lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -79,6 +79,9 @@ lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 
 reset: $(INSTALLED)   ## throw the local data away
 	@$(PY) -m leoportal.stack reset
+
+operate: $(INSTALLED)   ## manage.py operate on the local data, also while the demo runs. ARGS='token story-gate'
+	@$(PY) -m leoportal.stack run $(PY) manage.py operate $(ARGS)
 
 shell: $(INSTALLED)   ## manage.py shell on the local data, also while the demo runs
 	@exec $(PY) -m leoportal.stack run $(PY) manage.py shell

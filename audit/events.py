@@ -8,7 +8,11 @@ from typing import Final
 
 
 class Role(StrEnum):
-    """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer."""
+    """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer.
+
+    OPERATOR is who acts on the machine itself (`manage.py operate`). It is granted to nobody and may nothing in the
+    portal.
+    """
 
     BUILDER = "BUILDER"
     ENFORCER = "ENFORCER"
@@ -16,6 +20,10 @@ class Role(StrEnum):
     LEAD = "LEAD"
     AUDITOR = "AUDITOR"
     REPORTER = "REPORTER"
+    OPERATOR = "OPERATOR"
+
+
+GRANTED: Final = tuple(role for role in Role if role is not Role.OPERATOR)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def record_export(sheet: str, file_format: str, filters: dict[str, JsonValue], h
 
 
 def stream(sheet: Sheet, file_format: str, head: Head) -> Iterator[bytes]:
-    """The export's bytes, chunk by chunk, from a cursor on the server."""
+    """The export's bytes, chunk by chunk, from a cursor on the server: the rows whose leaves the tree head covers."""
     write = _csv_chunk if file_format == "csv" else _json_chunk
     digest, count = hashlib.sha256(), 0
     names = [name for name, _ in sheet.columns]
@@ -83,7 +83,7 @@ def stream(sheet: Sheet, file_format: str, head: Head) -> Iterator[bytes]:
         first = _csv_line([*names, "leaf_index", "leaf_hash"])
         digest.update(first)
         yield first
-    for rows in _chunks(sheet):
+    for rows in _chunks(sheet, head):
         raw = write(sheet.name, names, rows)
         count += len(rows)
         digest.update(raw)
@@ -91,9 +91,11 @@ def stream(sheet: Sheet, file_format: str, head: Head) -> Iterator[bytes]:
     yield _last_line(sheet, file_format, head, count, digest.hexdigest())
 
 
-def _chunks(sheet: Sheet) -> Iterator[list[tuple[Any, ...]]]:
+def _chunks(sheet: Sheet, head: Head) -> Iterator[list[tuple[Any, ...]]]:
     lookups = [lookup for _, lookup in sheet.columns]
-    rows = sheet.rows.values_list(*lookups, sheet.index, sheet.leaf_hash, sheet.leaf)
+    rows = sheet.rows.filter(**{f"{sheet.index}__lt": head.size}).values_list(
+        *lookups, sheet.index, sheet.leaf_hash, sheet.leaf
+    )
     chunk: list[tuple[Any, ...]] = []
     for row in rows.iterator(chunk_size=CHUNK):
         chunk.append(row)
@@ -108,7 +110,7 @@ def _csv_chunk(_sheet: str, _names: Sequence[str], rows: Sequence[tuple[Any, ...
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     for *values, index, leaf_hash, _leaf in rows:
-        writer.writerow([*map(_cell, values), "" if index is None else index, bytes(leaf_hash).hex()])
+        writer.writerow([*map(_cell, values), index, bytes(leaf_hash).hex()])
     return out.getvalue().encode()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from audit.events import Role
+from audit.events import GRANTED, Role
 from audit.separation import Part
 
-ROLE_CHOICES = [(role.value, role.value.title()) for role in Role]
+ROLE_CHOICES = [(role.value, role.value.title()) for role in GRANTED]
 
 
 class Kind(models.TextChoices):
@@ -72,7 +72,7 @@ class RoleGrant(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(name="rolegrant_role_known", condition=models.Q(role__in=[r.value for r in Role]))
+            models.CheckConstraint(name="rolegrant_role_known", condition=models.Q(role__in=[r.value for r in GRANTED]))
         ]
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class Participation(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["subject", "principal"], name="participation_one_duty"),
             models.CheckConstraint(
-                name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in Role])
+                name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in GRANTED])
             ),
         ]
 

@@ -27,7 +27,7 @@ from handoffs.evidence import CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.markers import MarkerKind, marker_in, write_marker
 from handoffs.models import (
     BundleCheck,
     Handoff,
@@ -72,7 +72,8 @@ def record_event(
     handoff: Handoff, event: str, actor: Actor, detail: dict[str, JsonValue], *, marker: str = ""
 ) -> HandoffEvent:
     """One row of leo_handoff_tracking and its leaf, in the caller's transaction."""
-    entry = append_event(event, actor, str(handoff), {**detail, "repository": handoff.repository.full_name})
+    body = {**detail, "repository": handoff.repository.full_name, "marker": marker}
+    entry = append_event(event, actor, str(handoff), body)
     return HandoffEvent.objects.create(
         handoff=handoff,
         event=event,
@@ -148,7 +149,7 @@ def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor
         events.HANDOFF_RECEIVED,
         by,
         {"branch": staging.branch, "commit": staging.commit},
-        marker=staging.subject[:79],
+        marker=marker_in(staging.subject),
     )
     return handoff
 
@@ -199,7 +200,9 @@ def _patches_of_other_tasks(handoff: Handoff, raw: bytes) -> frozenset[str]:
     except BundleError:
         return frozenset()
     digest = digest_of(members.get("changes.patch", b""))
-    same_patch = Handoff.objects.filter(repository=handoff.repository, patch_digest=digest).exclude(pk=handoff.pk)
+    verified = HandoffEvent.objects.filter(event=events.HANDOFF_VERIFIED).values("handoff_id")
+    same_patch = Handoff.objects.filter(repository=handoff.repository, patch_digest=digest, pk__in=verified)
+    same_patch = same_patch.exclude(pk=handoff.pk)
     other_task = same_patch.exclude(prd_id=manifest.prd_id, title=_title(manifest.task))
     return frozenset({digest}) if other_task.exists() else frozenset()
 
@@ -218,11 +221,8 @@ def _record_verification(
     results = (*report.results, *_people_checks(bundle, people))
     failed = [result for result in results if result.outcome is Outcome.FAILED]
     with transaction.atomic(durable=True):
-        authors, unknown = authors_elsewhere(
-            handoff,
-            patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
-            result_tree=report.result_tree or "",
-        )
+        handoff.change_digest, handoff.result_tree = report.change_digest, report.result_tree or ""
+        authors, unknown = authors_elsewhere(handoff)
         clash = _take_parts(handoff, people, authors, by)
         if clash is not None:
             failed.append(clash)
@@ -238,6 +238,7 @@ def _record_verification(
             )
             failed.append(clash)
             results = (*results, clash)
+        failed.sort(key=lambda result: result.is_unchecked)
         code = failed[0].code if failed else ""
         Handoff.objects.move(
             handoff.pk,
@@ -250,6 +251,7 @@ def _record_verification(
             prd_id=bundle.manifest.prd_id if bundle else "",
             merge_base=bundle.manifest.merge_base if bundle else "",
             patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
+            change_digest=report.change_digest,
             result_tree=report.result_tree or "",
             control_plane_paths=list(report.control_plane_paths),
             builder=people.builder,
@@ -276,7 +278,8 @@ def _record_verification(
             "result_tree": report.result_tree or "",
         }
         event = events.HANDOFF_REFUSED if failed else events.HANDOFF_VERIFIED
-        record_event(handoff, event, by, detail, marker=write_marker(MarkerKind.CODEX_READY, digest))
+        marker = "" if failed else write_marker(MarkerKind.CODEX_READY, digest)
+        record_event(handoff, event, by, detail, marker=marker)
 
 
 def _is_taken(handoff: Handoff, digest: str) -> bool:
@@ -422,6 +425,11 @@ def apply_handoff(handoff: Handoff, tools: Tools) -> None:
     )
     old = tools.forge.branch(branch)
     ref = f"refs/heads/{branch}"
+    blocking = tools.forge.branch_in_the_way(branch)
+    if blocking:
+        detail = f"{blocking} is in the way of {branch}: git keeps no branch inside another; use another staging branch"
+        _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.branch_taken", detail)
+        return
     if old and not RefIntent.objects.filter(repository=handoff.repository, ref=ref, new=old).exists():
         detail = f"{branch} is at {old}, which the portal did not put there; use another staging branch"
         _refuse(handoff, Status.SIGNED, tools.enforcer, "apply.branch_taken", detail)
@@ -463,27 +471,12 @@ def open_pull_request(handoff: Handoff, tools: Tools) -> None:
             raise
         _refuse_applied(handoff, tools.enforcer, error.detail)
         return
-    now = timezone.now()
     with transaction.atomic(durable=True):
-        repository = Repository.objects.select_for_update().get(pk=handoff.repository_id)
         Handoff.objects.move(handoff.pk, old=Status.APPLIED, new=Status.OPENED)
-        pull = _new_head(handoff, base_sha, merge_tree) or PullRequest.objects.create(
-            repository=repository,
-            number=repository.next_number,
-            handoff=handoff,
-            title=handoff.title,
-            body=_body(handoff, tools.portal_url),
-            base_ref=repository.protected_branch,
-            base_sha=base_sha,
-            head_ref=handoff.feature_branch,
-            head_sha=handoff.applied_commit,
-            merge_tree=merge_tree,
-            opened_at=now,
-            moved_at=now,
+        body = _body(handoff, tools.portal_url)
+        pull = _new_head(handoff, base_sha, merge_tree, body) or open_row(
+            handoff, base_sha=base_sha, merge_tree=merge_tree, body=body
         )
-        if pull.number == repository.next_number:
-            repository.next_number += 1
-            repository.save(update_fields=["next_number"])
         record_event(
             handoff,
             events.HANDOFF_OPENED,
@@ -493,7 +486,30 @@ def open_pull_request(handoff: Handoff, tools: Tools) -> None:
         )
 
 
-def _new_head(handoff: Handoff, base_sha: str, merge_tree: str) -> PullRequest | None:
+def open_row(handoff: Handoff, *, base_sha: str, merge_tree: str, body: str) -> PullRequest:
+    """A pull request with the repository's next number, in the caller's transaction."""
+    now = timezone.now()
+    repository = Repository.objects.select_for_update().get(pk=handoff.repository_id)
+    pull = PullRequest.objects.create(
+        repository=repository,
+        number=repository.next_number,
+        handoff=handoff,
+        title=handoff.title,
+        body=body,
+        base_ref=repository.protected_branch,
+        base_sha=base_sha,
+        head_ref=handoff.feature_branch,
+        head_sha=handoff.applied_commit,
+        merge_tree=merge_tree,
+        opened_at=now,
+        moved_at=now,
+    )
+    repository.next_number += 1
+    repository.save(update_fields=["next_number"])
+    return pull
+
+
+def _new_head(handoff: Handoff, base_sha: str, merge_tree: str, body: str) -> PullRequest | None:
     """Move the branch's open pull request to this handoff's commit: every verdict on the old head is stale."""
     pull = PullRequest.objects.is_open().filter(repository=handoff.repository, head_ref=handoff.feature_branch).first()
     if pull is None:
@@ -504,6 +520,7 @@ def _new_head(handoff: Handoff, base_sha: str, merge_tree: str) -> PullRequest |
         new=PullStatus.GATES_PASSING,
         handoff=handoff,
         title=handoff.title,
+        body=body,
         head_sha=handoff.applied_commit,
         base_sha=base_sha,
         merge_tree=merge_tree,

@@ -40,8 +40,8 @@ class Check:
 
 
 CHECKS: Final = (
-    Check("archive.readable", archive.archive_readable),
     Check("archive.size", archive.archive_size),
+    Check("archive.readable", archive.archive_readable),
     Check("archive.members", archive.archive_members),
     Check("archive.regular_files", archive.archive_regular_files),
     Check("archive.unique_names", archive.archive_unique_names),
@@ -66,10 +66,10 @@ CHECKS: Final = (
     Check("patch.safe_paths", patch.patch_safe_paths),
     Check("patch.submodules", patch.patch_submodules),
     Check("patch.applies", patch.patch_applies),
+    Check("patch.modes", patch.patch_modes),
     Check("patch.exact", patch.patch_exact),
     Check("patch.declared_paths", patch.patch_declared_paths),
     Check("patch.index_blobs", patch.patch_index_blobs),
-    Check("patch.modes", patch.patch_modes),
     Check("patch.twins", patch.patch_twins),
     Check("patch.reused", patch.patch_reused),
     Check("scope.control_plane", patch.scope_control_plane),

@@ -41,6 +41,11 @@ class CheckResult:
     got: str
     expected: str
 
+    @property
+    def is_unchecked(self) -> bool:
+        """A failure for want of something to look at, not for what was found."""
+        return self.outcome is Outcome.FAILED and self.got.startswith(NOT_CHECKED)
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -64,6 +64,10 @@ class Forge(Protocol):
         """The commit a branch points at; empty when there is none."""
         ...
 
+    def branch_in_the_way(self, name: str) -> str:
+        """A branch that lies above or below this name in the folders of refs, so that this one cannot be made."""
+        ...
+
     def write_commit(self, commit: NewCommit) -> str:
         """Store a commit without moving any ref; returns its id."""
         ...

@@ -19,7 +19,8 @@ def post_receive(config_path: str) -> int:
         app = Celery(broker=config["broker_url"])
         app.conf.broker_transport_options = {"socket_connect_timeout": 3, "socket_timeout": 3}
         app.send_task("handoffs.tasks.notice_staging", args=[config["path"]], retry=False)
-        sys.stderr.write("leoportal: received; the enforcer lane was told\n")
+        sys.stderr.write("leoportal: received; the enforcer lane was told. A commit is a handoff only if its subject\n")
+        sys.stderr.write("leoportal: starts with [CODEX-READY:<sha256 of .leo/artifact.tar.gz>]\n")
     except Exception as error:  # noqa: BLE001 - the push has already landed; the sweep repairs a lost nudge
         sys.stderr.write(f"leoportal: received; the enforcer lane finds it within seconds ({type(error).__name__})\n")
     return 0

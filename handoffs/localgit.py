@@ -80,7 +80,9 @@ class LocalGit:
             )
             fresh.chmod(0o755)
             fresh.replace(hook)
-        self._git.run("config", "receive.denyDeletes", "true")
+        self._git.run("config", "core.hooksPath", str((self.git_path / "hooks").absolute()))
+        self._git.run("config", "receive.denyDeletes", "false")  # the update hook refuses them, with a code
+        self._git.run("config", "receive.denyDeleteCurrent", "ignore")
         self._git.run("config", "receive.fsckObjects", "true")
         self._git.run("config", "receive.maxInputSize", str(MAX_PUSH_BYTES))
 
@@ -102,20 +104,30 @@ class LocalGit:
             return ""
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:
-        """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted."""
-        raw = self._git.run("log", "--no-mailmap", "-z", "--format=%ae%n%ce%n%B", f"{base}..{commit}")
+        """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted.
+
+        Where a commit names none, a text that is nobody's address: whoever that is stays unknown.
+        """
+        raw = self._git.run("log", "--no-mailmap", "-z", "--format=%H%n%ae%n%ce%n%B", f"{base}..{commit}")
         found: set[str] = set()
-        for record in raw.decode("utf-8", "replace").split("\0"):
-            if not record.strip():
-                continue
-            author, committer, body = record.split("\n", 2)
-            found |= {author.lower(), committer.lower()}
+        for record in raw.decode("utf-8", "replace").removesuffix("\0").split("\0") if raw else ():
+            commit_id, author, committer, body = record.split("\n", 3)
+            nobody = f"nobody, in commit {commit_id[:12]}"
+            found |= {author.strip().lower() or nobody, committer.strip().lower() or nobody}
             found |= {address.lower() for address in _CO_AUTHOR.findall(body)}
         return tuple(sorted(found))
 
     def branch(self, name: str) -> str:
         """The commit a branch points at; empty when there is none."""
         return self._git.refs(f"refs/heads/{name}").get(f"refs/heads/{name}", "")
+
+    def branch_in_the_way(self, name: str) -> str:
+        """A branch that lies above or below this name in the folders of refs, so that this one cannot be made."""
+        below = sorted(ref for ref in self._git.refs(f"refs/heads/{name}/"))
+        parts = name.split("/")
+        above = [f"refs/heads/{'/'.join(parts[:count])}" for count in range(1, len(parts))]
+        found = [*(ref for ref in above if self._git.refs(ref).get(ref)), *below]
+        return found[0].removeprefix("refs/heads/") if found else ""
 
     def write_commit(self, commit: NewCommit) -> str:
         """Store a commit object; no ref moves."""

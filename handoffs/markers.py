@@ -65,6 +65,15 @@ def parse_marker(subject: bytes) -> Marker:
     raise MarkerError("marker.missing", f"got {subject[:40].decode('latin-1')!a}, expected a marker at byte 0")
 
 
+def marker_in(subject: str) -> str:
+    """The marker a subject starts with, brackets included; empty if it starts with none."""
+    try:
+        marker = parse_marker(subject.encode("utf-8", "surrogateescape"))
+    except MarkerError:
+        return ""
+    return f"[{marker.kind}:{marker.digest}]"
+
+
 def write_marker(kind: MarkerKind, digest: str, text: str = "") -> str:
     """The subject line of a marked commit: marker, one space, the first line of `text` on one line.
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit.models import LogEntry, Principal
+from handoffs.evidence import NOT_CHECKED, Outcome
 
 HEX_COMMIT = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
@@ -146,6 +147,9 @@ class Handoff(models.Model):
     merge_base = models.CharField(max_length=64, blank=True)
     result_tree = models.CharField(max_length=64, blank=True)
     patch_digest = models.CharField(max_length=64, blank=True, db_comment="SHA-256 of changes.patch")
+    change_digest = models.CharField(
+        max_length=64, blank=True, db_index=True, db_comment="of the added and removed lines, whatever their place"
+    )
     control_plane_paths = models.JSONField(default=list)
     applied_commit = models.CharField(max_length=64, blank=True)
     feature_branch = models.CharField(max_length=200, blank=True)
@@ -232,6 +236,11 @@ class BundleCheck(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} {self.outcome}"
+
+    @property
+    def is_unchecked(self) -> bool:
+        """A failure for want of something to look at, not for what was found."""
+        return self.outcome == Outcome.FAILED.value and self.got.startswith(NOT_CHECKED)
 
 
 class SigningKey(models.Model):

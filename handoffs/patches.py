@@ -8,6 +8,7 @@ Source: git-diff(1) "Generating patch text with -p"; git's apply.c for the exten
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ from handoffs.archive import Limits
 from handoffs.patches_binary import BinaryChange, PatchError, read_binary
 from handoffs.patches_header import FileHeader, RawHeader, parse_header
 
-__all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "parse_patch"]
+__all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "change_digest", "parse_patch"]
 
 _HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
 _NO_NEWLINE: Final = b"\\ No newline at end of file"
@@ -99,6 +100,24 @@ class Patch:
             if file.new_path is not None:
                 found.add(file.new_path)
         return frozenset(found)
+
+
+def change_digest(files: tuple[FilePatch, ...]) -> str:
+    """SHA-256 hex of what a patch adds and removes, file by file: without context, line numbers and white space.
+
+    The same change on a newer base, or printed with more context, has the same digest. Compare git-patch-id(1).
+    """
+    parts = []
+    for file in sorted(files, key=lambda file: file.path):
+        hasher = hashlib.sha256(file.path.encode("utf-8", "surrogateescape"))
+        for hunk in file.hunks:
+            for line in hunk.lines:
+                if line.kind != b" ":
+                    hasher.update(b"\0" + line.kind + b"".join(line.content.split()))
+        if file.binary is not None:
+            hasher.update(b"\0binary" + file.binary.data)
+        parts.append(hasher.digest())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def parse_patch(raw: bytes, limits: Limits) -> Patch:

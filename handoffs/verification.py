@@ -15,6 +15,8 @@ from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
 from handoffs.git_index import Folder, read_tree, result_of
 from handoffs.git_process import GitError
+from handoffs.patches import change_digest
+from handoffs.paths import escape_text
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
@@ -37,6 +39,7 @@ class Report:
     result_tree: str | None
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
+    change_digest: str
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
@@ -60,7 +63,8 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         bundle=Bundle(digest, members, manifest) if is_whole and not isinstance(manifest, Unreadable) else None,
         result_tree=facts.result_tree if facts else None,
         changes=changes,
-        control_plane_paths=tuple(steering),
+        control_plane_paths=tuple(escape_text(path) for path in steering),
+        change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
     )
 
 

@@ -79,7 +79,9 @@ def show_handoff(request: Request, pk: int) -> HttpResponse:
         "events": happened,
         "steps": _steps(handoff, happened),
         "groups": groups,
-        "failed": [check for check in checks if check.outcome == Outcome.FAILED.value],
+        "failed": sorted(
+            (check for check in checks if check.outcome == Outcome.FAILED.value), key=lambda check: check.is_unchecked
+        ),
         "counts": counts,
         "is_working": handoff.status in WORKING or handoff.status == Status.OPENED,
         "is_stuck": handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS,

@@ -232,7 +232,11 @@ def _refused(request: HttpRequest, error: Exception) -> Any:
 
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: ValidationError) -> Any:
-    said = "; ".join(f"{'.'.join(str(p) for p in item['loc'])}: {item['msg']}" for item in error.errors[:5])
+    places = [[str(part) for part in item["loc"] if part != "body"] for item in error.errors[:5]]
+    said = "; ".join(
+        f"{'.'.join(place) or 'the body'}: got {str(item.get('input'))[:80]!r}, {item['msg']}"
+        for place, item in zip(places, error.errors, strict=False)
+    )
     return api.create_response(request, {"code": "request.invalid", "detail": said}, status=422)
 
 
@@ -240,7 +244,10 @@ def _invalid(request: HttpRequest, error: ValidationError) -> Any:
 def _http(request: HttpRequest, error: HttpError) -> Any:
     if isinstance(error.__cause__, JsonError):
         return _refused(request, error.__cause__)
-    code = "token.invalid" if error.status_code == 401 else f"http.{error.status_code}"
+    if error.status_code == 401:
+        detail = "got no token, or one that is unknown, expired or revoked; an operator issues one (operate token)"
+        return api.create_response(request, {"code": "token.invalid", "detail": detail}, status=401)
+    code = f"http.{error.status_code}"
     return api.create_response(request, {"code": code, "detail": str(error)}, status=error.status_code)
 
 

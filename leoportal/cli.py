@@ -1,6 +1,7 @@
-"""The `leo` command. Exit codes: 0 done · 1 negative result · 2 usage · 5 integrity failure.
+"""The `leo` command. Exit codes: 0 done · 1 negative result · 2 usage · 3 not allowed for this
+role · 4 the portal cannot be reached · 5 integrity failure · 6 timed out.
 
-No Django here: every sub-command works on files and git repositories without a portal.
+No Django here: `leo bundle` works on files and git repositories without a portal, the rest speaks to one over its API.
 """
 
 from __future__ import annotations

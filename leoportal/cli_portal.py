@@ -16,6 +16,8 @@ from typing import Annotated, Any, Final
 import requests
 import typer
 
+from audit.canonical import JsonError, parse_json
+
 TIMEOUT_SECONDS: Final = 30
 EXIT_NEGATIVE, EXIT_USAGE, EXIT_ROLE, EXIT_UNREACHABLE, EXIT_TIMED_OUT = 1, 2, 3, 4, 6
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -47,7 +49,14 @@ def call(method: str, path: str, **parts: Any) -> Any:
     """One request to the portal; its refusals end the command with the exit code of their kind."""
     url = os.environ.get("LEO_URL", "").rstrip("/")
     token_file = os.environ.get("LEO_TOKEN_FILE", "")
-    token = os.environ.get("LEO_TOKEN") or (Path(token_file).read_text().strip() if token_file else "")
+    try:
+        token = os.environ.get("LEO_TOKEN") or (Path(token_file).read_text().strip() if token_file else "")
+    except (OSError, UnicodeDecodeError) as error:
+        say(f"LEO_TOKEN_FILE cannot be read: {error}. Next: check its path and rights", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    if url and not re.match(r"https?://[^/\s]+", url):
+        say(f"LEO_URL is {url!r}, expected an address such as https://leo.example. Next: export it again", err=True)
+        raise typer.Exit(EXIT_USAGE)
     if not url or not token:
         say("LEO_URL and LEO_TOKEN are not both set. Next: export them; an operator issues the token", err=True)
         raise typer.Exit(EXIT_USAGE)
@@ -110,11 +119,11 @@ def report_gate(  # noqa: PLR0913 - options of a command
 ) -> None:
     """Report how a gate ended on a pull request's head."""
     path = f"/prs/{repository}/{_number(pull)}"
-    text = Path(evidence[1:]).read_text() if evidence.startswith("@") else evidence
     try:
-        facts = json.loads(text)
-    except json.JSONDecodeError as error:
-        say(f'--evidence is not JSON: {error}. Next: give an object, such as \'{{"url": "…"}}\'', err=True)
+        raw = Path(evidence[1:]).read_bytes() if evidence.startswith("@") else evidence.encode()
+        facts = parse_json(raw)
+    except (OSError, JsonError) as error:
+        say(f'--evidence cannot be read: {error}. Next: give a JSON object, such as \'{{"url": "…"}}\'', err=True)
         raise typer.Exit(EXIT_USAGE) from None
     body = {"gate": gate, "conclusion": conclusion, "run_id": run_id, "head_sha": head, "evidence": facts}
     stored = call("POST", f"{path}/gates", json=body)

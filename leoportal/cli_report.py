@@ -10,12 +10,17 @@ from handoffs.checks import CheckResult, Outcome
 from handoffs.verification import Report
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
+# What fails because the options say something else than the bundle.
+_GIVEN: Final = frozenset(
+    {"marker.digest", "marker.branch", "manifest.branch", "manifest.repository", "attestation.builder"}
+)
 _TAMPERED: Final = frozenset({"marker.digest", "manifest.members", "attestation.digests"})
 
 
 def failed_checks(report: Report) -> list[CheckResult]:
-    """The checks that failed, in order."""
-    return [result for result in report.results if result.outcome is Outcome.FAILED]
+    """The checks that failed, in order; those that had nothing to look at come last."""
+    bad = [result for result in report.results if result.outcome is Outcome.FAILED]
+    return sorted(bad, key=lambda result: result.is_unchecked)
 
 
 def status(report: Report) -> int:
@@ -33,8 +38,8 @@ def say_report(report: Report, file: Path) -> None:
     say(f"{file}  sha256 {report.digest}")
     for group, results in groups.items():
         bad = [result for result in results if result.outcome is Outcome.FAILED]
-        for result in bad:
-            say_row("FAIL", result.code, result.sentence)
+        for result in sorted(bad, key=lambda result: result.is_unchecked):
+            say_row("?" if result.is_unchecked else "FAIL", result.code, result.sentence)
             say(f"        got {result.got}")
             say(f"        expected {result.expected}")
         if not bad:
@@ -50,8 +55,10 @@ def last_line(report: Report, file: Path, repo: Path | None) -> str:
     head = f"  {len(report.results)} checks, {failed} failed."
     if failed and repo is None:
         return f"{head} NOT VERIFIED. Next: leo bundle verify {file} --repo <path of the repository>"
+    if failed and {result.code for result in failed_checks(report)} <= _GIVEN:
+        return f"{head} NOT VERIFIED. Next: check what was given with --marker, --branch, --repository and --builder"
     if failed:
-        return f"{head} NOT VERIFIED. Correct the change and run leo bundle create again."
+        return f"{head} NOT VERIFIED. Next: correct the change and run leo bundle create again"
     return f"{head} VERIFIED. Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>"
 
 

@@ -102,7 +102,7 @@ if env.bool("DB_POOL", default=False):
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASE_HOOK_URL = env.str("DATABASE_HOOK_URL", default=env.str("DATABASE_URL", default="postgresql:///leoportal"))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -25,7 +25,7 @@ from verdicts.evidence import VERIFIER
 from verdicts.models import PolicyVersion
 from verdicts.policy import default_policy_yaml
 
-OPERATOR = Actor(0, "operator", Role.ENFORCER)
+OPERATOR = Actor(0, "operator", Role.OPERATOR)
 
 
 def ensure_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None) -> Principal:

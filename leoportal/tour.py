@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,11 +47,13 @@ def choose_change(source: Path, wanted: str | None) -> Chosen:
     A repository with a single commit hands over its uncommitted changes instead.
     Raises: TourError with the next step.
     """
-    git = Git(source)
     try:
+        git = Git(source)
         head = git.resolve(wanted or "HEAD")
     except GitError as error:
-        raise TourError(f"{source}: {error.detail}. Next: give a commit of it with COMMIT=") from None
+        raise TourError(
+            f"{source}: {error.detail}. Next: name a git repository with REPO=, a commit with COMMIT="
+        ) from None
     listed = git.run("rev-list", "--no-merges", "--min-parents=1", f"--max-count={1 if wanted else CANDIDATES}", head)
     for commit in listed.decode("ascii").split():
         parent = git.parents_of(commit)[0]
@@ -106,7 +109,7 @@ def run_builder(arguments: list[str], sandbox: Path, say: Callable[[str], None])
     sandbox.mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(sandbox), "NO_COLOR": "1"}
     command = [str(Path(sys.executable).with_name("leo")), *arguments]
-    say(f"codex $ leo {' '.join(arguments[:2])} …")
+    say(f"codex $ leo {shlex.join(arguments)}")
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=sandbox)
     for line in (done.stdout + done.stderr).splitlines():
         say(f"codex | {line.strip()}")
@@ -139,14 +142,14 @@ class Follower:
         pull = PullRequest.objects.filter(handoff=handoff).first()
         if pull is None:
             return
-        for report in AgentReport.objects.filter(pull_request=pull).order_by("pk"):
+        for report in AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk"):
             result = report.result
             new = Counter(f["severity"].lower() for f in result["findings"] if f["is_new"] and f["severity"] != "INFO")
             found = ", ".join(f"{count} {severity}" for severity, count in new.items()) or "nothing to mend"
             outcome = result["outcome"].lower().replace("_", " ")
             text = outcome if outcome == "not applicable" else f"{outcome}, confidence {result['confidence']}, {found}"
             self._once("agent", report.pk, f"sub-agent | {report.agent.capitalize()}: {text}")
-        for gate in GateExecution.objects.filter(pull_request=pull).order_by("pk"):
+        for gate in GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk"):
             self._once("gate", gate.pk, f"gate | {gate.gate}: {gate.conclusion} (by {gate.reporter})")
 
     def _once(self, kind: str, pk: int, line: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Concatenate
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
@@ -37,7 +37,9 @@ def page[**P](act: Act | None, *methods: str) -> Callable[[View[P]], Callable[..
         @functools.wraps(view)
         def guarded(request: Request, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if request.method not in (*methods, "HEAD" if "GET" in methods else ""):
-                return HttpResponseNotAllowed(methods)
+                response: HttpResponseBase = render(request, "405.html", {"methods": methods}, status=405)
+                response.headers["Allow"] = ", ".join(methods)
+                return response
             request.actor = _actor(request.user)
             if act is not None and not may(request.actor.role, act):
                 needed = " or ".join(sorted(role.value for role in MATRIX[act]))
@@ -66,7 +68,9 @@ class DenyByDefaultMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Called by Django for each request."""
+        """Called by Django for each request. No name of anything here holds U+0000, and no database takes it."""
+        if "\x00" in request.path:
+            return HttpResponse("There is nothing here.", status=404, content_type="text/plain; charset=utf-8")
         return self._get_response(request)
 
     def process_view(

@@ -93,6 +93,7 @@ PARTIES: Final[Mapping[str, str]] = {
     "EXEC": "the enforcer (EXEC)",
     "CODEX": "the builder (Codex)",
     "reviewer": "the reviewer",
+    "operator": "an operator",
     "time": "time",
 }
 

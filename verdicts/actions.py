@@ -21,7 +21,6 @@ from audit.events import Actor
 from handoffs.actions import record_event
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
-from verdicts.decision import STRICTNESS
 from verdicts.models import (
     AgentReport,
     GateExecution,
@@ -31,7 +30,7 @@ from verdicts.models import (
     WorkStatus,
 )
 from verdicts.policy import disagreements, parse_policy
-from verdicts.results import AgentKind, AgentResult, GateOutcome, to_json
+from verdicts.results import AgentKind, AgentResult, GateOutcome, from_json, to_json
 from verdicts.subagents import AGENTS
 
 MAX_RUN_ID = 120
@@ -88,6 +87,9 @@ def trigger_gates(pull_id: int, *, by: Actor) -> bool:
     pull.deadline_at = now + timedelta(seconds=policy.gate_deadline_seconds)
     pull.timed_out_at = None
     pull.save(update_fields=["triggered_at", "deadline_at", "timed_out_at", "round"])
+    pull.work.filter(status=WorkStatus.WAITING).update(
+        status=WorkStatus.DONE, error="the workflows were triggered anew"
+    )
     names = [(VerificationWork.Kind.GATE, gate.key) for gate in policy.input_gates if gate.key in BUILT_IN_GATES]
     names += [(VerificationWork.Kind.AGENT, kind.value) for kind in AgentKind]
     VerificationWork.objects.bulk_create(
@@ -125,10 +127,13 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         raise VerdictError("gate.own", f"{gate.key} is PLAN's verdict; it is recorded in the portal, never reported")
     if gate.key in BUILT_IN_GATES:
         raise VerdictError("gate.built_in", f"{gate.key} is run by the portal's own workers; nobody else reports it")
-    same = GateExecution.objects.filter(pull_request=pull, gate=gate.key, run_id=report.run_id).first()
+    own_runs = GateExecution.objects.filter(pull_request=pull, gate=gate.key, reporter=by.name)
+    same = own_runs.filter(run_id=report.run_id).first()
     if same is not None:
         if (same.conclusion, same.head_sha) != (report.conclusion.value, report.head_sha):
             raise VerdictError("gate.run_conflict", f"run {report.run_id!r} was reported as {same.conclusion} before")
+        if pull.triggered_at is not None and same.created_at < pull.triggered_at:
+            raise VerdictError("gate.run_old", f"run {report.run_id!r} ended before the workflows were triggered again")
         return same
     _refuse_other_head(pull, report.head_sha, "gate")
     if not 0 < len(report.run_id) <= MAX_RUN_ID or not report.run_id.isprintable():
@@ -137,7 +142,6 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         )
     if report.conclusion is GateOutcome.MISSING:
         raise VerdictError("gate.conclusion", "missing is what the portal says of a gate that did not report")
-    _refuse_other_reporter(pull, gate.key, by)
     take_part_as_reporter(pull, by)
     execution = _store_gate(pull, gate.key, report, by)
     _reopen_if_worse(pull, f"gate {gate.key} ended in {report.conclusion}", by)
@@ -154,6 +158,8 @@ def store_own_gate(pull: PullRequest, conclusion: GateOutcome, run_id: str, by: 
 def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> GateExecution:
     body: dict[str, JsonValue] = {
         "gate": gate,
+        "repository": pull.repository.full_name,
+        "pr": pull.number,
         "conclusion": report.conclusion.value,
         "run_id": report.run_id,
         "head": report.head_sha,
@@ -177,7 +183,8 @@ def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> 
 def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: VerificationWork | None = None) -> AgentReport:
     """Store a sub-agent's result, as received. `work` is the portal's own piece of work that this completes.
 
-    Raises: VerdictError("result.head_moved"), ("result.not_triggered"); AuditError for a participant.
+    Raises: VerdictError("result.head_moved"), ("result.not_triggered"), ("result.built_in"); ResultError for what
+    could not be read back; AuditError for a participant.
     """
     require(by, Act.REPORT_RESULT)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
@@ -186,10 +193,18 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
     ):
         return AgentReport.objects.filter(pull_request=pull, agent=result.kind.value).latest("pk")
     _refuse_other_head(pull, result.head_sha, "result")
-    if work is None:
-        take_part_as_reporter(pull, by)
+    take_part_as_reporter(pull, by)
+    if work is None and by.name == evidence.VERIFIER:
+        raise VerdictError("result.built_in", f"{by.name} reports what the portal's own workers ran, nothing else")
     stored = to_json(result)
-    body: dict[str, JsonValue] = {"agent": result.kind.value, "round": pull.round, "result": stored}
+    from_json(stored)  # what cannot be read back is not stored
+    body: dict[str, JsonValue] = {
+        "agent": result.kind.value,
+        "repository": pull.repository.full_name,
+        "pr": pull.number,
+        "round": pull.round,
+        "result": stored,
+    }
     entry = append_event(events.AGENT_REPORTED, by, _subject(pull), body)
     report = AgentReport.objects.create(
         pull_request=pull,
@@ -214,6 +229,7 @@ def finish_gate_work(work: VerificationWork, report: GateReport, *, by: Actor) -
     if not VerificationWork.objects.filter(pk=work.pk, status=WorkStatus.WAITING).update(status=WorkStatus.DONE):
         return
     if pull.head_sha == work.head_sha and pull.triggered_at is not None:
+        take_part_as_reporter(pull, by)
         _store_gate(pull, work.name, report, by)
         _reopen_if_worse(pull, f"gate {work.name} ended in {report.conclusion}", by)
     _start_round(pull, by)
@@ -288,7 +304,7 @@ def time_out(pull_id: int, *, by: Actor) -> bool:
     if pull.status != PullStatus.GATES_PASSING or not is_late or pull.timed_out_at is not None:
         return False
     policy = parse_policy(evidence.policy_in_force().document.encode())
-    done = evidence.gate_executions(pull)
+    done = evidence.gate_executions(pull, policy)
     missing = [gate.key for gate in policy.input_gates if gate.key not in done]
     if not missing:
         return False
@@ -323,24 +339,20 @@ def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> boo
 
 
 def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
-    """Evidence that is now worse than what released the merge takes the permission away, in the caller's transaction.
+    """Anything that speaks against the merge and was not known when it was released takes the permission away.
 
-    The whole judgement is made again: what a reporter calls its result decides nothing.
+    In the caller's transaction. The whole judgement is made again: what a reporter calls its result decides nothing,
+    and news of the same weight as what LEAD accepted is news all the same.
     """
     if pull.status != PullStatus.READY_TO_MERGE:
         return
-    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement.verdict
-    released = evidence.released_by(pull)
-    if STRICTNESS.index(now) > STRICTNESS.index(released):
+    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
+    news = evidence.news_since(evidence.released_judgement(pull), now)
+    if news:
         PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
-        append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why, "computed": now.value if now else ""})
-
-
-def _refuse_other_reporter(pull: PullRequest, gate: str, by: Actor) -> None:
-    """Whoever reported a gate first on this head reports it again; nobody else replaces the result."""
-    newest = evidence.gate_executions(pull).get(gate)
-    if newest is not None and newest.reporter != by.name:
-        raise VerdictError("gate.other_reporter", f"{newest.reporter} reports {gate} on this head, not {by.name}")
+        said = now.verdict.value if now.verdict else ""
+        body: dict[str, JsonValue] = {"why": why, "computed": said, "news": [reason.sentence for reason in news[:20]]}
+        append_event(events.VERDICT_STALE, by, _subject(pull), body)
 
 
 def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:

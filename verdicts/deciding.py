@@ -52,11 +52,15 @@ class VerdictRequest:
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """What LEAD wants recorded. `reason_class`, `reference` and `expires_at` are needed for an override."""
+    """What LEAD wants recorded. `reason_class`, `reference` and `expires_at` are needed for an override.
+
+    `evidence_digest` is `Evidence.digest` of what LEAD was looking at: an approval binds to it.
+    """
 
     decision: DecisionKind
     justification: str
     head_sha: str
+    evidence_digest: str
     reason_class: str = ""
     reference: str = ""
     expires_at: datetime | None = None
@@ -89,6 +93,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     settle_contributors(handoff)
     take_part(handoff.chain, by)
+    _refuse_unfinished(pull, request.verdict)
     justification = _text(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
     _refuse_laxer(request.verdict, found)
@@ -100,8 +105,11 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         status, outcome = PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED
     if pull.status == status:
         raise VerdictError("verdict.already_recorded", f"PR-{pull.number} already has {live} and is {pull.label}")
+    question = request.question.strip()[:300]
     body: dict[str, JsonValue] = {
         "marker": f"PLAN-SUPERVISOR: {request.verdict.value}",
+        "repository": pull.repository.full_name,
+        "pr": pull.number,
         "verdict": request.verdict.value,
         "computed": computed,
         "confidence": str(found.judgement.confidence),
@@ -111,7 +119,10 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         "bundle": handoff.digest,
         "policy": found.policy_version.digest,
         "inputs": inputs_to_json(found.inputs),
+        "reasons": judgement_to_json(found.judgement),
         "justification": justification,
+        "question": question,
+        "supersedes": live.pk if live else None,
     }
     entry = append_event(events.VERDICT_RECORDED, by, str(handoff), body)
     try:
@@ -127,9 +138,9 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
                 bundle_digest=handoff.digest,
                 policy=found.policy_version,
                 inputs=body["inputs"],
-                reasons=judgement_to_json(found.judgement),
+                reasons=body["reasons"],
                 justification=justification,
-                question=request.question.strip()[:300],
+                question=question,
                 supervisor_id=by.principal_id,
                 supersedes=live,
                 created_at=entry.created_at,
@@ -140,6 +151,11 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     store_own_gate(pull, outcome, f"verdict-{verdict.pk}", by)
     _move(pull, status)
     return verdict
+
+
+def _refuse_unfinished(pull: PullRequest, wanted: VerdictKind) -> None:
+    if wanted in {VerdictKind.PASS, VerdictKind.CONDITIONAL_PASS} and evidence.has_work_left(pull):
+        raise VerdictError("verdict.still_running", "checks are running on this head; wait for them, they take seconds")
 
 
 def _refuse_laxer(wanted: VerdictKind, found: evidence.Evidence) -> None:
@@ -181,8 +197,10 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
             "decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only"
         )
     handoff = Handoff.objects.get(pk=pull.handoff_id)
-    unknown = settle_contributors(handoff)
+    unknown, clashes = settle_contributors(handoff)
     take_part(handoff.chain, by)
+    if clashes and request.decision is DecisionKind.APPROVE:
+        raise AuditError("sod.conflict", f"{clashes[0]}; nobody can approve this, send it back for another handoff")
     if unknown and request.decision is DecisionKind.APPROVE:
         raise VerdictError(
             "decision.contributor_unknown",
@@ -194,16 +212,29 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     if verdict is not None and not verdict.binds(pull):
         verdict = None
     found = evidence.gather(pull, tree=handoff.result_tree)
+    if request.decision is DecisionKind.APPROVE and request.evidence_digest != found.digest:
+        raise VerdictError(
+            "decision.evidence_changed",
+            "the evidence is no longer what your page showed; look at what is new below and decide again",
+        )
     is_override = request.decision is DecisionKind.APPROVE and is_an_override(verdict, found.judgement)
     if is_override:
         _refuse_bare_override(request)
+    run = 1 + Decision.objects.filter(pull_request=pull, verdict=verdict).count()
+    reason_class = request.reason_class if is_override else ""
+    reference = request.reference.strip()[:200]
+    expires_at = request.expires_at if request.decision is DecisionKind.APPROVE else None
     body: dict[str, JsonValue] = {
         "decision": request.decision.value,
+        "repository": pull.repository.full_name,
+        "pr": pull.number,
         "override": is_override,
-        "reason_class": request.reason_class,
+        "reason_class": reason_class,
         "justification": justification,
-        "reference": request.reference,
-        "expires_at": request.expires_at.isoformat() if request.expires_at else None,
+        "reference": reference,
+        "expires_at": expires_at.isoformat() if expires_at else None,
+        "round": pull.round,
+        "run": run,
         "verdict": verdict.pk if verdict else None,
         "head": pull.head_sha,
         "merge_tree": pull.merge_tree,
@@ -213,16 +244,15 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     if request.decision is DecisionKind.APPROVE:
         body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
     entry = append_event(events.DECISION_RECORDED, by, str(handoff), body)
-    run = 1 + Decision.objects.filter(pull_request=pull, verdict=verdict).count()
     decision = Decision.objects.create(
         pull_request=pull,
         verdict=verdict,
         decision=request.decision.value,
         is_override=is_override,
-        reason_class=request.reason_class if is_override else "",
+        reason_class=reason_class,
         justification=justification,
-        reference=request.reference.strip()[:200],
-        expires_at=request.expires_at if request.decision is DecisionKind.APPROVE else None,
+        reference=reference,
+        expires_at=expires_at,
         head_sha=pull.head_sha,
         merge_tree=pull.merge_tree,
         round=pull.round,

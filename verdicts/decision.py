@@ -32,6 +32,7 @@ class Clearer(StrEnum):
     EXEC = "EXEC"
     CODEX = "CODEX"
     REVIEWER = "reviewer"
+    OPERATOR = "operator"
     TIME = "time"
 
 
@@ -78,6 +79,7 @@ class Inputs:
     is_deadline_passed: bool
     sod_violations: tuple[str, ...] = ()
     unknown_contributors: tuple[str, ...] = ()
+    builder_problems: tuple[str, ...] = ()
     other_findings: tuple[Finding, ...] = ()
 
 

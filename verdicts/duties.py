@@ -158,7 +158,7 @@ def _acts(facts: _Facts) -> Sequence[ActRow]:
         _by_event(facts, "Sign artifact", Role.ENFORCER, events.HANDOFF_SIGNED),
         _by_event(facts, "Create pull request", Role.ENFORCER, events.HANDOFF_OPENED),
         _by_event(facts, "Trigger workflows", Role.ENFORCER, events.HANDOFF_TRIGGERED),
-        ActRow("Monitor gates", Role.PLAN.value, "", "", None, NOT_COMPUTED, "looking at a page leaves no event"),
+        _monitored(facts),
         _by_row("Issue verdict", Role.PLAN, verdict.supervisor if verdict else None, verdict, facts, is_needed=True),
         _by_row(
             "Escalation review", Role.LEAD, decision.lead if decision else None, decision, facts, is_needed=needs_lead
@@ -176,6 +176,18 @@ def _by_event(facts: _Facts, act: str, required: Role, kind: str) -> ActRow:
     return ActRow(
         act, required.value, entry.actor, entry.role, entry.created_at, OK if fits else BROKEN, f"entry {entry.pk}"
     )
+
+
+def _monitored(facts: _Facts) -> ActRow:
+    """PLAN's own runs of the verification leave an event; looking at a page does not."""
+    act, required = "Monitor gates", Role.PLAN
+    started = [e for e in facts.entries if e.kind == events.ROUND_STARTED and e.role == required.value]
+    if not started:
+        return ActRow(act, required.value, "", "", None, NOT_COMPUTED, "looking at a page leaves no event")
+    entry = max(started, key=lambda row: row.pk)
+    names = {facts.principals[p.principal_id].name for p in facts.parts if p.duty is required}
+    state = OK if entry.actor in names else BROKEN
+    return ActRow(act, required.value, entry.actor, entry.role, entry.created_at, state, f"entry {entry.pk}")
 
 
 def _by_row(

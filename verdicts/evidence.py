@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from django.utils import timezone
 
+from audit.canonical import digest_json, parse_json
 from audit.events import Role
-from audit.models import Participation
+from audit.models import Identity, Participation, RoleGrant
 from audit.separation import Part
-from handoffs.contributors import still_unknown
+from handoffs.contributors import authors_in_another_duty, still_unknown
 from handoffs.evidence import Outcome
 from handoffs.git import Git
 from handoffs.models import Handoff, PullRequest, Status
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict, VerdictError, WorkStatus
-from verdicts.policy import GateInput, Inputs, Judgement, decide, parse_policy
+from verdicts.policy import (
+    WORST_LAST,
+    GateInput,
+    Inputs,
+    Judgement,
+    Reason,
+    decide,
+    inputs_from_json,
+    judgement_to_json,
+    parse_policy,
+)
 from verdicts.policy_document import Policy
-from verdicts.results import AgentKind, AgentResult, Finding, GateOutcome, from_json, missing_result
+from verdicts.results import (
+    AgentKind,
+    AgentOutcome,
+    AgentResult,
+    Finding,
+    GateOutcome,
+    ResultError,
+    from_json,
+    missing_result,
+)
 from verdicts.subagents import AGENTS
 
 # The identity under which the portal's own gates and sub-agents report.
 VERIFIER: Final = "leoportal-verifier"
+MAX_LEAF_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,11 @@ class Evidence:
     judgement: Judgement
     executions: Mapping[str, GateExecution] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 hex of why the verdict is what it is: it changes with every finding, gate and outcome."""
+        return digest_json(judgement_to_json(self.judgement))
 
 
 def policy_in_force() -> PolicyVersion:
@@ -66,30 +92,72 @@ def live_approval(pull: PullRequest) -> Decision | None:
     return decision if is_same and is_valid else None
 
 
-def released_by(pull: PullRequest) -> VerdictKind | None:
-    """What was computed when the merge was released: at LEAD's approval if there is one, else at the verdict."""
+def released_judgement(pull: PullRequest) -> Judgement | None:
+    """What was computed when the merge was released: at the newer of the live PASS and the live approval."""
     approval, verdict = live_approval(pull), live_verdict(pull)
-    if approval is not None:
-        said = json.loads(bytes(approval.log_entry.leaf))["body"]["computed_now"]
-    else:
-        said = verdict.computed if verdict is not None and verdict.binds(pull) else VerdictKind.PASS.value
-    return VerdictKind(said) if said else None
+    is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
+    if approval is not None and not (is_passed and verdict and verdict.log_entry_id > approval.log_entry_id):
+        stored = parse_json(bytes(approval.log_entry.leaf), max_bytes=MAX_LEAF_BYTES)
+        match stored:
+            case {"body": {"inputs": inputs}}:
+                return decide(inputs_from_json(inputs))
+            case _:
+                return None
+    return decide(inputs_from_json(verdict.inputs)) if is_passed and verdict else None
 
 
-def gate_executions(pull: PullRequest) -> dict[str, GateExecution]:
-    """The newest execution of each gate on this head since the workflows were triggered, by gate name."""
-    rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha)
+def news_since(released: Judgement | None, now: Judgement) -> tuple[Reason, ...]:
+    """The reasons of now that were not known when the merge was released. Who released it has not judged them."""
+    if released is None:
+        return now.reasons
+    known = {(reason.code, reason.sentence) for reason in released.reasons}
+    return tuple(
+        reason
+        for reason in now.reasons
+        if (reason.code, reason.sentence) not in known
+        and not (reason.code == "confidence.low" and released.confidence <= now.confidence)
+    )
+
+
+def gates_that_count(rows: Iterable[GateExecution], pull: PullRequest, policy: Policy) -> dict[str, GateExecution]:
+    """Of each gate on this head since the workflows were triggered: the worst of what its reporters said last.
+
+    A reporter replaces only what it said itself. PLAN's own gate has one voice: its newest row.
+    `rows` in the order they came.
+    """
     if pull.triggered_at is None:
         return {}
-    return {row.gate: row for row in rows.filter(created_at__gte=pull.triggered_at).order_by("pk")}
+    newest: dict[tuple[str, str], GateExecution] = {}
+    for row in rows:
+        if row.head_sha == pull.head_sha and row.created_at >= pull.triggered_at:
+            newest[row.gate, "" if row.gate == policy.own_gate.key else row.reporter] = row
+    found: dict[str, GateExecution] = {}
+    for row in sorted(newest.values(), key=lambda row: (row.conclusion != GateOutcome.SUCCESS.value, row.pk)):
+        found[row.gate] = row
+    return found
+
+
+def gate_executions(pull: PullRequest, policy: Policy) -> dict[str, GateExecution]:
+    """The execution that counts for each gate, by gate name."""
+    rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk")
+    return gates_that_count(rows, pull, policy)
+
+
+def reports_that_count(rows: Iterable[AgentReport], pull: PullRequest) -> list[AgentReport]:
+    """Outside reports on this head whenever they came, the portal's own since the workflows were triggered."""
+    since = pull.triggered_at
+    if since is None:
+        return []
+    return [
+        row for row in rows if row.head_sha == pull.head_sha and (row.reporter != VERIFIER or row.created_at >= since)
+    ]
 
 
 def all_reports(pull: PullRequest) -> list[AgentReport]:
-    """Every sub-agent's report on this head since the workflows were triggered, in the order they came."""
-    if pull.triggered_at is None:
-        return []
-    rows = AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha, created_at__gte=pull.triggered_at)
-    return list(rows.order_by("pk"))
+    """Every sub-agent's report that counts on this head, in the order they came."""
+    return reports_that_count(
+        AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk"), pull
+    )
 
 
 def agent_reports(pull: PullRequest) -> list[AgentReport]:
@@ -109,20 +177,42 @@ def hear(reports: Sequence[AgentReport], head_sha: str) -> Heard:
     """Reports in the order they came, as `decide` hears them.
 
     Each kind needs the portal's own result: an outside reviewer's report stands beside it and can only lower it.
-    A finding that an outside reviewer reported once stays, whatever the same reviewer says later on this head.
+    What an outside reviewer said once stays, whatever the same reviewer says later on this head: a finding, the
+    worst outcome, the lowest confidence. A stored row that cannot be read is an error of its sub-agent.
     """
-    newest = {(row.agent, row.reporter): row for row in reports}
-    results = [from_json(row.result) for _, row in sorted(newest.items())]
-    own = {AgentKind(agent) for agent, reporter in newest if reporter == VERIFIER}
+    said: dict[tuple[str, str], list[AgentResult]] = {}
+    for row in reports:
+        said.setdefault((row.agent, row.reporter), []).append(_stored(row))
+    results = [found[-1] if reporter == VERIFIER else _worst(found) for (_, reporter), found in sorted(said.items())]
+    own = {AgentKind(agent) for agent, reporter in said if reporter == VERIFIER}
     results += [
         missing_result(kind, head_sha, "the portal's own sub-agent has not reported")
         for kind in AgentKind
         if kind not in own
     ]
     current = {finding for result in results for finding in result.findings}
-    earlier = (from_json(row.result) for row in reports if row.reporter != VERIFIER)
+    earlier = (result for (_, reporter), found in said.items() if reporter != VERIFIER for result in found)
     taken_back = {f: None for result in earlier for f in result.open_findings if f not in current}
     return Heard(tuple(results), tuple(taken_back))
+
+
+def _stored(row: AgentReport) -> AgentResult:
+    try:
+        return from_json(row.result)
+    except ResultError as error:
+        lost = missing_result(AgentKind(row.agent), row.head_sha, f"report {row.pk} cannot be read: {error.code}")
+        return replace(lost, outcome=AgentOutcome.ERROR)
+
+
+def _worst(results: Sequence[AgentResult]) -> AgentResult:
+    """A reviewer's newest result with the worst outcome and the lowest confidence it ever reported on this head.
+
+    An error is no opinion: the reviewer that tries again replaces it.
+    """
+    opinions = [result for result in results[:-1] if result.outcome is not AgentOutcome.ERROR]
+    worst = max((*opinions, results[-1]), key=lambda result: WORST_LAST.index(result.outcome))
+    lowest = min(result.confidence for result in (*opinions, results[-1]))
+    return replace(results[-1], outcome=worst.outcome, reason=worst.reason, confidence=lowest)
 
 
 def not_applicable(paths: Sequence[str]) -> dict[AgentKind, str]:
@@ -144,7 +234,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     version = policy_in_force()
     policy = parse_policy(version.document.encode())
     handoff = pull.handoff
-    executions = gate_executions(pull)
+    executions = gate_executions(pull, policy)
     parts = tuple(Participation.objects.parts(handoff.chain))
     heard = hear(all_reports(pull), pull.head_sha)
     inputs = Inputs(
@@ -157,16 +247,29 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         expected_tree=handoff.result_tree,
         observed_tree=tree,
         is_bundle_verified=is_verified(handoff),
+        builder_problems=builder_problems(handoff, policy),
         is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
         results=heard.results,
         gates=_gates(executions, policy),
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
-        sod_violations=_violations(parts),
+        sod_violations=(*_violations(parts), *authors_in_another_duty(handoff, parts)),
         unknown_contributors=tuple(still_unknown(handoff.unknown_contributors)),
         other_findings=heard.withdrawn,
     )
     return Evidence(version, inputs, decide(inputs), executions, parts)
+
+
+def builder_problems(handoff: Handoff, policy: Policy) -> tuple[str, ...]:
+    """Why the builder may not build now: its role was taken away, or the policy in force no longer names it."""
+    builder = handoff.builder
+    if builder is None:
+        return ("nobody is registered as the builder",)
+    grant = RoleGrant.objects.filter(principal=builder).first()
+    if grant is None or grant.role != Role.BUILDER.value:
+        return (f"{builder.name} no longer has the role BUILDER",)
+    ids = {identity.value for identity in builder.identities.all() if identity.kind == Identity.Kind.BUILDER_ID}
+    return () if ids & set(policy.allowed_builders) else (f"the policy no longer allows the builder {builder.name}",)
 
 
 def is_verified(handoff: Handoff) -> bool:

@@ -60,6 +60,9 @@ class DecisionForm(forms.Form):
         },
     )
     head_sha = forms.RegexField(HEAD, error_messages={"required": "The form lost its head commit; open it again."})
+    evidence = forms.RegexField(
+        r"^[0-9a-f]{64}$", error_messages={"required": "The form lost what it was about; open it again."}
+    )
     reason_class = forms.ChoiceField(
         choices=[("", "Choose why"), *((name, name.replace("-", " ").capitalize()) for name in REASON_CLASSES)],
         required=False,
@@ -93,6 +96,7 @@ class DecisionForm(forms.Form):
             decision=DecisionKind(values["decision"]),
             justification=values["justification"],
             head_sha=values["head_sha"],
+            evidence_digest=values["evidence"],
             reason_class=values["reason_class"],
             reference=values["reference"],
             expires_at=datetime.combine(day, time(23, 59, 59), UTC) if day else None,

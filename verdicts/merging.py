@@ -13,12 +13,11 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError, Role
-from handoffs.actions import Tools, record_event
+from handoffs.actions import Tools, open_row, record_event
 from handoffs.forge import ForgeError, NewCommit
 from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
-from verdicts.decision import STRICTNESS
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import MergeIntent, VerdictError
 
@@ -80,10 +79,13 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
 
 def _refuse_worse(pull: PullRequest) -> None:
     """Judge once more, as late as possible: evidence may have aged or changed since the release."""
-    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement.verdict
-    if STRICTNESS.index(now) > STRICTNESS.index(evidence.released_by(pull)):
-        said = now.value if now else "not ready"
-        raise VerdictError("merge.evidence_changed", f"PR-{pull.number} is computed as {said} now; PLAN looks again")
+    if evidence.has_work_left(pull):
+        raise VerdictError("merge.still_running", "checks are running on this head; wait for them, they take seconds")
+    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
+    news = evidence.news_since(evidence.released_judgement(pull), now)
+    if news:
+        detail = f"since PR-{pull.number} was released: {news[0].sentence}; PLAN looks again"
+        raise VerdictError("merge.evidence_changed", detail)
 
 
 def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
@@ -93,6 +95,7 @@ def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
     body: dict[str, JsonValue] = {"pr": pull.number, "commit": merge_sha, "head": pull.head_sha, "base": pull.base_sha}
     MergeIntent.objects.create(
         pull_request=pull,
+        handoff_id=pull.handoff_id,
         merge_sha=merge_sha,
         head_sha=pull.head_sha,
         base_sha=pull.base_sha,
@@ -106,22 +109,28 @@ def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
 def record_merge(pull_id: int, merge_sha: str) -> bool:
     """An intended merge commit is on the protected branch: say so, once, whatever else happened to the row meanwhile.
 
+    It is recorded on the handoff whose head landed. A newer bundle that took the pull request over before the merge
+    was seen gets a pull request of its own.
     Not checked: that the commit is on the branch; the caller has just pushed or found it.
     """
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     intent = MergeIntent.objects.select_related("actor").filter(pull_request=pull, merge_sha=merge_sha).first()
     if intent is None or pull.status in {PullStatus.MERGED, PullStatus.SUPERSEDED}:
         return False
+    newer = pull.handoff if intent.handoff_id not in {None, pull.handoff_id} else None
     PullRequest.objects.move(
         pull.pk,
         old=PullStatus(pull.status),
         new=PullStatus.MERGED,
+        handoff_id=intent.handoff_id or pull.handoff_id,
         merge_sha=merge_sha,
         head_sha=intent.head_sha,
         base_sha=intent.base_sha,
         merged_at=timezone.now(),
     )
-    handoff = Handoff.objects.select_related("repository").get(pk=pull.handoff_id)
+    if newer is not None:
+        open_row(newer, base_sha=pull.base_sha, merge_tree=pull.merge_tree, body=pull.body)
+    handoff = Handoff.objects.select_related("repository").get(pk=intent.handoff_id or pull.handoff_id)
     by = Actor(intent.actor_id, intent.actor.name, Role(intent.role))
     detail: dict[str, JsonValue] = {"pull_request": pull.number, "commit": merge_sha, "base": intent.base_sha}
     record_event(handoff, events.PULL_MERGED, by, {**detail, "was": pull.status})

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import LogEntry, Principal
-from handoffs.models import HEX_COMMIT, PullRequest, WorkQuerySet
+from handoffs.models import HEX_COMMIT, Handoff, PullRequest, WorkQuerySet
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
 
@@ -117,7 +117,9 @@ class GateExecution(models.Model):
     class Meta:
         db_table = "leo_gate_executions"
         constraints = [
-            models.UniqueConstraint(fields=["pull_request", "gate", "run_id"], name="gateexecution_run_once"),
+            models.UniqueConstraint(
+                fields=["pull_request", "gate", "reporter", "run_id"], name="gateexecution_run_once"
+            ),
             models.CheckConstraint(
                 name="gateexecution_conclusion_known",
                 condition=Q(conclusion__in=[o.value for o in GateOutcome if o is not GateOutcome.MISSING]),
@@ -206,6 +208,7 @@ class MergeIntent(models.Model):
     """A merge the portal is about to push. Append-only: if its commit is found on the branch, it happened."""
 
     pull_request = models.ForeignKey(PullRequest, models.PROTECT, related_name="merge_intents")
+    handoff = models.ForeignKey(Handoff, models.PROTECT, null=True, related_name="+", db_comment="whose head it merges")
     merge_sha = models.CharField(max_length=64)
     head_sha = models.CharField(max_length=64)
     base_sha = models.CharField(max_length=64)

@@ -55,6 +55,7 @@ __all__ = [
     "RULES",
     "SOP_GATES",
     "STRICTNESS",
+    "WORST_LAST",
     "Clearer",
     "Disagreement",
     "Gate",
@@ -85,7 +86,8 @@ _Text = Annotated[str, StringConstraints(max_length=2000)]
 
 
 # How results of one kind are read together: the last one present in this list speaks for the kind.
-_WORST_LAST: Final = (
+WORST_LAST: Final = (
+    AgentOutcome.NOT_APPLICABLE,
     AgentOutcome.PASSED,
     AgentOutcome.WARNED,
     AgentOutcome.FAILED,
@@ -165,7 +167,7 @@ def _term(kind: AgentKind, heard: list[AgentResult], policy: Policy, *, is_appli
         return Term(
             kind, AgentOutcome.NOT_APPLICABLE, zero, zero, zero, Grade.VERIFIED, "not applicable, weight left out"
         )
-    worst = max(heard, key=lambda voice: _WORST_LAST.index(voice.outcome))
+    worst = max(heard, key=lambda voice: WORST_LAST.index(voice.outcome))
     confidence = min(zero if voice.outcome in UNUSABLE else voice.confidence for voice in heard)
     weight = policy.weights.of(kind)
     return Term(kind, worst.outcome, confidence, weight, weight * confidence, worst.grade, worst.reason)
@@ -198,6 +200,7 @@ class _WireInputs(BaseModel):
     is_deadline_passed: bool
     sod_violations: list[_Text]
     unknown_contributors: list[_Text]
+    builder_problems: list[_Text] = []
     other_findings: list[JsonValue]
 
 
@@ -221,6 +224,7 @@ def inputs_to_json(inputs: Inputs) -> dict[str, JsonValue]:
         "is_deadline_passed": inputs.is_deadline_passed,
         "sod_violations": list(inputs.sod_violations),
         "unknown_contributors": list(inputs.unknown_contributors),
+        "builder_problems": list(inputs.builder_problems),
         "other_findings": [finding_to_json(finding) for finding in inputs.other_findings],
     }
 
@@ -254,6 +258,7 @@ def inputs_from_json(value: JsonValue) -> Inputs:
         is_deadline_passed=wire.is_deadline_passed,
         sod_violations=tuple(wire.sod_violations),
         unknown_contributors=tuple(wire.unknown_contributors),
+        builder_problems=tuple(wire.builder_problems),
         other_findings=tuple(finding_from_json(finding) for finding in wire.other_findings),
     )
 

@@ -5,7 +5,7 @@ Not checked: the tree in the repository. A list takes the bundle's word; the pul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,36 +62,25 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
     """Judge pull requests that were loaded `for_glance`. Four queries, however many there are."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
     reports: dict[int, list[AgentReport]] = {}
-    for report in _on_heads(AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
+    for report in AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"):
         reports.setdefault(report.pull_request_id, []).append(report)
-    gates: dict[int, dict[str, GateExecution]] = {}
-    for execution in _on_heads(GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"), pulls):
-        gates.setdefault(execution.pull_request_id, {})[execution.gate] = execution
+    gates: dict[int, list[GateExecution]] = {}
+    for execution in GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"):
+        gates.setdefault(execution.pull_request_id, []).append(execution)
     parts = _violations(pulls)
     unknown = still_unknown([address for pull in pulls for address in pull.handoff.unknown_contributors])
     return [
         _glance(
             pull,
             policy,
-            reports.get(pull.pk, []),
-            gates.get(pull.pk, {}),
+            evidence.reports_that_count(reports.get(pull.pk, []), pull),
+            evidence.gates_that_count(gates.get(pull.pk, []), pull, policy),
             is_verified=getattr(pull, "is_sound", False) and pull.handoff.status == Status.TRIGGERED,
             violations=parts.get(pull.handoff.chain, (NO_BUILDER,)),
             unknown=tuple(address for address in pull.handoff.unknown_contributors if address in unknown),
         )
         for pull in pulls
     ]
-
-
-def _on_heads[Row: (AgentReport, GateExecution)](rows: Iterable[Row], pulls: Sequence[PullRequest]) -> list[Row]:
-    """Rows that are about the present head and came after its workflows were triggered."""
-    heads = {pull.pk: (pull.head_sha, pull.triggered_at) for pull in pulls}
-    found = []
-    for row in rows:
-        head, since = heads[row.pull_request_id]
-        if row.head_sha == head and since is not None and row.created_at >= since:
-            found.append(row)
-    return found
 
 
 def _violations(pulls: Sequence[PullRequest]) -> dict[str, tuple[str, ...]]:

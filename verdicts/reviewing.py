@@ -66,6 +66,12 @@ class GateRow:
     outcome: GateOutcome
     execution: GateExecution | None
 
+    @property
+    def checks(self) -> list[dict[str, object]]:
+        """What the gate says it looked at, as far as its evidence has the portal's own form."""
+        found = self.execution.evidence.get("checks") if self.execution else None
+        return [check for check in found if isinstance(check, dict)] if isinstance(found, list) else []
+
 
 @dataclass(frozen=True)
 class FindingRow:
@@ -179,7 +185,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     if is_frozen and verdict is not None:
         tree, cannot_read = "", ""
         inputs = inputs_from_json(verdict.inputs)
-        found = Evidence(verdict.policy, inputs, decide(inputs), evidence.gate_executions(pull))
+        found = Evidence(verdict.policy, inputs, decide(inputs), evidence.gate_executions(pull, inputs.policy))
     else:
         tree, cannot_read = observe(pull)
         found = evidence.gather(pull, tree=tree)
@@ -245,6 +251,7 @@ def _option(kind: VerdictKind, pull: PullRequest, found: Evidence) -> Option:
 _HOW: Final = {
     Clearer.PLAN: "PLAN lets the sub-agents resolve it, or escalates",
     Clearer.LEAD: "LEAD decides once PLAN escalates",
+    Clearer.OPERATOR: "an operator links the address: manage.py operate identity NAME --email ADDRESS",
     Clearer.EXEC: "the enforcer (EXEC) runs the step or gate again",
     Clearer.CODEX: "the builder (Codex) hands over a corrected bundle",
     Clearer.REVIEWER: "the reviewer reports, or PLAN verifies again",

@@ -89,6 +89,12 @@ def bundle_not_verified(case: Case) -> Iterator[Reason]:
         yield Reason("bundle.unsigned", "the bundle is not signed by the enforcer", Clearer.EXEC, Verdict.FAIL)
 
 
+def builder_not_allowed(case: Case) -> Iterator[Reason]:
+    """A bundle of somebody who may not build now is a FAIL."""
+    for problem in case.inputs.builder_problems:
+        yield Reason("builder.not_allowed", problem, Clearer.OPERATOR, Verdict.FAIL)
+
+
 def tree_differs(case: Case) -> Iterator[Reason]:
     """A head whose tree is not the one the bundle produces, or is unknown, is a FAIL."""
     expected, observed = case.inputs.expected_tree, case.inputs.observed_tree
@@ -125,7 +131,7 @@ def agent_not_heard(case: Case) -> Iterator[Reason]:
 def contributor_unknown(case: Case) -> Iterator[Reason]:
     """A contributor nobody can name escalates."""
     for name in case.inputs.unknown_contributors:
-        yield Reason("contributor.unknown", f"nobody knows who {name} is", Clearer.LEAD, Verdict.ESCALATE)
+        yield Reason("contributor.unknown", f"nobody knows who {name} is", Clearer.OPERATOR, Verdict.ESCALATE)
 
 
 def open_high_finding(case: Case) -> Iterator[Reason]:
@@ -190,6 +196,7 @@ RULES: Final[tuple[Callable[[Case], Iterator[Reason]], ...]] = (
     gate_not_successful,
     duties_not_separate,
     bundle_not_verified,
+    builder_not_allowed,
     tree_differs,
     all_agents_failed,
     confidence_too_low,

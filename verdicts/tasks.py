@@ -6,17 +6,19 @@ The rows say what there is to do; each task is safe to run twice.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from celery import shared_task
 from django.conf import settings
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from audit.actions import actor_of
-from audit.events import Actor
+from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.git import Git
 from handoffs.git_process import GitError
@@ -45,23 +47,41 @@ def verifier() -> Actor:
 def sweep_verification() -> int:
     """Trigger what waits to be triggered, see moved bases and landed merges, and wake workers for open work."""
     for repository in Repository.objects.all():
-        _follow_base(repository)
+        with _alone(f"the base of {repository.full_name}"):
+            _follow_base(repository)
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
-        actions.trigger_gates(pk, by=enforcer())
+        with _alone(f"the workflows of pull request {pk}"):
+            actions.trigger_gates(pk, by=enforcer())
     for pk in list(VerificationWork.objects.abandoned().values_list("pk", flat=True)[:200]):
-        _give_up(pk)
+        with _alone(f"work {pk}"):
+            _give_up(pk)
     due = list(VerificationWork.objects.due().values_list("pk", flat=True)[:200])
     for pk in due:
         nudge("verdicts.tasks.run_work", pk)
     return len(due)
 
 
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """One item of a sweep: what is wrong with it is logged and stops nobody else's."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise  # the database is away: the next sweep does it all
+    except Exception:
+        log.exception("%s cannot be swept", what)
+
+
 @shared_task(ignore_result=True)
 def sweep_deadlines() -> int:
     """Hand pull requests whose deadline passed with a gate missing to LEAD."""
     late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
-    return sum(actions.time_out(pk, by=verifier()) for pk in list(late.values_list("pk", flat=True)[:200]))
+    count = 0
+    for pk in list(late.values_list("pk", flat=True)[:200]):
+        with _alone(f"the deadline of pull request {pk}"):
+            count += actions.time_out(pk, by=verifier())
+    return count
 
 
 def _follow_base(repository: Repository) -> None:
@@ -69,21 +89,27 @@ def _follow_base(repository: Repository) -> None:
     forge = forge_for(repository)
     tip = forge.branch(repository.protected_branch)
     git = Git(forge.git_path)
-    pulls = PullRequest.objects.is_open().filter(repository=repository).exclude(base_sha=tip)
+    pulls = PullRequest.objects.is_open().filter(repository=repository)
     for pull in pulls.prefetch_related("merge_intents"):
-        landed = [intent.merge_sha for intent in pull.merge_intents.all() if _holds(git, tip, intent.merge_sha)]
-        if landed:
-            record_merge(pull.pk, landed[-1])
-            continue
-        if pull.status == PullStatus.NEEDS_REVISION:
-            continue
-        try:
-            tree = git.merge_tree(tip, pull.head_sha)
-        except GitError as error:
-            if error.code != "git.conflict":
-                raise
-            tree = ""
-        actions.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
+        with _alone(f"{repository.full_name} {pull}"):
+            _follow(pull, git, tip)
+
+
+def _follow(pull: PullRequest, git: Git, tip: str) -> None:
+    """Record a merge that landed, whatever its base is now; else judge the pull request on the branch as it is."""
+    landed = [intent.merge_sha for intent in pull.merge_intents.all() if _holds(git, tip, intent.merge_sha)]
+    if landed:
+        record_merge(pull.pk, landed[-1])
+        return
+    if pull.status == PullStatus.NEEDS_REVISION or pull.base_sha == tip:
+        return
+    try:
+        tree = git.merge_tree(tip, pull.head_sha)
+    except GitError as error:
+        if error.code != "git.conflict":
+            raise
+        tree = ""
+    actions.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
 
 
 def _holds(git: Git, tip: str, commit: str) -> bool:
@@ -114,6 +140,10 @@ def run_work(work_id: int) -> str:
         VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait)
         log.warning("%s of PR-%s attempt %s failed: %s", work.name, pull.number, attempt, error)
         return "failed"
+    except AuditError as error:
+        VerificationWork.objects.filter(pk=work_id).update(status=WorkStatus.DONE, error=str(error))
+        log.warning("%s of PR-%s may not be reported: %s", work.name, pull.number, error)
+        return "refused"
     except (StaleStatusError, OperationalError) as error:
         log.warning("%s of PR-%s lost its place: %s", work.name, pull.number, error)
         return "stale"

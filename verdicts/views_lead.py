@@ -45,7 +45,9 @@ def list_escalations(request: Request) -> HttpResponse:
 def show_escalation(request: Request, pk: int) -> HttpResponse:
     """One escalation: what PLAN saw and asked, and the decision form or the receipt."""
     review = read_review(_pull(pk), request.actor)
-    return _render(request, review, DecisionForm(initial={"head_sha": review.pull.head_sha}))
+    return _render(
+        request, review, DecisionForm(initial={"head_sha": review.pull.head_sha, "evidence": review.found.digest})
+    )
 
 
 @page(Act.REVIEW_ESCALATION, "POST")

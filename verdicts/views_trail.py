@@ -9,6 +9,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpRe
 
 from audit import events
 from audit.accountability import Act, may
+from audit.actions import integrate_log
 from audit.export import FORMATS, record_export, stream, tree_head
 from audit.forms import ExportForm
 from audit.models import LogEntry
@@ -42,6 +43,7 @@ def make_export(request: Request) -> HttpResponseBase:
     form = ExportForm(request.POST, tables=list(TABLES))
     if not form.is_valid():
         return _render(request, form, status=422)
+    integrate_log()
     values, sheet, head = form.cleaned_data, sheet_for(form), tree_head()
     filters = {name: str(values[name]) for name in ("pull", "first", "last") if values[name]}
     entry = record_export(sheet.name, values["file_format"], dict(filters), head, by=request.actor)

@@ -14,6 +14,8 @@ from django.db import DatabaseError, connection, transaction
 from audit import events
 from audit.actions import append_event, integrate_log, take_part
 from audit.events import AuditError, Role
+from audit.export import log_sheet, stream, tree_head
+from audit.forms import ExportForm
 from audit.management.commands.grant_runtime import APPEND_ONLY
 from audit.merkle import Frontier
 from audit.models import LogEntry, LogLeaf, LogPending, Participation, TreeHead
@@ -22,6 +24,7 @@ from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
+from verdicts.tables import TABLES, sheet_for
 
 SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
 
@@ -209,3 +212,61 @@ def test_the_person_behind_an_agent_has_the_agents_duty(portal: Portal):
 def test_an_unknown_principal_is_refused_never_exempt(portal: Portal):
     with pytest.raises(AuditError, match=r"sod\.unknown_principal"), transaction.atomic():
         take_part("acme/payments:x", events.Actor(999_999, "ghost", Role.PLAN))
+
+
+# How an exported column is named in the body of its leaf; what is not named differs by nothing but its place.
+IN_THE_LEAF = {
+    "pull_request": "pr",
+    "head_sha": "head",
+    "base_sha": "base",
+    "bundle_digest": "bundle",
+    "policy_digest": "policy",
+    "is_override": "override",
+    "verdict_id": "verdict",
+    "supersedes_id": "supersedes",
+}
+# The row's own number, and what stands elsewhere in the leaf or follows from another column.
+OUTSIDE_THE_BODY = {"id", "handoff", "event", "actor", "role", "created_at", "supervisor", "lead", "reporter"}
+FOLLOWS = {"policy_version": "policy_digest"}
+
+
+@pytest.mark.parametrize("name", SOP_TABLES)
+def test_every_exported_column_is_in_the_hashed_leaf(full: Portal, name: str):
+    form = ExportForm({"table": name, "file_format": "jsonl"}, tables=list(TABLES))
+    assert form.is_valid()
+    integrate_log()
+    lines = b"".join(stream(sheet_for(form), "jsonl", tree_head())).splitlines()
+    rows = [json.loads(line) for line in lines[:-1]]
+    assert rows
+    for row in rows:
+        leaf = json.loads(row["leaf"])
+        for column, value in row["row"].items():
+            if column in FOLLOWS or column in OUTSIDE_THE_BODY:
+                continue
+            if column == "detail":
+                assert value.items() <= leaf["body"].items()
+                continue
+            assert leaf["body"][IN_THE_LEAF.get(column, column)] == value, f"{name}.{column}"
+        who = (
+            row["row"].get("actor")
+            or row["row"].get("supervisor")
+            or row["row"].get("lead")
+            or row["row"].get("reporter")
+        )
+        assert who == leaf["actor"]
+        assert row["row"]["created_at"] == leaf["at"]
+
+
+def test_an_export_holds_exactly_the_rows_that_its_tree_head_covers(full: Portal):
+    integrate_log()
+    head = tree_head()
+    portal_event = portal_acts(full)
+    lines = b"".join(stream(log_sheet(LogEntry.objects.all()), "jsonl", head)).splitlines()
+    assert len(lines) - 1 == head.size
+    assert portal_event not in {json.loads(line).get("row", {}).get("id") for line in lines}
+
+
+def portal_acts(portal: Portal) -> int:
+    """One more act, whose leaf has no place in the tree yet."""
+    with transaction.atomic():
+        return append_event("export.made", portal.actor("auditor"), "", {}).pk

@@ -196,7 +196,8 @@ class Portal:
         """LEAD decides on what the pull request is now."""
         pull = self.pull()
         why = parts.pop("why", "The index is built while traffic is low and can be dropped again.")
-        return record_decision(pull.pk, DecisionRequest(kind, why, pull.head_sha, **parts), by=self.actor(by))
+        seen = parts.pop("seen", None) or evidence.gather(pull, tree=pull.handoff.result_tree).digest
+        return record_decision(pull.pk, DecisionRequest(kind, why, pull.head_sha, seen, **parts), by=self.actor(by))
 
     def tools(self):
         """The enforcer's adapters for this repository."""

@@ -170,7 +170,7 @@ def test_a_forced_rerun_starts_the_gates_again_and_old_results_do_not_count(port
     portal.decide(DecisionKind.RERUN)
     assert portal.pull().status == PullStatus.GATES_PASSING
     sweep_verification()
-    assert evidence.gate_executions(portal.pull()) == {}
+    assert evidence.gather(portal.pull(), tree=portal.pull().handoff.result_tree).executions == {}
     portal.run_work()
     with pytest.raises(VerdictError, match=r"verdict\.laxer_than_computed"):
         portal.verdict(VerdictKind.PASS)

@@ -1,7 +1,7 @@
 """SECURITY: ruff's S rules, detect-secrets, zizmor on workflows, shellcheck, hadolint, and three rules of our own.
 
 Our own: a changed control-plane path is an open MEDIUM finding, so that LEAD decides; text that reads differently from
-what runs (direction marks, exotic source encodings); source that no scanner can read.
+what runs (direction marks, exotic source encodings); programs that no scanner reads.
 """
 
 from __future__ import annotations
@@ -39,6 +39,70 @@ from verdicts.subagents.ruff import ruff_scan
 KIND: Final = AgentKind.SECURITY
 SOURCE_SUFFIXES: Final = (
     SCRIPT_SUFFIXES | TEMPLATE_SUFFIXES | STYLE_SUFFIXES | {".py", ".sh", ".bash", ".sql", ".yml", ".yaml", ".toml"}
+)
+
+# Programs in languages that no scanner of these sub-agents reads, and compiled ones.
+UNREAD_SUFFIXES: Final = frozenset(
+    {
+        ".asm",
+        ".awk",
+        ".bat",
+        ".c",
+        ".cc",
+        ".class",
+        ".clj",
+        ".cljs",
+        ".cmd",
+        ".cpp",
+        ".cs",
+        ".cxx",
+        ".dart",
+        ".dll",
+        ".dylib",
+        ".ex",
+        ".exe",
+        ".exs",
+        ".erl",
+        ".fish",
+        ".fs",
+        ".go",
+        ".groovy",
+        ".h",
+        ".hpp",
+        ".hs",
+        ".jar",
+        ".java",
+        ".jl",
+        ".ksh",
+        ".kt",
+        ".kts",
+        ".lua",
+        ".m",
+        ".ml",
+        ".mm",
+        ".nim",
+        ".o",
+        ".php",
+        ".phtml",
+        ".pl",
+        ".pm",
+        ".ps1",
+        ".psm1",
+        ".pyc",
+        ".r",
+        ".rb",
+        ".rs",
+        ".s",
+        ".scala",
+        ".so",
+        ".swift",
+        ".tcl",
+        ".vb",
+        ".vbs",
+        ".wasm",
+        ".zig",
+        ".zsh",
+    }
 )
 
 # Prefixes of ruff's codes, most specific first. INFO are those that cry wolf; for S105 to S107 that
@@ -109,6 +173,15 @@ def is_dockerfile(file: ChangedFile) -> bool:
     return name in {"dockerfile", "containerfile"} or name.startswith("dockerfile.") or name.endswith(".dockerfile")
 
 
+def is_unread_program(file: ChangedFile) -> bool:
+    """Whether the file is a program, by suffix or first line, and none of the scanners below reads its language."""
+    is_program = suffix_of(file.path) in UNREAD_SUFFIXES or file.content.startswith(b"#!")
+    is_read = suffix_of(file.path) in SCRIPT_SUFFIXES or any(
+        scan.accepts(file) for scan in SCANS if scan.program != "detect-secrets"
+    )
+    return is_program and not is_read
+
+
 def is_text(file: ChangedFile) -> bool:
     """Whether a secret could be read in the file."""
     return b"\x00" not in file.content
@@ -121,6 +194,9 @@ def _own_findings(change: Change) -> Iterator[Finding]:
     for file in change.files:
         if not file.is_deleted and suffix_of(file.path) in SOURCE_SUFFIXES:
             yield from _deceptive_text(change, file)
+        if not file.is_deleted and is_unread_program(file):
+            message = "no scanner here reads this kind of program: a person has to"
+            yield change.remark(file, (0, 0), "source.unread", relaxed(Severity.MEDIUM, file.path), message)
 
 
 def _deceptive_text(change: Change, file: ChangedFile) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ APPEND_ONLY: Final = (
     "leo_log_entry",
     "leo_log_leaf",
     "leo_log_head",
+    "audit_participation",
     "leo_agent_report",
     "leo_bundle_check",
     "leo_merge_intent",

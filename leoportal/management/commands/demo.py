@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from audit.actions import issue_token
 from audit.events import Role
 from audit.models import Kind, Principal
+from handoffs.git_process import GitError
 from handoffs.models import Handoff, PullRequest, Repository, SigningKey, Status
 from leoportal import setup, tour
 from leoportal.setup import OPERATOR
@@ -44,9 +45,9 @@ class Command(BaseCommand):
         try:
             signins = self._people()
             repository, chosen = self._repository(source, options["commit"])
-            handoff = self._handoff(repository, source, chosen)
+            handoff = self._handoff(repository, source, chosen, options["commit"])
             self._follow(repository, handoff)
-        except TourError as error:
+        except (TourError, GitError) as error:
             raise CommandError(str(error)) from None
         self._where_to_go(repository, handoff, signins)
 
@@ -86,11 +87,13 @@ class Command(BaseCommand):
         self._say(f"portal | {name} (from {source}): {state}")
         return repository, chosen
 
-    def _handoff(self, repository: Repository, source: Path, chosen: Chosen) -> Handoff:
+    def _handoff(self, repository: Repository, source: Path, chosen: Chosen, wanted: str | None) -> Handoff:
         """The builder's part, or the handoff of an earlier run."""
-        found = Handoff.objects.filter(repository=repository).order_by("-pk").first()
+        found = Handoff.objects.filter(repository=repository, staging_branch=BRANCH).order_by("-pk").first()
         if found is not None:
-            self._say(f"portal | continuing with {found} ({found.status})")
+            self._say(f"portal | continuing with {found} ({found.status}): {found.title}")
+            if wanted:
+                self._say("portal | COMMIT= is not used: a handoff is there already. Next: make reset, then make demo")
             return found
         sandbox = settings.VAR / "builder" / repository.full_name.replace("/", "--")
         artifact = sandbox / "artifact.tar.gz"
@@ -163,6 +166,10 @@ class Command(BaseCommand):
             self.stdout.write(f"The bundle was refused [{handoff.refusal_code}]: {url}/handoffs/{handoff.pk}/")
         elif pull is not None:
             self.stdout.write(f"PR-{pull.number} is {pull.label}: {url}/prs/{repository.full_name}/{pull.number}/")
+            if pull.status in {"merged", "needs-revision", "superseded"}:
+                self.stdout.write(
+                    "Nothing waits for a verdict any more. Next: make reset, then make demo, for a fresh one"
+                )
         self.stdout.write("Sign in at " + url + "/  as")
         for name, role in PEOPLE.items():
             self.stdout.write(f"  {role.value.lower():<9} user {name:<8} password {signins.get(name, 'as you set it')}")

@@ -16,9 +16,11 @@ from audit.models import Kind, Principal
 from handoffs.actions import retry_handoff
 from handoffs.git import Git
 from handoffs.git_process import GitError
+from handoffs.tasks import ENFORCER
 from leoportal import setup
 from leoportal.setup import OPERATOR
 from verdicts.actions import enact_policy
+from verdicts.evidence import VERIFIER
 from verdicts.models import VerdictError
 from verdicts.policy_document import PolicyError
 
@@ -68,6 +70,9 @@ class Command(BaseCommand):
             getattr(self, f"_{options['act']}")(options)
         except (AuditError, PolicyError, VerdictError, GitError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
+        except Principal.DoesNotExist:
+            known = ", ".join(Principal.objects.order_by("name").values_list("name", flat=True)[:30])
+            raise CommandError(f"[principal.unknown] nobody has that name; known are: {known}") from None
         except (ValueError, OSError, ObjectDoesNotExist) as error:
             raise CommandError(str(error)) from None
 
@@ -99,6 +104,8 @@ class Command(BaseCommand):
 
     def _token(self, options: dict[str, Any]) -> None:
         principal = Principal.objects.get(name=options["principal"])
+        if principal.name in {ENFORCER, VERIFIER}:
+            raise CommandError(f"[token.own_lane] {principal.name} is the portal itself; nobody else speaks for it")
         self.stdout.write(issue_token(principal, options["name"], days=options["days"], by=OPERATOR))
 
     def _govern(self, options: dict[str, Any]) -> None:
