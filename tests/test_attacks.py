@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from audit.actions import add_identity
+from audit.canonical import JsonValue
 from audit.events import AuditError
 from audit.models import LogEntry, Principal
 from handoffs.bundle import digest_of
@@ -231,7 +232,7 @@ def test_a_refused_copy_bars_nobody_from_the_original(portal: Portal):
 
 
 @pytest.mark.parametrize("evidence_given", [{"checks": 5}, {"checks": [1]}, {"checks": {"a": "b"}}])
-def test_odd_gate_evidence_breaks_no_page(portal: Portal, client: Client, evidence_given: dict[str, object]):
+def test_odd_gate_evidence_breaks_no_page(portal: Portal, client: Client, evidence_given: dict[str, JsonValue]):
     pull = portal.verified()
     report = GateReport("story-release", GateOutcome.FAILURE, "odd", pull.head_sha, evidence_given)
     report_gate(pull.pk, report, by=portal.actor("story-gate"))
