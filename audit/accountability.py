@@ -26,6 +26,10 @@ class Act(StrEnum):
     RUN_VERIFICATION = "verification.run"
     MERGE = "pull.merge"
     REPORT_RESULT = "result.report"
+    ACKNOWLEDGE_DOWNGRADE = "signing.acknowledge"
+    ROTATE_KEY = "key.rotate"
+    REVOKE_KEY = "key.revoke"
+    VIEW_KEYS = "key.view"
     VIEW_HANDOFFS = "handoff.view"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
@@ -44,6 +48,10 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.RUN_VERIFICATION: frozenset({Role.PLAN}),
     Act.MERGE: frozenset({Role.PLAN, Role.LEAD}),
     Act.REPORT_RESULT: frozenset({Role.REPORTER}),
+    Act.ACKNOWLEDGE_DOWNGRADE: frozenset({Role.LEAD}),
+    Act.ROTATE_KEY: frozenset({Role.ENFORCER}),
+    Act.REVOKE_KEY: frozenset({Role.ENFORCER, Role.LEAD}),
+    Act.VIEW_KEYS: _WATCHERS,
     Act.VIEW_HANDOFFS: _WATCHERS,
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),

@@ -29,20 +29,17 @@ from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerKind, marker_in, write_marker
 from handoffs.models import (
+    ENDED,
     BundleCheck,
     Handoff,
-    HandoffError,
     HandoffEvent,
     PullRequest,
     PullStatus,
     PushRefusal,
     RefIntent,
     Repository,
-    Signature,
-    SigningKey,
     Status,
 )
-from handoffs.signatures import NewKey, Signer, Verified, generate_key, verification_summary
 from handoffs.store import BundleStore
 from handoffs.verification import Report, verify_bundle
 
@@ -106,27 +103,6 @@ def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: 
     return repository
 
 
-def create_signing_key(user_id: str, *, password: str, bits: int, by: Actor) -> SigningKey:
-    """Make and store a signing key, 30 days valid. Takes seconds: the key is made outside the transaction."""
-    made: NewKey = generate_key(user_id, password=password, bits=bits)
-    with transaction.atomic(durable=True):
-        key = SigningKey.objects.create(
-            fingerprint=made.fingerprint,
-            user_id=made.user_id,
-            public_key=made.public_key,
-            secret_key=made.secret,
-            created_at=made.created_at,
-            expires_at=made.expires_at,
-        )
-        append_event(
-            events.KEY_CREATED,
-            by,
-            "",
-            {"fingerprint": made.fingerprint, "expires_at": made.expires_at.isoformat(), "bits": bits},
-        )
-    return key
-
-
 @transaction.atomic(durable=True)
 def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor) -> Handoff | None:
     """Note a builder's commit. Returns None when it is known. A newer commit supersedes the branch's older handoff."""
@@ -156,7 +132,7 @@ def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor
 
 def _supersede(previous: Handoff, handoff: Handoff, by: Actor) -> None:
     """The branch moved on: its older handoff ends, and its open pull request waits for the new bundle."""
-    if previous.status not in {Status.REFUSED, Status.SUPERSEDED}:
+    if previous.status not in ENDED:
         Handoff.objects.move(previous.pk, old=Status(previous.status), new=Status.SUPERSEDED)
         record_event(previous, events.HANDOFF_SUPERSEDED, by, {"by": str(handoff)})
     pull = PullRequest.objects.is_open().filter(handoff=previous).first()
@@ -283,9 +259,8 @@ def _record_verification(
 
 
 def _is_taken(handoff: Handoff, digest: str) -> bool:
-    done = {Status.REFUSED, Status.SUPERSEDED}
     others = Handoff.objects.filter(repository=handoff.repository, digest=digest).exclude(pk=handoff.pk)
-    return others.exclude(status__in=done).exists()
+    return others.exclude(status__in=ENDED).exists()
 
 
 @dataclass(frozen=True)
@@ -357,51 +332,6 @@ def _refuse(handoff: Handoff, old: Status, by: Actor, code: str, detail: str) ->
         record_event(handoff, events.HANDOFF_REFUSED, by, {"failed": [code], "detail": detail[:2000]})
 
 
-def active_key() -> SigningKey:
-    """The key that signs now: the newest that is neither expired nor revoked.
-
-    Raises: HandoffError("key.none") with what to do.
-    """
-    now = timezone.now()
-    for key in SigningKey.objects.order_by("-created_at"):
-        if key.is_active_at(now):
-            return key
-    raise HandoffError("key.none", "no signing key is valid now; make one with `manage.py operate setup`")
-
-
-def sign_handoff(handoff: Handoff, tools: Tools) -> None:
-    """Sign the verified bytes and a statement of what was verified. The digest is recomputed from the store."""
-    require(tools.enforcer, Act.SIGN_ARTIFACT)
-    raw = tools.store.get(handoff.digest)
-    key = active_key()
-    now = timezone.now()
-    signer = Signer(bytes(key.secret_key), password=tools.key_password, fingerprint=key.fingerprint, now=now)
-    statement = verification_summary(
-        Verified(
-            digest=handoff.digest,
-            repository=handoff.repository.full_name,
-            merge_base=handoff.merge_base,
-            result_tree=handoff.result_tree,
-            verified_at=handoff.moved_at,
-            checks=tuple(handoff.checks.values_list("code", flat=True)),
-            verifier_id=tools.portal_url,
-        ),
-        fingerprint=key.fingerprint,
-    )
-    signature, envelope = signer.sign(raw), signer.envelope(statement)
-    with transaction.atomic(durable=True):
-        Handoff.objects.move(handoff.pk, old=Status.VERIFIED, new=Status.SIGNED)
-        Signature.objects.create(
-            handoff=handoff, key=key, digest=handoff.digest, signature=signature, envelope=envelope, signed_at=now
-        )
-        record_event(
-            handoff,
-            events.HANDOFF_SIGNED,
-            tools.enforcer,
-            {"fingerprint": key.fingerprint, "digest": handoff.digest, "transparency": "pending-transparency"},
-        )
-
-
 def apply_handoff(handoff: Handoff, tools: Tools) -> None:
     """Build the feature commit from the verified result tree and push it through the forge's protection."""
     git, store = tools.git, tools.store
@@ -456,7 +386,7 @@ def _applied_message(handoff: Handoff, marker: str, portal_url: str) -> str:
         f"Handoff: {portal_url}/handoffs/{handoff.pk}/\n"
         f"Staging-Commit: {handoff.staging_commit}\n"
         f"Bundle-SHA256: {handoff.digest}\n"
-        f"Signed-By: {handoff.signature.key.fingerprint}\n"
+        f"Signed-By: {handoff.signature.signer}\n"
     )
 
 
@@ -545,7 +475,7 @@ def _body(handoff: Handoff, portal_url: str) -> str:
         f"{handoff.title}\n\n"
         f"Handoff: {handoff} {portal_url}/handoffs/{handoff.pk}/\n"
         f"Bundle: sha256 {handoff.digest}\n"
-        f"Signed by: {handoff.signature.key.fingerprint}\n"
+        f"Signed by: {handoff.signature.signer}\n"
         f"PRD: {handoff.prd_id}\n"
         f"How to undo: rollback.md in the bundle\n"
     )

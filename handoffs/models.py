@@ -91,25 +91,31 @@ class Status(models.TextChoices):
 
     RECEIVED = "received"
     VERIFIED = "verified"
+    WAITING_SIGNER = "waiting-signer"
     SIGNED = "signed"
     APPLIED = "applied"
     OPENED = "opened"
     TRIGGERED = "triggered"
     REFUSED = "refused"
+    QUARANTINED = "quarantined"
     SUPERSEDED = "superseded"
 
 
+# QUARANTINED: a credential was found, or bytes are no longer what was verified. Nobody is given the bundle any more.
 TRANSITIONS: dict[str, frozenset[str]] = {
-    Status.RECEIVED: frozenset({Status.VERIFIED, Status.REFUSED, Status.SUPERSEDED}),
-    Status.VERIFIED: frozenset({Status.SIGNED, Status.SUPERSEDED}),
-    Status.SIGNED: frozenset({Status.APPLIED, Status.REFUSED, Status.SUPERSEDED}),
-    Status.APPLIED: frozenset({Status.OPENED, Status.REFUSED, Status.SUPERSEDED}),
+    Status.RECEIVED: frozenset({Status.VERIFIED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
+    Status.VERIFIED: frozenset({Status.SIGNED, Status.WAITING_SIGNER, Status.QUARANTINED, Status.SUPERSEDED}),
+    Status.WAITING_SIGNER: frozenset({Status.SIGNED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
+    Status.SIGNED: frozenset({Status.APPLIED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
+    Status.APPLIED: frozenset({Status.OPENED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
     Status.OPENED: frozenset({Status.TRIGGERED, Status.SUPERSEDED}),
     Status.TRIGGERED: frozenset({Status.SUPERSEDED}),
     Status.REFUSED: frozenset(),
+    Status.QUARANTINED: frozenset(),
     Status.SUPERSEDED: frozenset(),
 }
-WORKING = (Status.RECEIVED, Status.VERIFIED, Status.SIGNED, Status.APPLIED)
+ENDED = (Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED)
+WORKING = (Status.RECEIVED, Status.VERIFIED, Status.WAITING_SIGNER, Status.SIGNED, Status.APPLIED)
 
 
 class HandoffQuerySet(WorkQuerySet["Handoff"]):
@@ -136,7 +142,7 @@ class Handoff(models.Model):
     """One bundle's way through the enforcer lane. Its row is the queue of its steps."""
 
     repository = models.ForeignKey(Repository, models.PROTECT, related_name="handoffs")
-    status = models.CharField(max_length=10, choices=Status, default=Status.RECEIVED)
+    status = models.CharField(max_length=20, choices=Status, default=Status.RECEIVED)
     staging_branch = models.CharField(max_length=200)
     staging_commit = models.CharField(max_length=64)
     marker_digest = models.CharField(max_length=64, blank=True, db_comment="as the marker claims; proof is digest")
@@ -151,6 +157,9 @@ class Handoff(models.Model):
         max_length=64, blank=True, db_index=True, db_comment="of the added and removed lines, whatever their place"
     )
     control_plane_paths = models.JSONField(default=list)
+    raised = models.JSONField(default=list, db_comment="what raises the approvals: objects of kind, path, why")
+    component_delta = models.JSONField(default=dict, db_comment="added, removed, changed components with licences")
+    slsa = models.JSONField(default=list, db_comment="SLSA properties: name, met|claimed|not met, why")
     applied_commit = models.CharField(max_length=64, blank=True)
     feature_branch = models.CharField(max_length=200, blank=True)
     refusal_code = models.CharField(max_length=60, blank=True)
@@ -174,13 +183,13 @@ class Handoff(models.Model):
             models.UniqueConstraint(
                 fields=["repository", "digest"],
                 name="handoff_one_per_digest",
-                condition=~Q(digest="") & ~Q(status__in=[Status.REFUSED, Status.SUPERSEDED]),
+                condition=~Q(digest="") & ~Q(status__in=ENDED),
             ),
             models.CheckConstraint(name="handoff_status_known", condition=Q(status__in=Status.values)),
             models.CheckConstraint(name="handoff_digest_hex", condition=Q(digest="") | Q(digest__regex=HEX_SHA256)),
             models.CheckConstraint(
                 name="handoff_beyond_received_has_digest",
-                condition=Q(status__in=[Status.RECEIVED, Status.REFUSED, Status.SUPERSEDED]) | ~Q(digest=""),
+                condition=Q(status__in=[Status.RECEIVED, *ENDED]) | ~Q(digest=""),
             ),
             models.CheckConstraint(
                 name="handoff_applied_has_commit",
@@ -227,6 +236,7 @@ class BundleCheck(models.Model):
     outcome = models.CharField(max_length=10)
     got = models.TextField(blank=True)
     expected = models.TextField(blank=True)
+    tool = models.CharField(max_length=200, blank=True, db_comment="name and version of what judged it")
 
     class Meta:
         db_table = "leo_bundle_check"
@@ -243,53 +253,274 @@ class BundleCheck(models.Model):
         return self.outcome == Outcome.FAILED.value and self.got.startswith(NOT_CHECKED)
 
 
+class Lane(models.TextChoices):
+    """Who signs with a key. No key serves two lanes."""
+
+    ENFORCER = "enforcer"
+    GATE = "gate"
+
+
+class KeyState(models.TextChoices):
+    """What a key may do now. Derived from its times; never stored."""
+
+    ACTIVE = "active"
+    VERIFY_ONLY = "verify-only"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 class SigningKey(models.Model):
-    """An OpenPGP key of the enforcer lane. The secret half is encrypted at rest (Fernet, key from settings)."""
+    """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings)."""
 
     fingerprint = models.CharField(max_length=64, unique=True, db_comment="full primary fingerprint, upper-case hex")
+    lane = models.CharField(max_length=10, choices=Lane, default=Lane.ENFORCER)
     user_id = models.CharField(max_length=200)
     public_key = models.TextField(db_comment="ASCII-armoured certificate")
     secret_key = models.BinaryField(db_comment="encrypted; never exported")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    retired_at = models.DateTimeField(null=True, blank=True, db_comment="verify-only from then on")
     revoked_at = models.DateTimeField(null=True, blank=True)
+    distrusted_since = models.DateTimeField(
+        null=True, blank=True, db_comment="of a revoked key: signatures received from then on do not hold"
+    )
+    revocation_reason = models.CharField(max_length=300, blank=True)
+    replaces = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="replaced_by")
+    transition = models.BinaryField(
+        null=True, blank=True, db_comment="DSSE envelope by the replaced key that names this one"
+    )
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 name="signingkey_at_most_30_days",
                 condition=Q(expires_at__lte=models.F("created_at") + timedelta(days=30)),
-            )
+            ),
+            models.CheckConstraint(name="signingkey_lane_known", condition=Q(lane__in=Lane.values)),
+            models.CheckConstraint(
+                name="signingkey_revoked_says_since",
+                condition=Q(revoked_at=None, distrusted_since=None)
+                | Q(revoked_at__isnull=False, distrusted_since__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["lane"], name="signingkey_one_active", condition=Q(retired_at=None, revoked_at=None)
+            ),
         ]
 
     def __str__(self) -> str:
         return self.fingerprint
 
+    def state_at(self, moment: datetime) -> KeyState:
+        """What the key may do at a moment."""
+        if self.revoked_at is not None and self.revoked_at <= moment:
+            return KeyState.REVOKED
+        if moment >= self.expires_at:
+            return KeyState.EXPIRED
+        if self.retired_at is not None and self.retired_at <= moment:
+            return KeyState.VERIFY_ONLY
+        return KeyState.ACTIVE
+
     def is_active_at(self, moment: datetime) -> bool:
         """Whether a new signature may be made with this key."""
-        return self.revoked_at is None and self.created_at <= moment < self.expires_at
+        return self.created_at <= moment and self.state_at(moment) is KeyState.ACTIVE
+
+    def vouches_for(self, received_at: datetime) -> bool:
+        """Whether a signature that the portal received at that moment holds: inside the key's window, and trusted."""
+        is_trusted = self.distrusted_since is None or received_at < self.distrusted_since
+        return is_trusted and self.created_at <= received_at < min(self.expires_at, self.retired_at or self.expires_at)
+
+
+class RotationStep(models.TextChoices):
+    """Where a key rotation stands. Until SWITCHED the old key stays the active one."""
+
+    REQUESTED = "requested"
+    MADE = "made"
+    TRANSITION_SIGNED = "transition-signed"
+    SWITCHED = "switched"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
+    """Reads of rotations."""
+
+    def open(self) -> Self:
+        """Rotations with a step to do."""
+        return self.exclude(step__in=[RotationStep.DONE, RotationStep.CANCELLED])
+
+
+class KeyRotation(models.Model):
+    """One replacement of a lane's key. Its row is the queue of its steps."""
+
+    lane = models.CharField(max_length=10, choices=Lane)
+    step = models.CharField(max_length=20, choices=RotationStep, default=RotationStep.REQUESTED)
+    old_key = models.ForeignKey(SigningKey, models.PROTECT, null=True, related_name="+")
+    new_key = models.ForeignKey(SigningKey, models.PROTECT, null=True, related_name="+")
+    draft = models.JSONField(default=dict, db_comment="the new key before it is stored: public half, encrypted secret")
+    requested_by = models.CharField(max_length=100)
+    reason = models.CharField(max_length=200)
+    requested_at = models.DateTimeField()
+    moved_at = models.DateTimeField(auto_now_add=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    next_try_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    objects = KeyRotationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["lane"],
+                name="keyrotation_one_at_a_time",
+                condition=~Q(step__in=[RotationStep.DONE, RotationStep.CANCELLED]),
+            ),
+            models.CheckConstraint(name="keyrotation_step_known", condition=Q(step__in=RotationStep.values)),
+        ]
+
+    def __str__(self) -> str:
+        return f"rotation of {self.lane}, {self.step}"
+
+
+class Method(models.TextChoices):
+    """How the enforcer signed."""
+
+    SIGSTORE = "sigstore"
+    OPENPGP = "openpgp"
+
+
+class SigningAttempt(models.Model):
+    """One try to sign, noted before anything leaves this machine: what was meant, and how it ended."""
+
+    class Outcome(models.TextChoices):
+        STARTED = "started"
+        ACCEPTED = "accepted"
+        FAILED = "failed"
+        ORPHANED = "orphaned"
+
+    handoff = models.ForeignKey(Handoff, models.PROTECT, related_name="signing_attempts")
+    method = models.CharField(max_length=10, choices=Method)
+    digest = models.CharField(max_length=64, db_comment="SHA-256 of artifact.tar.gz")
+    statement = models.BinaryField(db_comment="the in-toto Statement, exactly as it is to be signed")
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.STARTED)
+    detail = models.CharField(max_length=500, blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "leo_signing_attempt"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["handoff"], name="signingattempt_one_accepted", condition=Q(outcome="accepted")
+            ),
+            models.CheckConstraint(
+                name="signingattempt_outcome_known",
+                condition=Q(outcome__in=["started", "accepted", "failed", "orphaned"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} for {self.handoff_id}: {self.outcome}"
+
+
+class SigningDowngrade(models.Model):
+    """LEAD's acknowledgement that a bundle is signed with OpenPGP because Sigstore is down. Append-only."""
+
+    handoff = models.OneToOneField(Handoff, models.PROTECT, related_name="signing_downgrade")
+    lead = models.ForeignKey(Principal, models.PROTECT)
+    justification = models.TextField()
+    created_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_signing_downgrade"
+
+    def __str__(self) -> str:
+        return f"downgrade of {self.handoff_id}"
 
 
 class Signature(models.Model):
-    """The enforcer's signature over artifact.tar.gz and its statement of what it verified. Append-only, one each."""
+    """The enforcer's signature over artifact.tar.gz and its statement of what it verified. Append-only, one each.
+
+    OpenPGP: `key` and `signature` are set. Sigstore: `artifact_bundle`, `statement_bundle`, identity and issuer are.
+    """
 
     class Transparency(models.TextChoices):
         PENDING = "pending-transparency"
         LOGGED = "logged"
 
     handoff = models.OneToOneField(Handoff, models.PROTECT, related_name="signature")
-    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="signatures")
+    method = models.CharField(max_length=10, choices=Method, default=Method.OPENPGP)
+    key = models.ForeignKey(SigningKey, models.PROTECT, null=True, related_name="signatures")
     digest = models.CharField(max_length=64, db_comment="SHA-256 of what was signed")
-    signature = models.TextField(db_comment="ASCII-armoured detached OpenPGP signature of artifact.tar.gz")
+    signature = models.TextField(blank=True, db_comment="ASCII-armoured detached OpenPGP signature of artifact.tar.gz")
     envelope = models.BinaryField(db_comment="DSSE envelope around the portal's own in-toto Statement v1")
+    artifact_bundle = models.TextField(blank=True, db_comment="Sigstore bundle v0.3 over artifact.tar.gz")
+    statement_bundle = models.TextField(blank=True, db_comment="Sigstore bundle v0.3 with the envelope")
+    identity = models.CharField(max_length=300, blank=True, db_comment="certificate SAN, as pinned by policy")
+    issuer = models.CharField(max_length=300, blank=True, db_comment="OIDC issuer, as pinned by policy")
+    log_index = models.BigIntegerField(null=True, db_comment="of the artifact's entry, from its inclusion proof")
+    trusted_root_digest = models.CharField(
+        max_length=64, blank=True, db_comment="SHA-256 of the root it was made under"
+    )
     transparency = models.CharField(max_length=20, choices=Transparency, default=Transparency.PENDING)
-    signed_at = models.DateTimeField()
+    signed_at = models.DateTimeField(db_comment="the portal's own clock: when the signature was received")
 
     class Meta:
         db_table = "leo_signature"
+        constraints = [
+            models.CheckConstraint(
+                name="signature_method_complete",
+                condition=Q(method=Method.OPENPGP, key__isnull=False, artifact_bundle="", statement_bundle="")
+                & ~Q(signature="")
+                | Q(method=Method.SIGSTORE, key=None, signature="", transparency="logged")
+                & ~Q(artifact_bundle="")
+                & ~Q(statement_bundle="")
+                & ~Q(identity="")
+                & ~Q(issuer=""),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"signature of {self.handoff_id}"
+
+    @property
+    def signer(self) -> str:
+        """Who signed: the OpenPGP fingerprint, or the Sigstore identity."""
+        return self.key.fingerprint if self.key else self.identity
+
+
+class TransparencyRecord(models.Model):
+    """A pending signature that was logged later: the Sigstore bundle over the same bytes. Append-only."""
+
+    signature = models.OneToOneField(Signature, models.PROTECT, related_name="logged_later")
+    artifact_bundle = models.TextField(db_comment="Sigstore bundle v0.3 over artifact.tar.gz")
+    log_index = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_transparency_record"
+
+    def __str__(self) -> str:
+        return f"log entry of {self.signature_id}"
+
+
+class EnforcerRules(models.Model):
+    """What the enforcer lane reads of a policy, stored in the transaction that enacts it. The newest row is in force.
+
+    Append-only.
+    """
+
+    policy_digest = models.CharField(max_length=64, db_comment="SHA-256 of the policy document's text")
+    document = models.JSONField(db_comment="handoffs.rules.LaneRules as JSON")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "leo_enforcer_rules"
+
+    def __str__(self) -> str:
+        return f"enforcer rules of policy {self.policy_digest[:12]}"
 
 
 class RefIntent(models.Model):

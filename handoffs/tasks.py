@@ -27,6 +27,7 @@ from handoffs.git_process import GitError
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
 from handoffs.signatures import SignatureError
+from handoffs.signing import sign_handoff
 from handoffs.store import BundleStore, StoreError
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ ENFORCER: Final = "leoportal-enforcer"
 
 STEPS: Final[Mapping[str, Callable[[Handoff, Tools], None]]] = {
     Status.RECEIVED: actions.verify_handoff,
-    Status.VERIFIED: actions.sign_handoff,
+    Status.VERIFIED: sign_handoff,
     Status.SIGNED: actions.apply_handoff,
     Status.APPLIED: actions.open_pull_request,
 }

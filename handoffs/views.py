@@ -13,7 +13,7 @@ from django.http import Http404, HttpResponse
 from audit import events
 from audit.accountability import Act
 from handoffs.evidence import Outcome
-from handoffs.models import MAX_ATTEMPTS, WORKING, BundleCheck, Handoff, HandoffEvent, Signature, Status
+from handoffs.models import ENDED, MAX_ATTEMPTS, WORKING, BundleCheck, Handoff, HandoffEvent, Signature, Status
 from handoffs.store import BundleStore, StoreError
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
@@ -116,7 +116,10 @@ def download_signature(_request: Request, pk: int) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_key(_request: Request, pk: int) -> HttpResponse:
     """The certificate that the signature is checked with."""
-    return _attachment(_signature(pk).key.public_key.encode(), f"H-{pk}-public-key.asc", "application/pgp-keys")
+    key = _signature(pk).key
+    if key is None:
+        raise Http404("This handoff is signed with Sigstore; its certificate is in the Sigstore bundle.")
+    return _attachment(key.public_key.encode(), f"H-{pk}-public-key.asc", "application/pgp-keys")
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -129,7 +132,7 @@ def download_statement(_request: Request, pk: int) -> HttpResponse:
 def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
     done = {row.event: row for row in happened}
     is_stuck = handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS
-    has_ended = handoff.status in {Status.REFUSED, Status.SUPERSEDED}
+    has_ended = handoff.status in ENDED
     steps = []
     for number, (name, event, before) in enumerate(STEPS, start=1):
         row = done.get(event)

@@ -16,9 +16,10 @@ from django.db import transaction
 from audit.actions import actor_of, add_identity, create_principal
 from audit.events import Actor, Role
 from audit.models import Identity, Kind, Principal, RoleGrant
-from handoffs.actions import active_key, create_signing_key, govern_repository
+from handoffs.actions import govern_repository
+from handoffs.keys import active_key, create_signing_key
 from handoffs.localgit import HookConfig, LocalGit
-from handoffs.models import HandoffError, Repository, SigningKey
+from handoffs.models import HandoffError, Lane, Repository, SigningKey
 from handoffs.tasks import ENFORCER
 from verdicts.actions import enact_policy
 from verdicts.evidence import VERIFIER
@@ -54,11 +55,12 @@ def ensure_lanes(enforcer_operator: str, verifier_operator: str) -> None:
 def ensure_key(*, bits: int) -> SigningKey:
     """A signing key that is valid now; made if there is none, which takes seconds."""
     try:
-        return active_key()
+        return active_key(Lane.ENFORCER)
     except HandoffError:
         by = actor_of(Principal.objects.get(name=ENFORCER))
         return create_signing_key(
             "leoportal artifact signer <signer@leoportal.invalid>",
+            lane=Lane.ENFORCER,
             password=settings.SIGNING_KEY_PASSWORD,
             bits=bits,
             by=by,

@@ -19,7 +19,8 @@ from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.actions import record_event
-from handoffs.models import Handoff, PullRequest, PullStatus, Status
+from handoffs.models import EnforcerRules, Handoff, PullRequest, PullStatus, Status
+from handoffs.rules import rules_to_json
 from verdicts import evidence
 from verdicts.models import (
     AgentReport,
@@ -55,7 +56,7 @@ def enact_policy(document: bytes, *, by: Actor) -> PolicyVersion:
 
     Not checked: that a second person agreed (the policy page of a later release asks for it; here an operator runs it).
     """
-    parse_policy(document)
+    policy = parse_policy(document)
     digest = hashlib.sha256(document).hexdigest()
     newest = PolicyVersion.objects.order_by("-number").first()
     if newest is not None and newest.digest == digest:
@@ -64,6 +65,7 @@ def enact_policy(document: bytes, *, by: Actor) -> PolicyVersion:
         raise VerdictError("policy.rollback", "this text was in force before; an old policy is not put back as it was")
     number = newest.number + 1 if newest else 1
     entry = append_event(events.POLICY_ENACTED, by, "", {"number": number, "digest": digest})
+    EnforcerRules.objects.create(policy_digest=digest, document=rules_to_json(policy.lane_rules))
     return PolicyVersion.objects.create(
         number=number, document=document.decode(), digest=digest, enacted_by=by.name, log_entry=entry
     )

@@ -129,7 +129,7 @@ def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:
 def _signature(handoff: Handoff, tools: Tools) -> GateCheck:
     name = "the enforcer's signature covers the artifact, by a key that was valid when it signed"
     signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
-    if signature is None:
+    if signature is None or signature.key is None:
         return GateCheck(name, is_met=False, got="no signature")
     key = signature.key
     try:
@@ -137,14 +137,14 @@ def _signature(handoff: Handoff, tools: Tools) -> GateCheck:
         verify_detached(raw, signature.signature, public_key=key.public_key, fingerprint=key.fingerprint)
     except (SignatureError, StoreError) as error:
         return GateCheck(name, is_met=False, got=str(error))
-    is_met = key.is_active_at(signature.signed_at) and signature.digest == handoff.digest
+    is_met = key.vouches_for(signature.signed_at) and signature.digest == handoff.digest
     return GateCheck(name, is_met=is_met, got=f"{key.fingerprint} at {signature.signed_at.isoformat()}")
 
 
 def _statement(handoff: Handoff) -> GateCheck:
     name = "the enforcer's signed statement says PASSED for this artifact and this tree"
     signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
-    if signature is None:
+    if signature is None or signature.key is None:
         return GateCheck(name, is_met=False, got="no statement")
     key = signature.key
     try:

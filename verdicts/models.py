@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import LogEntry, Principal
-from handoffs.models import HEX_COMMIT, Handoff, PullRequest, WorkQuerySet
+from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
 
@@ -202,6 +202,22 @@ class Verdict(models.Model):
     def binds(self, pull: PullRequest) -> bool:
         """Whether this verdict is about what the pull request is now; otherwise it is stale."""
         return (self.head_sha, self.base_sha, self.merge_tree) == (pull.head_sha, pull.base_sha, pull.merge_tree)
+
+
+class VerdictStatement(models.Model):
+    """The gate lane's signed Verification Summary Attestation of one verdict. Append-only, one each."""
+
+    verdict = models.OneToOneField(Verdict, models.PROTECT, related_name="statement")
+    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="+")
+    envelope = models.BinaryField(db_comment="DSSE envelope around an in-toto Statement v1 with a SLSA VSA v1")
+    signed_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_verdict_statement"
+
+    def __str__(self) -> str:
+        return f"statement of verdict {self.verdict_id}"
 
 
 class MergeIntent(models.Model):

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from audit.canonical import JsonValue, digest_json
+from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, Signing
 from verdicts.findings import AgentKind, describe
 
 SCHEMA: Final = "leoportal/policy/v1"
@@ -146,6 +147,10 @@ class Policy(_Document):
     ]
     limits: Limits
     lead_approval: Literal["escalated", "always"]
+    signing: Signing = Field(default_factory=Signing)
+    approvals: Approvals = Field(default_factory=Approvals)
+    hourly_quota: Quotas = Field(default_factory=Quotas)
+    builder_identities: Annotated[tuple[BuilderIdentity, ...], Field(strict=False, max_length=100)] = ()
 
     @model_validator(mode="after")
     def _refuse_laxer_than_the_sop(self) -> Self:
@@ -165,7 +170,20 @@ class Policy(_Document):
                 raise ValueError(f"two gates have the same {what}")
         if len(set(self.allowed_builders)) != len(self.allowed_builders):
             raise ValueError("a builder is listed twice")
+        foreign = {known.builder_id for known in self.builder_identities} - set(self.allowed_builders)
+        if foreign:
+            raise ValueError(f"builder_identities name {min(foreign)!r}, which is no allowed builder")
         return self
+
+    @property
+    def lane_rules(self) -> LaneRules:
+        """What the enforcer lane reads of this policy."""
+        return LaneRules(
+            signing=self.signing,
+            approvals=self.approvals,
+            hourly_quota=self.hourly_quota,
+            builder_identities=self.builder_identities,
+        )
 
     @property
     def input_gates(self) -> tuple[Gate, ...]:

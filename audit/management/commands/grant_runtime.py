@@ -23,10 +23,14 @@ APPEND_ONLY: Final = (
     "audit_participation",
     "leo_agent_report",
     "leo_bundle_check",
+    "leo_enforcer_rules",
     "leo_merge_intent",
     "leo_policy_version",
     "leo_ref_intent",
     "leo_signature",
+    "leo_signing_downgrade",
+    "leo_transparency_record",
+    "leo_verdict_statement",
 )
 
 
