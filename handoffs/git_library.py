@@ -91,6 +91,7 @@ class Library:
     def count_commits(self, base: str, tip: str, *, at_most: int) -> int:
         """How many commits reach `tip` and not `base`; counting stops at `at_most`.
 
+        Where committer dates run backwards it may be too many, never too few.
         Raises: GitError("git.failed").
         """
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from handoffs.bundle import Bundle, digest_of
+from handoffs.attestations import parse_attestation
+from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.checks_patch import FILE_MODES
 from handoffs.evidence import Unreadable
@@ -15,6 +18,7 @@ from handoffs.git import Git, TreeChange
 from handoffs.git_index import folders_of, result_of
 from handoffs.git_process import GitError
 from handoffs.git_trees import Folder, Trees, canonical_mode
+from handoffs.sbom import parse_sbom
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
@@ -26,17 +30,45 @@ _MAX_WORKFLOW_BYTES: Final = 8 << 20
 class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
-    `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    `is_verified` is true only if no check failed. `manifest` is None and `patch_digest` empty where manifest or
+    members could not be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
     """
 
     digest: str
     results: tuple[CheckResult, ...]
     is_verified: bool
-    bundle: Bundle | None
+    manifest: Manifest | None
+    patch_digest: str
     result_tree: str | None
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
+
+
+@functools.cache
+def warm_up() -> None:
+    """Make once, in the process that forks, what every verification needs: the compiled schema above all."""
+    for parse in (parse_sbom, parse_attestation):
+        with suppress(BundleError):
+            parse(b"{}")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a bundle says it is, before anything is checked. Empty texts where it cannot be read."""
+
+    prd_id: str
+    task: str
+    patch_digest: str
+
+
+def glance_at(raw: bytes) -> Glance:
+    """What is needed to look up what the portal knows of a bundle."""
+    members = read_archive(raw, Limits()).members
+    try:
+        manifest = parse_manifest(members.get("manifest.json", b""))
+    except BundleError:
+        return Glance("", "", "")
+    return Glance(manifest.prd_id, manifest.task, digest_of(members.get("changes.patch", b"")))
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
@@ -57,7 +89,8 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         digest=digest,
         results=results,
         is_verified=all(result.outcome is not Outcome.FAILED for result in results),
-        bundle=Bundle(digest, members, manifest) if is_whole and not isinstance(manifest, Unreadable) else None,
+        manifest=manifest if is_whole and not isinstance(manifest, Unreadable) else None,
+        patch_digest=digest_of(members["changes.patch"]) if is_whole else "",
         result_tree=facts.result_tree if facts else None,
         changes=changes,
         control_plane_paths=tuple(steering),
