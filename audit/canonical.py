@@ -16,7 +16,9 @@ type JsonValue = None | bool | int | float | str | list[JsonValue] | dict[str, J
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 2_000_000
 MAX_INTEGER: Final = 2**53 - 1
+_WRITTEN_AS_INTEGER: Final = 1e21  # RFC 8785 writes whole numbers below it without an exponent
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -34,13 +36,16 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
 
     Refuses what two readers could understand differently: duplicate keys, NaN and Infinity, numbers
     beyond an IEEE double's exact integers, lone surrogates, U+0000, a byte order mark, anything but UTF-8,
-    nesting deeper than `max_depth`, documents longer than `max_bytes`.
+    nesting deeper than `max_depth`, documents longer than `max_bytes` or of more than about two million values
+    (each costs a reader up to a hundred times its byte).
 
     Raises: JsonError with a stable code.
     Source: RFC 7493 sections 2.1 to 2.3.
     """
     if len(raw) > max_bytes:
         raise JsonError("json.too_long", f"got {len(raw)} bytes, expected at most {max_bytes}")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        raise JsonError("json.too_many", f"got more than {MAX_VALUES} values")
     if raw.startswith(b"\xef\xbb\xbf"):
         raise JsonError("json.byte_order_mark", "got a byte order mark, expected plain UTF-8")
     try:
@@ -117,6 +122,8 @@ def _finite_float(digits: str) -> float:
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise JsonError("json.number_too_large", f"got {digits[:40]}, expected a finite number")
+    if MAX_INTEGER < abs(value) < _WRITTEN_AS_INTEGER:
+        raise JsonError("json.number_too_large", f"got {digits[:40]}, canonically an integer beyond {MAX_INTEGER}")
     return value
 
 
