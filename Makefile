@@ -69,7 +69,7 @@ chromium:   ## a Chromium for the browser tests, if this machine lets us
 fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, markers, SBOMs, policies. ARGS='json --seed 7 --rounds 1000'
 	@$(PY) -m tests.fuzz $(ARGS)
 
-bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: a bundle against command-line tools, pages with 100 and 100,000 handoffs. ARGS=bundle or pages
+bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)
 
 kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n

@@ -231,9 +231,16 @@ def malformed() -> list[bytes]:
               b'{"b":{"a":1,"a":1}}', b"[" * 65 + b"]" * 65, b'{"a":' * 65 + b"1" + b"}" * 65, b"[" * 10_000, b"/* */ 1", b"// x\n1", b"1 2",
               b"undefined", b'"\xff"', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b"\xef\xbb\xbf1", b"\x00", b"", b" "]  # fmt: skip
     nested = [b'{"x":[' + value + b"]}" for value in values if value.strip()]
+    deep = [
+        b'[{"a":' * 33 + b"1" + b"}]" * 33,
+        b'{"[":[' * 33 + b"]}" * 33,
+        b"[" * 65 + b'"]"' + b"]" * 65,
+        b"[" * 40 + b'"[","]"' + b"}" * 40,
+    ]
     return [
         *values,
         *nested,
+        *deep,
         b"{}x",
         b"{} {}",
         b"{}\0",
