@@ -6,6 +6,7 @@ import functools
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import bundle, goals, pages
@@ -17,7 +18,9 @@ PARTS = {
     "bundle": (bundle.run, TEMPORARY),
     "pages": (pages.run, pages.parent_folder()),
 }
-SINGLE = {f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)}
+SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {
+    f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)
+}
 
 
 def main(names: list[str]) -> int:

@@ -50,7 +50,7 @@ class _Reader:
         if head in {"{", "["}:
             if depth == self.max_depth:
                 raise OracleError("too deep")
-            return (self.object if head == "{" else self.array)(at + 1, depth + 1)
+            return (self.mapping if head == "{" else self.array)(at + 1, depth + 1)
         if head == '"':
             return self.string(at + 1)
         for word, meaning in (("true", True), ("false", False), ("null", None)):
@@ -58,7 +58,7 @@ class _Reader:
                 return meaning, at + len(word)
         return self.number(at)
 
-    def object(self, at: int, depth: int) -> tuple[object, int]:
+    def mapping(self, at: int, depth: int) -> tuple[object, int]:
         found: dict[str, object] = {}
         at = self.skip(at)
         if self.text[at : at + 1] == "}":
