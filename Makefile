@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test lint venv scanners chromium bench kill lock reset shell
+.PHONY: help operate demo test lint venv scanners chromium bench fuzz kill lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -66,7 +66,10 @@ $(SCANNERS_INSTALLED): requirements/scanners.txt | $(INSTALLED)
 chromium:   ## a Chromium for the browser tests, if this machine lets us
 	@sh leoportal/stack/find-chromium.sh
 
-bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: a bundle against command-line tools, pages with 100 and 100,000 handoffs. ARGS=bundle or pages
+fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, markers, SBOMs, policies. ARGS='json --seed 7 --rounds 1000'
+	@$(PY) -m tests.fuzz $(ARGS)
+
+bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)
 
 kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n

@@ -1,26 +1,37 @@
-"""`python -m bench`: the first figures. `python -m bench bundle` and `python -m bench pages` give one part."""
+"""`python -m bench`: every figure. One part alone: goals, goal1 to goal5, bundle (stage by stage), pages."""
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import bundle, pages
+from bench import bundle, goals, pages
 from bench.measure import print_machine
 
-PARTS = {"bundle": (bundle.run, Path(tempfile.gettempdir())), "pages": (pages.run, pages.parent_folder())}
+TEMPORARY = Path(tempfile.gettempdir())
+PARTS = {
+    "goals": (goals.run, TEMPORARY),
+    "bundle": (bundle.run, TEMPORARY),
+    "pages": (pages.run, pages.parent_folder()),
+}
+SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {
+    f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)
+}
 
 
 def main(names: list[str]) -> int:
-    if not set(names) <= PARTS.keys():
-        print(f"usage: python -m bench [{'] ['.join(PARTS)}]")
+    known = {**PARTS, **SINGLE}
+    if not set(names) <= known.keys():
+        print(f"usage: python -m bench [{'] ['.join(known)}]")
         return 2
     begin = time.monotonic()
     print_machine()
     for name in names or PARTS:
-        run, parent = PARTS[name]
+        run, parent = known[name]
         with tempfile.TemporaryDirectory(prefix="leo-bench-", dir=parent) as folder:
             run(Path(folder))
     print(f"done in {time.monotonic() - begin:.0f} s")

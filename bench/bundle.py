@@ -92,6 +92,7 @@ class Rivals:
         self.git, self.context, self.raw = subject.git, subject.context, subject.raw
         self.members = subject.members
         parts = read_parts(self.raw, digest_of(self.raw), self.context)
+        self.unasked = parts
         self.evidence = replace(parts, facts=gather_facts(parts, self.git))
         self.schema = compile_schema()
         self.folder = folder
@@ -149,11 +150,10 @@ class Rivals:
     def own(self, stage: Stage) -> Callable[[], object]:
         """The verifier's part of this name: reading it, and its checks."""
         raw, members, limits, evidence = self.raw, self.members, self.context.limits, self.evidence
-        unasked = replace(evidence, facts=None)
 
         def gather() -> None:
             parse_patch(members["changes.patch"], limits)
-            gather_facts(unasked, self.git)
+            gather_facts(self.unasked, self.git)
 
         readers: Mapping[str, Callable[[], object]] = {
             "archive": lambda: (digest_of(raw), read_archive(raw, limits)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from handoffs.building import BundleRequest, create_bundle
-from handoffs.bundle import Limits, digest_of, read_archive
+from handoffs.bundle import Limits, digest_of, read_archive, write_archive
 from handoffs.checks import Context
 from handoffs.git import Git
 from handoffs.patches import parse_patch
@@ -22,11 +23,15 @@ PER_FOLDER = 40
 
 @dataclass(frozen=True)
 class Change:
-    """How large: changed lines are `files` times `lines`, and one for each newly pinned package."""
+    """How large: changed lines are `files` times `lines`, and one for each newly pinned package.
+
+    Units: `filling` is bytes added to each component of the SBOM, as a generator that looks packages up would.
+    """
 
     files: int
     lines: int
     packages: int
+    filling: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,32 @@ def make_subject(folder: Path, *, files: int, change: Change) -> Subject:
         repository="acme/payments",
         branch="staging/codex-bench",
     )
-    return Subject(path, base, create_bundle(git, base=base, commit="work", request=request))
+    raw = create_bundle(git, base=base, commit="work", request=request)
+    return Subject(path, base, _filled(raw, change.filling) if change.filling else raw)
+
+
+def _filled(raw: bytes, filling: int) -> bytes:
+    """The bundle with larger components, and every digest made right again."""
+    members = dict(read_archive(raw, Limits()).members)
+    document = json.loads(members["sbom.cdx.json"])
+    for component in document["components"]:
+        url = f"https://packages.example.com/{component['name']}"
+        component["externalReferences"] = [
+            {"type": kind, "url": f"{url}/{kind}"} for kind in ("website", "vcs", "license")
+        ]
+        component["licenses"] = [{"license": {"id": "Apache-2.0"}}]
+        component["description"] = "What it does, at length. ".ljust(max(0, filling - 330), "x")
+    members["sbom.cdx.json"] = json.dumps(document, separators=(",", ":")).encode()
+    manifest = json.loads(members["manifest.json"])
+    for member in manifest["members"]:
+        content = members[member["name"]]
+        member.update(size=len(content), sha256=digest_of(content))
+    members["manifest.json"] = json.dumps(manifest).encode()
+    statement = json.loads(members["attestation.intoto.json"])
+    for subject in statement["subject"]:
+        subject["digest"] = {"sha256": digest_of(members[subject["name"]])}
+    members["attestation.intoto.json"] = json.dumps(statement).encode()
+    return write_archive(members)
 
 
 def _name(number: int) -> str:

@@ -14,12 +14,17 @@ import jsonschema_rs
 import orjson
 
 
-def compile_schema() -> jsonschema_rs.Draft7Validator:
-    """The schema with the two it refers to, formats on, nothing fetched: as `handoffs.sbom` compiles it."""
-    spec = importlib.util.find_spec("cyclonedx")  # found, not imported: only its files are needed
+def schema_folder() -> Path:
+    """Where cyclonedx-python-lib keeps the schemas; found, not imported: only its files are needed."""
+    spec = importlib.util.find_spec("cyclonedx")
     if spec is None or spec.origin is None:
         raise RuntimeError("cyclonedx-python-lib is not installed. Next: make venv")
-    folder = Path(spec.origin).parent / "schema" / "_res"
+    return Path(spec.origin).parent / "schema" / "_res"
+
+
+def compile_schema() -> jsonschema_rs.Draft7Validator:
+    """The schema with the two it refers to, formats on, nothing fetched: as `handoffs.sbom` compiles it."""
+    folder = schema_folder()
     names = ("bom-1.5", "spdx", "jsf-0.82")
     schemas = {name: orjson.loads((folder / f"{name}.SNAPSHOT.schema.json").read_bytes()) for name in names}
     others = [(f"http://cyclonedx.org/schema/{name}.SNAPSHOT.schema.json", schemas[name]) for name in names[1:]]

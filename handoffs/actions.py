@@ -8,7 +8,7 @@ Source: SOP sections 1.2, 4.1 and 4.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.db import transaction
@@ -20,13 +20,14 @@ from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, LogEntry, Principal
-from handoffs.archive import Limits, read_archive
-from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest, read_patch
+from handoffs.archive import Limits
+from handoffs.bundle import Manifest, read_patch
 from handoffs.contributors import authors_elsewhere
 from handoffs.evidence import CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
+from handoffs.isolation import Ceiling, IsolationError, run_isolated
 from handoffs.markers import MarkerKind, marker_in, write_marker
 from handoffs.models import (
     ENDED,
@@ -41,7 +42,7 @@ from handoffs.models import (
     Status,
 )
 from handoffs.store import BundleStore
-from handoffs.verification import Report, verify_bundle
+from handoffs.verification import Glance, Report, glance_at, verify_bundle, warm_up
 
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
 MAX_COMMITS_BEHIND = 1000
@@ -58,6 +59,7 @@ class Tools:
     email: str
     portal_url: str
     key_password: str
+    ceiling: Ceiling = field(default_factory=Ceiling)
 
     @property
     def git(self) -> Git:
@@ -141,7 +143,7 @@ def _supersede(previous: Handoff, handoff: Handoff, by: Actor) -> None:
 
 
 def verify_handoff(handoff: Handoff, tools: Tools) -> None:
-    """Fetch the bundle from the staging commit, run every check, and record VERIFIED or REFUSED."""
+    """Fetch the bundle from the staging commit, run every check in a child with limits, record VERIFIED or REFUSED."""
     git = tools.git
     try:
         raw = git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
@@ -150,12 +152,19 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     digest = tools.store.put(raw)
     subject = git.message_of(handoff.staging_commit).partition("\n")[0]
-    report = verify_bundle(raw, git=git, context=_context(handoff, git, subject, raw))
+    warm_up()
+    try:
+        glance = run_isolated(Glance, lambda: glance_at(raw), tools.ceiling)
+        context = _context(handoff, git, subject, glance)
+        report = run_isolated(Report, lambda: verify_bundle(raw, git=tools.git, context=context), tools.ceiling)
+    except IsolationError as error:
+        _refuse(handoff, Status.RECEIVED, tools.enforcer, error.code, error.detail)
+        return
     contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
     _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
 
 
-def _context(handoff: Handoff, git: Git, subject: str, raw: bytes) -> Context:
+def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Context:
     builders = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, principal__grant__role=Role.BUILDER.value)
     return Context(
         repository=handoff.repository.full_name,
@@ -164,23 +173,18 @@ def _context(handoff: Handoff, git: Git, subject: str, raw: bytes) -> Context:
         max_commits_behind=MAX_COMMITS_BEHIND,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
-        other_patches=_patches_of_other_tasks(handoff, raw),
+        other_patches=_patches_of_other_tasks(handoff, glance),
     )
 
 
-def _patches_of_other_tasks(handoff: Handoff, raw: bytes) -> frozenset[str]:
+def _patches_of_other_tasks(handoff: Handoff, glance: Glance) -> frozenset[str]:
     """This bundle's patch digest, if a handoff for another task carried the same patch; else nothing."""
-    members = read_archive(raw, Limits()).members
-    try:
-        manifest = parse_manifest(members.get("manifest.json", b""))
-    except BundleError:
+    if not glance.patch_digest:
         return frozenset()
-    digest = digest_of(members.get("changes.patch", b""))
     verified = HandoffEvent.objects.filter(event=events.HANDOFF_VERIFIED).values("handoff_id")
-    same_patch = Handoff.objects.filter(repository=handoff.repository, patch_digest=digest, pk__in=verified)
-    same_patch = same_patch.exclude(pk=handoff.pk)
-    other_task = same_patch.exclude(prd_id=manifest.prd_id, title=_title(manifest.task))
-    return frozenset({digest}) if other_task.exists() else frozenset()
+    same = Handoff.objects.filter(repository=handoff.repository, patch_digest=glance.patch_digest, pk__in=verified)
+    other_task = same.exclude(pk=handoff.pk).exclude(prd_id=glance.prd_id, title=_title(glance.task))
+    return frozenset({glance.patch_digest}) if other_task.exists() else frozenset()
 
 
 def _title(task: str) -> str:
@@ -192,9 +196,9 @@ def _record_verification(
     handoff: Handoff, by: Actor, report: Report, contributors: Sequence[str], *, size_bytes: int, digest: str
 ) -> None:
     """Store every check's result and move the handoff; the people behind the bundle take part as builders."""
-    bundle = report.bundle
-    people = _people(bundle, contributors) if bundle else _People(None, None, ())
-    results = (*report.results, *_people_checks(bundle, people))
+    manifest = report.manifest
+    people = _people(manifest, contributors) if manifest else _People(None, None, ())
+    results = (*report.results, *_people_checks(manifest, people))
     failed = [result for result in results if result.outcome is Outcome.FAILED]
     with transaction.atomic(durable=True):
         handoff.change_digest, handoff.result_tree = report.change_digest, report.result_tree or ""
@@ -223,10 +227,10 @@ def _record_verification(
             digest=digest,
             size_bytes=size_bytes,
             refusal_code=code[:60],
-            title=_title(bundle.manifest.task if bundle else handoff.title),
-            prd_id=bundle.manifest.prd_id if bundle else "",
-            merge_base=bundle.manifest.merge_base if bundle else "",
-            patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
+            title=_title(manifest.task if manifest else handoff.title),
+            prd_id=manifest.prd_id if manifest else "",
+            merge_base=manifest.merge_base if manifest else "",
+            patch_digest=report.patch_digest,
             change_digest=report.change_digest,
             result_tree=report.result_tree or "",
             control_plane_paths=list(report.control_plane_paths),
@@ -271,9 +275,9 @@ class _People:
     others: tuple[Principal, ...] = ()
 
 
-def _people(bundle: Bundle, contributors: Sequence[str]) -> _People:
+def _people(manifest: Manifest, contributors: Sequence[str]) -> _People:
     """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
-    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=bundle.manifest.builder_id)
+    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
     row = owner.select_related("principal", "principal__sponsor").first()
     known = {
         identity.value: identity.principal
@@ -289,9 +293,9 @@ def _people(bundle: Bundle, contributors: Sequence[str]) -> _People:
     )
 
 
-def _people_checks(bundle: Bundle | None, people: _People) -> tuple[CheckResult, ...]:
+def _people_checks(manifest: Manifest | None, people: _People) -> tuple[CheckResult, ...]:
     """Unknown identity is refused, never exempt: the builder's sponsor must be the registered one."""
-    claimed = bundle.manifest.sponsor if bundle else ""
+    claimed = manifest.sponsor if manifest else ""
     registered = people.sponsor.name if people.sponsor else ""
     return (
         CheckResult(

@@ -43,6 +43,7 @@ class Limits:
     max_rollback_bytes: int = 256 << 10
     max_files: int = 5_000
     max_changed_lines: int = 200_000
+    max_member_lines: int = 1_000_000
     max_blob_bytes: int = 256 << 20
     may_hold_binary: bool = True
 
@@ -210,6 +211,11 @@ def _take(
     if len(body) > limits.of_member(name):
         expected = f"at most {limits.of_member(name)} bytes"
         problems.append(Problem("archive.size", f"{name} has {len(body)} bytes", expected))
+        return
+    lines = body.count(b"\n")
+    if lines > limits.max_member_lines:
+        expected = f"at most {limits.max_member_lines} lines"
+        problems.append(Problem("archive.size", f"{name} has {lines} lines", expected))
         return
     members[name] = body
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +13,6 @@ from handoffs.archive import MEMBERS, Archive, Limits, Problem, read_archive, wr
 __all__ = [
     "MEMBERS",
     "Archive",
-    "Bundle",
     "BundleError",
     "Limits",
     "Manifest",
@@ -76,23 +73,6 @@ class Manifest(_Wire):
     sponsor: Annotated[str, Field(min_length=1, max_length=200)]
     created_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\z")]
     members: Annotated[list[Member], Field(min_length=3, max_length=3)]
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """An archive whose members and manifest could be read. Units: `digest` is SHA-256 in hex.
-
-    Not checked: anything else; only a Report says whether the bundle is verified.
-    """
-
-    digest: str
-    members: Mapping[str, bytes]
-    manifest: Manifest
-
-    @property
-    def patch(self) -> bytes:
-        """The unified diff."""
-        return self.members["changes.patch"]
 
 
 def parse_manifest(raw: bytes, *, max_bytes: int = 256 << 10) -> Manifest:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 from handoffs.git_index import result_of
 from handoffs.git_objects import GitReader
 from handoffs.git_process import GitError
+from handoffs.git_trees import TreeChange, Trees
 
 __all__ = ["Git", "GitError", "TreeChange"]
 
@@ -41,23 +41,6 @@ _PATCH_OPTIONS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class TreeChange:
-    """One changed path between two trees.
-
-    Units: `status` is A, M, D or T (type changed); modes are git's six octal digits and blobs full
-    object ids, all zeros where the path does not exist on that side. `path` holds what is not UTF-8
-    as lone surrogates (PEP 383).
-    """
-
-    path: str
-    status: str
-    old_mode: str
-    new_mode: str
-    old_blob: str
-    new_blob: str
-
-
 class Git(GitReader):
     """One repository, bare or with a work tree."""
 
@@ -77,18 +60,11 @@ class Git(GitReader):
 
         Raises: GitError("git.patch_does_not_apply").
         """
-        return result_of(self, self.tree_of(base), patch)
+        return result_of(Trees(self), self.tree_of(base), patch)
 
     def changes(self, base: str, result: str) -> tuple[TreeChange, ...]:
         """Every path that differs between two commits or trees, renames shown as delete and add."""
-        raw = self.run("diff-tree", "--raw", "-z", "--full-index", *_DIFF_OPTIONS, base, result)
-        fields = raw.split(b"\0")
-        found = []
-        for meta, name in zip(fields[0::2], fields[1::2], strict=False):
-            old_mode, new_mode, old_blob, new_blob, status = meta.decode("ascii").lstrip(":").split(" ")
-            path = name.decode("utf-8", "surrogateescape")
-            found.append(TreeChange(path, status[0], old_mode, new_mode, old_blob, new_blob))
-        return tuple(found)
+        return Trees(self).changes(self.tree_of(base), self.tree_of(result))
 
     def diff(self, base: str, result: str, *, path: str | None = None) -> bytes:
         """The unified diff between two commits or trees; the same bytes whatever the configuration."""
@@ -115,10 +91,7 @@ class Git(GitReader):
 
     def write_blob(self, content: bytes) -> str:
         """Store one blob and return its id."""
-        with tempfile.NamedTemporaryFile(prefix="leo-blob-") as file:
-            file.write(content)
-            file.flush()
-            return self._text("hash-object", "-w", "--no-filters", "--", file.name)
+        return self.write_objects("blob", [content])[0]
 
     def with_file(self, base: str, path: str, blob: str) -> str:
         """The tree of `base` (a commit or tree) with one ordinary file put at `path`."""

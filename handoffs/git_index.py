@@ -13,51 +13,38 @@ import hashlib
 import struct
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from handoffs.archive import Limits
-from handoffs.git_objects import GitReader
 from handoffs.git_process import GitError
+from handoffs.git_trees import TREE_MODE, Entry, Folder, Trees
 from handoffs.patches import FilePatch, PatchError, parse_patch
 
 REFUSED: Final = "git.patch_does_not_apply"
-_TREE_MODE: Final = "40000"
-_MAX_TREES_BYTES: Final = 256 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of a tree or index: a mode in octal without leading zero, and an object id."""
-
-    mode: str
-    object_id: str
-
-
-type Folder = dict[bytes, Entry]
-
-
-def result_of(git: GitReader, base_tree: str, patch: bytes, files: tuple[FilePatch, ...] | None = None) -> str:
+def result_of(trees: Trees, base_tree: str, patch: bytes, files: tuple[FilePatch, ...] | None = None) -> str:
     """The tree that `patch` makes of `base_tree`; written to the repository. `files`: the patch, already read.
 
     Raises: GitError("git.patch_does_not_apply").
     """
     touched = _touched(_read_files(patch) if files is None else files)
-    folders = _read_folders(git, base_tree, touched)
-    before = {path: entry for path in touched if (entry := _lookup(folders, path)) and entry.mode != _TREE_MODE}
+    wanted = {folder for path in touched if _is_plain(path) for folder in folders_of(path)} | {b""}
+    folders = trees.folders(base_tree, wanted)
+    before = {path: entry for path in touched if (entry := _lookup(folders, path)) and not entry.is_folder}
     with tempfile.TemporaryDirectory(prefix="leo-index-") as name:
         index = Path(name) / "index"
         index.write_bytes(write_index(before, len(base_tree) // 2))
         env = {"GIT_INDEX_FILE": str(index)}
-        done = git.finish(("apply", "--cached", "--whitespace=nowarn", "-p1", "-"), stdin=patch, env=env)
+        done = trees.git.finish(("apply", "--cached", "--whitespace=nowarn", "-p1", "-"), stdin=patch, env=env)
         if done.status != 0:
             raise GitError(REFUSED, done.complaint())
         after = read_index(index.read_bytes(), len(base_tree) // 2)
     strangers = sorted(set(after) - touched)
     if strangers:
         raise GitError(REFUSED, f"git changes {strangers[0]!a}, which the patch does not show")
-    return _write_trees(git, base_tree, folders, touched, after)
+    return _write_trees(trees, len(base_tree) // 2, folders, touched, after)
 
 
 def write_index(entries: Mapping[bytes, Entry], id_bytes: int) -> bytes:
@@ -95,18 +82,6 @@ def read_index(raw: bytes, id_bytes: int) -> dict[bytes, Entry]:
     return found
 
 
-def read_tree(raw: bytes, id_bytes: int) -> Folder:
-    """The entries of a raw tree object: `mode SP name NUL id`, again and again."""
-    found: Folder = {}
-    at = 0
-    while at < len(raw):
-        end = raw.index(b"\0", at)
-        mode, _, name = raw[at:end].partition(b" ")
-        found[name] = Entry(mode.decode("ascii"), raw[end + 1 : end + 1 + id_bytes].hex())
-        at = end + 1 + id_bytes
-    return found
-
-
 def folders_of(path: bytes) -> list[bytes]:
     """Every folder above a path; the root is empty."""
     parts = path.split(b"/")[:-1]
@@ -126,18 +101,6 @@ def _touched(files: Iterable[FilePatch]) -> set[bytes]:
     return {name.encode("utf-8", "surrogateescape") for name in names}
 
 
-def _read_folders(git: GitReader, base_tree: str, touched: Iterable[bytes]) -> dict[bytes, Folder]:
-    """Every folder above a touched path; empty where the base has none."""
-    wanted = sorted({folder for path in touched if _is_plain(path) for folder in folders_of(path)} | {b""})
-    names = [f"{base_tree}:{folder.decode('utf-8', 'surrogateescape')}" for folder in wanted]
-    objects = git.read_objects(names, max_bytes=_MAX_TREES_BYTES)
-    found: dict[bytes, Folder] = {}
-    for folder, name in zip(wanted, names, strict=True):
-        item = objects[name]
-        found[folder] = read_tree(item[1], len(base_tree) // 2) if item and item[0] == "tree" else {}
-    return found
-
-
 def _is_plain(path: bytes) -> bool:
     return not {b"", b".", b".."} & set(path.split(b"/"))
 
@@ -148,71 +111,53 @@ def _lookup(folders: Mapping[bytes, Folder], path: bytes) -> Entry | None:
 
 
 def _write_trees(
-    git: GitReader,
-    base_tree: str,
-    folders: Mapping[bytes, Folder],
-    touched: Iterable[bytes],
-    after: Mapping[bytes, Entry],
+    trees: Trees, id_bytes: int, folders: Mapping[bytes, Folder], touched: Iterable[bytes], after: Mapping[bytes, Entry]
 ) -> str:
     """Put the applied entries into the base's folders, deepest first, and write the folders that changed."""
     made: dict[bytes, Folder] = {folder: dict(entries) for folder, entries in folders.items()}
     for path in touched:
         folder, _, name = path.rpartition(b"/")
         old = made.get(folder, {}).get(name)
-        if old is not None and old.mode != _TREE_MODE:
+        if old is not None and not old.is_folder:
             del made[folder][name]
     arriving: dict[bytes, list[tuple[bytes, Entry]]] = {}
     for path, entry in after.items():
         folder, _, name = path.rpartition(b"/")
         arriving.setdefault(folder, []).append((name, entry))
-    orders: list[bytes] = []
-    expected: list[str] = []
+    written: list[tuple[str, bytes, Folder]] = []
     for folder in sorted(made, key=lambda item: (-item.count(b"/") - bool(item), item)):
         parent, _, name = folder.rpartition(b"/")
         _put_files(made[folder], arriving.get(folder, []))
         if not folder:
             break
-        if made[folder] and made[parent].get(name, Entry(_TREE_MODE, "")).mode != _TREE_MODE:
+        above = made[parent].get(name)
+        if made[folder] and above is not None and not above.is_folder:
             raise GitError(REFUSED, f"{folder!a} would be a file and a folder")
-        if _is_folder(made[parent].get(name)):
+        if above is not None and above.is_folder:
             del made[parent][name]
         if made[folder]:
-            order, object_id = _tree(made[folder], len(base_tree) // 2)
-            made[parent][name] = Entry(_TREE_MODE, object_id)
-            orders.append(order)
-            expected.append(object_id)
-    order, root = _tree(made[b""], len(base_tree) // 2)
-    orders.append(order)
-    expected.append(root)
-    if orders == [b""]:
-        return git.run("mktree", "-z").decode("ascii").strip()
-    written = git.run("mktree", "-z", "--batch", "--missing", stdin=b"\0".join(orders)).decode("ascii").split()
-    if written != expected:
-        raise GitError("git.failed", "got other tree ids than the entries give")
-    return root
+            written.append(_tree(made[folder], id_bytes))
+            made[parent][name] = Entry(TREE_MODE, written[-1][0])
+    written.append(_tree(made[b""], id_bytes))
+    trees.write(written)
+    return written[-1][0]
 
 
 def _put_files(folder: Folder, files: Iterable[tuple[bytes, Entry]]) -> None:
     """The applied files that lie directly in one folder; its own folders are settled by then."""
     for name, entry in files:
-        if _is_folder(folder.get(name)):
+        if name in folder and folder[name].is_folder:
             raise GitError(REFUSED, f"{name!a} would be a file and a folder")
         folder[name] = entry
 
 
-def _is_folder(entry: Entry | None) -> bool:
-    return entry is not None and entry.mode == _TREE_MODE
-
-
-def _tree(entries: Folder, id_bytes: int) -> tuple[bytes, str]:
-    """One tree as `git mktree -z` reads it, and the id it must get."""
-    raw, lines = bytearray(), bytearray()
-    for name in sorted(entries, key=lambda item: item + b"/" * _is_folder(entries[item])):
-        entry = entries[name]
-        raw += entry.mode.encode("ascii") + b" " + name + b"\0" + bytes.fromhex(entry.object_id)
-        kind = {_TREE_MODE: "tree", "160000": "commit"}.get(entry.mode, "blob")
-        lines += f"{entry.mode:0>6} {kind} {entry.object_id}\t".encode("ascii") + name + b"\0"
-    return bytes(lines), _hash(b"tree %d\0" % len(raw) + bytes(raw), id_bytes).hex()
+def _tree(entries: Folder, id_bytes: int) -> tuple[str, bytes, Folder]:
+    """One tree object: the id it must get, its bytes, its entries."""
+    ordered = sorted((name + b"/" if entry.is_folder else name, name, entry) for name, entry in entries.items())
+    raw = b"".join(
+        b"%b %b\0%b" % (entry.mode.encode("ascii"), name, bytes.fromhex(entry.object_id)) for _, name, entry in ordered
+    )
+    return _hash(b"tree %d\0" % len(raw) + raw, id_bytes).hex(), raw, entries
 
 
 def _hash(content: bytes, id_bytes: int) -> bytes:

@@ -179,6 +179,7 @@ class _Reader:
         self.at = 0
         self.limits = limits
         self.changed_lines = 0
+        self.binary_left = limits.max_blob_bytes
 
     def fail(self, detail: str, code: str = "patch.parses") -> PatchError:
         return PatchError(code, f"line {self.at + 1}: {detail}")
@@ -201,7 +202,8 @@ class _Reader:
             if not self.limits.may_hold_binary:
                 raise self.fail("got a binary change, expected text only", "patch.limits")
             self.at += 1
-            binary, self.at = read_binary(self.lines, self.at, self.limits.max_blob_bytes)
+            binary, self.at, spent = read_binary(self.lines, self.at, self.binary_left)
+            self.binary_left -= spent
         elif self.peek().startswith(b"Binary files "):
             raise self.fail("got 'Binary files differ' without the data")
         elif self.peek().startswith(b"--- "):

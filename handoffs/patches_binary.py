@@ -39,18 +39,21 @@ class BinaryChange:
         return _apply_delta(base, self.data, max_bytes) if self.is_delta else self.data
 
 
-def read_binary(lines: list[bytes], at: int, max_bytes: int) -> tuple[BinaryChange, int]:
+def read_binary(lines: list[bytes], at: int, max_bytes: int) -> tuple[BinaryChange, int, int]:
     """Read both halves after the line `GIT binary patch`; the backward half is checked and dropped.
 
+    Returns the forward half, the next line, and how many bytes all of it unpacks to: that is what is limited, so that
+    many small halves cannot make more than one large one may.
     Raises: PatchError("patch.parses"), PatchError("patch.limits").
     """
-    forward, at = _read_half(lines, at, max_bytes)
+    forward, at, spent = _read_half(lines, at, max_bytes)
     if at < len(lines) and _METHOD.match(lines[at]):
-        _, at = _read_half(lines, at, max_bytes)
-    return forward, at
+        _, at, more = _read_half(lines, at, max_bytes - spent)
+        spent += more
+    return forward, at, spent
 
 
-def _read_half(lines: list[bytes], at: int, max_bytes: int) -> tuple[BinaryChange, int]:
+def _read_half(lines: list[bytes], at: int, max_bytes: int) -> tuple[BinaryChange, int, int]:
     match = _METHOD.match(lines[at]) if at < len(lines) else None
     if match is None:
         raise PatchError("patch.parses", f"line {at + 1}: got no 'literal' or 'delta' line")
@@ -71,7 +74,18 @@ def _read_half(lines: list[bytes], at: int, max_bytes: int) -> tuple[BinaryChang
         raise PatchError("patch.parses", f"line {at + 1}: got a broken deflate stream") from None
     if len(data) != size or not machine.eof or machine.unused_data:
         raise PatchError("patch.parses", f"line {at + 1}: got another size than the {size} bytes announced")
-    return BinaryChange(match[1] == b"delta", data), at + 1
+    made = _target_size(data, at) if match[1] == b"delta" else 0
+    if size + made > max_bytes:
+        raise PatchError("patch.limits", f"line {at + 1}: got a binary of {made} bytes, expected at most {max_bytes}")
+    return BinaryChange(match[1] == b"delta", data), at + 1, size + made
+
+
+def _target_size(delta: bytes, at: int) -> int:
+    """What a delta says it makes; git would reserve as much before it looks at the instructions."""
+    try:
+        return _read_size(delta, _read_size(delta, 0)[1])[0]
+    except PatchError as error:
+        raise PatchError("patch.parses", f"line {at + 1}: {error.detail}") from None
 
 
 def _read_line(line: bytes, at: int) -> bytes:

@@ -54,6 +54,8 @@ def twin_key(name: str) -> str:
 
 def escape_text(text: str) -> str:
     """Text that is safe to print: control, invisible and broken characters become \\u escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character.isprintable() or character == " "

@@ -62,6 +62,7 @@ _ASSIGNED: Final = re.compile(
     r"(?i)(?:secret|token|passw(?:or)?d|api_?-?key|access_?-?key|private_?-?key|auth_?-?key)[a-z0-9_-]{0,24}"
     r"[\"']?\s{0,4}(?:=|:|=>|:=)\s{0,4}[\"']([A-Za-z0-9+/=_.~-]{20,200})[\"']"
 )
+_NAME: Final = re.compile(r"secret|token|passw|api_?-?key|access_?-?key|private_?-?key|auth_?-?key")
 _MIN_BITS: Final = 3.6
 
 
@@ -92,10 +93,21 @@ def find_secrets(place: str, lines: Iterable[tuple[int, str]]) -> Iterator[Secre
             continue
         for match in pattern.finditer(whole):
             found[numbers[bisect_right(starts, match.start()) - 1], kind] = None
-    for match in _ASSIGNED.finditer(whole):
+    for match in _assignments(whole):
         if _is_random(match[1]):
             found[numbers[bisect_right(starts, match.start()) - 1], "random value of a secret's name"] = None
     yield from (SecretHit(kind, place, number) for number, kind in sorted(found))
+
+
+def _assignments(text: str) -> Iterator[re.Match[str]]:
+    """Every place `_ASSIGNED` matches; in plain ASCII it is only tried where a name of a secret begins."""
+    if not text.isascii():
+        yield from _ASSIGNED.finditer(text)
+        return
+    for name in _NAME.finditer(text.lower()):
+        match = _ASSIGNED.match(text, name.start())
+        if match is not None:
+            yield match
 
 
 def _is_random(value: str) -> bool:

@@ -24,6 +24,7 @@ from handoffs import actions
 from handoffs.actions import Tools
 from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
+from handoffs.isolation import Ceiling
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
 from handoffs.signatures import SignatureError
@@ -68,6 +69,7 @@ def tools_for(repository: Repository) -> Tools:
         email=address.value,
         portal_url=settings.PORTAL_URL,
         key_password=settings.SIGNING_KEY_PASSWORD,
+        ceiling=Ceiling(cpu_seconds=settings.VERIFY_CPU_SECONDS, memory_bytes=settings.VERIFY_MEMORY_MIB << 20),
     )
 
 

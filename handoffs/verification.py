@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from handoffs.bundle import Bundle, digest_of
+from handoffs.attestations import parse_attestation
+from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.checks_patch import FILE_MODES
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
-from handoffs.git_index import Folder, read_tree, result_of
+from handoffs.git_index import folders_of, result_of
 from handoffs.git_process import GitError
+from handoffs.git_trees import Folder, Trees, canonical_mode
+from handoffs.sbom import parse_sbom
 from handoffs.patches import change_digest
 from handoffs.paths import escape_text
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
-WORKFLOWS: Final = ".github/workflows"
+WORKFLOWS: Final = b".github/workflows"
 _MAX_WORKFLOW_BYTES: Final = 8 << 20
 
 
@@ -28,18 +32,46 @@ _MAX_WORKFLOW_BYTES: Final = 8 << 20
 class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
-    `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    `is_verified` is true only if no check failed. `manifest` is None and `patch_digest` empty where manifest or
+    members could not be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
     """
 
     digest: str
     results: tuple[CheckResult, ...]
     is_verified: bool
-    bundle: Bundle | None
+    manifest: Manifest | None
+    patch_digest: str
     result_tree: str | None
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
     change_digest: str
+
+
+@functools.cache
+def warm_up() -> None:
+    """Make once, in the process that forks, what every verification needs: the compiled schema above all."""
+    for parse in (parse_sbom, parse_attestation):
+        with suppress(BundleError):
+            parse(b"{}")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a bundle says it is, before anything is checked. Empty texts where it cannot be read."""
+
+    prd_id: str
+    task: str
+    patch_digest: str
+
+
+def glance_at(raw: bytes) -> Glance:
+    """What is needed to look up what the portal knows of a bundle."""
+    members = read_archive(raw, Limits()).members
+    try:
+        manifest = parse_manifest(members.get("manifest.json", b""))
+    except BundleError:
+        return Glance("", "", "")
+    return Glance(manifest.prd_id, manifest.task, digest_of(members.get("changes.patch", b"")))
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
@@ -60,7 +92,8 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         digest=digest,
         results=results,
         is_verified=all(result.outcome is not Outcome.FAILED for result in results),
-        bundle=Bundle(digest, members, manifest) if is_whole and not isinstance(manifest, Unreadable) else None,
+        manifest=manifest if is_whole and not isinstance(manifest, Unreadable) else None,
+        patch_digest=digest_of(members["changes.patch"]) if is_whole else "",
         result_tree=facts.result_tree if facts else None,
         changes=changes,
         control_plane_paths=tuple(escape_text(path) for path in steering),
@@ -84,14 +117,15 @@ def gather_facts(evidence: Evidence, git: Git) -> GitFacts:
         missing = "the patch is empty" if patch == b"" else "the archive has no patch"
         return GitFacts(base_tree, ancestor, behind, apply_error=missing)
     files = None if isinstance(evidence.patch, Unreadable) else evidence.patch.files
+    trees = Trees(git)
     try:
-        result = result_of(git, base_tree, patch, files)
-        changes = git.changes(base_tree, result)
+        result = result_of(trees, base_tree, patch, files)
+        changes = trees.changes(base_tree, result)
     except GitError as error:
         return GitFacts(base_tree, ancestor, behind, apply_error=error.detail)
     known = GitFacts(base_tree, ancestor, behind, result_tree=result, apply_error="", changes=changes)
     try:
-        return _with_contents(git, known, base_tree, result, evidence)
+        return _with_contents(trees, known, base_tree, result, evidence)
     except GitError as error:
         return replace(known, blobs_error=error.detail)
 
@@ -105,70 +139,54 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
         is_ancestor = base == target or git.is_ancestor(base, target)
         behind = None
         if context.max_commits_behind is not None:
-            behind = int(git.run("rev-list", "--count", f"{base}..{target}", "--"))
+            behind = git.count_commits(base, target, at_most=context.max_commits_behind + 1)
     except GitError:
         return None, None
     return is_ancestor, behind
 
 
-def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
-    """Add the contents of both sides, the names around new paths, and the workflows: one process, two at most."""
+def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
+    """Add the contents of both sides, the names around new paths, and the workflows."""
     changes = known.changes
-    id_bytes = len(base_tree) // 2
     before = {change.path: change.old_blob for change in changes if set(change.old_blob) != {"0"}}
     files = () if isinstance(evidence.patch, Unreadable) else evidence.patch.files
-    sources = [f.old_path for f in files if f.old_path is not None and f.old_path not in before]
-    wanted = [
-        blob
-        for change in changes
-        for mode, blob in ((change.old_mode, change.old_blob), (change.new_mode, change.new_blob))
-        if mode.startswith("1") and mode != GITLINK
-    ]
-    folders = sorted({folder for change in changes if change.status == "A" for folder in _folders(change.path)})
-    trees = [f"{tree}:{folder}" for tree in (base_tree, result) for folder in (*folders, WORKFLOWS)]
-    asked = [*wanted, *(f"{base_tree}:{path}" for path in sources), *trees]
-    found = git.read_objects(asked, max_bytes=evidence.context.limits.max_blob_bytes)
-    blobs = {blob: item[1] for blob in wanted if (item := found[blob]) is not None}
-    for path in sources:
-        item = found[f"{base_tree}:{path}"]
-        if item is not None and item[0] == "blob":
-            before[path] = _blob_id(item[1], id_bytes)
-            blobs[before[path]] = item[1]
-    entries = {
-        name: read_tree(item[1], id_bytes) if (item := found[name]) and item[0] == "tree" else {} for name in trees
-    }
+    sources = {_raw(f.old_path): f.old_path for f in files if f.old_path is not None and f.old_path not in before}
+    added = {folder for change in changes if change.status == "A" for folder in folders_of(_raw(change.path))}
+    names = {WORKFLOWS, *added}
+    old = trees.folders(base_tree, names | {path.rpartition(b"/")[0] for path in sources})
+    new = trees.folders(result, names)
+    for raw, path in sources.items():
+        folder, _, name = raw.rpartition(b"/")
+        entry = old[folder].get(name)
+        if entry is not None and not entry.is_folder and entry.mode != GITLINK:
+            before[path] = entry.object_id
+    wanted = [before[path] for path in sources.values() if path in before]
+    for change in changes:
+        sides = ((change.old_mode, change.old_blob), (change.new_mode, change.new_blob))
+        wanted += [blob for mode, blob in sides if mode.startswith("1") and mode != GITLINK]
+    found = trees.git.read_objects(wanted, max_bytes=evidence.context.limits.max_blob_bytes)
     workflows = [
         entry.object_id
-        for tree in (base_tree, result)
-        for entry in entries[f"{tree}:{WORKFLOWS}"].values()
-        if entry.mode in FILE_MODES
+        for entry in (*old[WORKFLOWS].values(), *new[WORKFLOWS].values())
+        if canonical_mode(entry.mode) in FILE_MODES
     ]
     return replace(
         known,
         before=MappingProxyType(before),
-        blobs=MappingProxyType(blobs),
-        names_before=_names(entries, base_tree, folders),
-        names_after=_names(entries, result, folders),
-        workflows=tuple(git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
+        blobs=MappingProxyType({blob: item[1] for blob, item in found.items() if item and item[0] == "blob"}),
+        names_before=_names(old, added),
+        names_after=_names(new, added),
+        workflows=tuple(trees.git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
     )
 
 
-def _names(entries: Mapping[str, Folder], tree: str, folders: Iterable[str]) -> Mapping[str, frozenset[str]]:
-    return MappingProxyType(
-        {
-            folder: frozenset(name.decode("utf-8", "surrogateescape") for name in entries[f"{tree}:{folder}"])
-            for folder in folders
-        }
-    )
+def _names(folders: Mapping[bytes, Folder], wanted: set[bytes]) -> Mapping[str, frozenset[str]]:
+    return MappingProxyType({_text(path): frozenset(map(_text, folders[path])) for path in wanted})
 
 
-def _folders(path: str) -> list[str]:
-    """Every folder above a path; the root is the empty text."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[:count]) for count in range(len(parts) + 1)]
+def _raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
 
 
-def _blob_id(content: bytes, id_bytes: int) -> str:
-    """The id git gives a blob, in the hash the repository uses."""
-    algorithm = "sha1" if id_bytes == 20 else "sha256"
-    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

@@ -205,6 +205,8 @@ SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" 
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
 RSA_KEY_BITS = 4096
+VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)
+VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)
 
 LOGGING = {
     "version": 1,

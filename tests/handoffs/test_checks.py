@@ -64,7 +64,7 @@ def test_all_checks_run_on_anything():
         report = HONEST.verify(raw)
         assert len(report.results) == len(CHECKS)
         assert not report.is_verified
-        assert report.bundle is None
+        assert report.manifest is None
 
 
 def test_without_a_repository_nothing_that_needs_one_passes():

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoffs.git import Git
-from handoffs.git_index import Entry, read_index, write_index
+from handoffs.git_index import read_index, write_index
 from handoffs.git_process import GitError, run_git
+from handoffs.git_trees import Entry
 from tests.support.bundles import (
     BASE_FILES,
     CHANGE,
