@@ -11,10 +11,12 @@ from typing import Final
 from handoffs.bundle import Bundle, digest_of
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.checks_patch import FILE_MODES
+from handoffs.components import ComponentDelta, component_delta
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
 from handoffs.git_index import Folder, read_tree, result_of
-from handoffs.git_process import GitError
+from handoffs.git_process import GitError, git_version
+from handoffs.lockfiles import delta_of
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
@@ -27,7 +29,8 @@ class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
     `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused. `components` are the
+    packages the change adds, removes and changes, with the licences the SBOM names.
     """
 
     digest: str
@@ -37,6 +40,7 @@ class Report:
     result_tree: str | None
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
+    components: ComponentDelta
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
@@ -46,7 +50,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     """
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
-    facts = gather_facts(evidence, git) if git is not None else None
+    facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
     steering = control_plane_paths((change.path for change in changes), facts.workflows if facts else ())
@@ -61,6 +65,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         result_tree=facts.result_tree if facts else None,
         changes=changes,
         control_plane_paths=tuple(steering),
+        components=component_delta(facts.packages if facts else None, evidence.sbom),
     )
 
 
@@ -143,6 +148,7 @@ def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evide
         known,
         before=MappingProxyType(before),
         blobs=MappingProxyType(blobs),
+        packages=delta_of(changes, blobs),
         names_before=_names(entries, base_tree, folders),
         names_after=_names(entries, result, folders),
         workflows=tuple(git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
