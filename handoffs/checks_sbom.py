@@ -156,11 +156,10 @@ def sbom_lock_delta(evidence: Evidence) -> Judged:
     wrong = [
         line for component in packages if (line := _strange(component, about, is_alone=len(found.components) == 1))
     ]
-    said = [f"{component.purl} {line}" for component in packages for line in component.pinned_by]
+    said = {component.bom_ref for component in packages if component.purl}
     pinned = {pin.text for pin in delta.added if pin.purl}
-    wrong += [f"{line} is pinned but not listed" for line in sorted(pinned - set(said))]
-    wrong += [f"{line} is listed but not newly pinned" for line in sorted(set(said) - pinned)]
-    wrong += ["a package is listed twice"] if len(said) != len(set(said)) else []
+    wrong += [f"{line} is pinned but not listed" for line in sorted(pinned - said)]
+    wrong += [f"{line or 'no bom-ref'} is listed but not newly pinned" for line in sorted(said - pinned)]
     removed, settings, unread = (found.property_values(name) for name in (REMOVED, SETTING, UNREAD))
     gone, new = {pin.text for pin in delta.removed}, {pin.said for pin in delta.added if not pin.purl}
     wrong += [f"{line} is no longer said but not marked so" for line in sorted(gone - removed)]
@@ -203,9 +202,9 @@ def _strange(component: Component, about: str, *, is_alone: bool) -> str:
     if not component.purl:
         is_placeholder = is_alone and (component.type, component.name) == ("application", about)
         return "" if is_placeholder else f"{component.name} is listed without a purl"
-    if (component.name, component.version) != (name_of(component.purl), version_of(component.purl)):
-        return f"{component.purl} is called {component.name} {component.version}"
-    return "" if component.pinned_by else f"{component.purl} is listed but not newly pinned"
+    told = (component.bom_ref.partition(" ")[0], component.name, component.version)
+    is_coherent = told == (component.purl, name_of(component.purl), version_of(component.purl))
+    return "" if is_coherent else f"{component.purl} is called {' '.join(told)}"
 
 
 def _facts_problem(evidence: Evidence) -> str:

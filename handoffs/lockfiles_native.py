@@ -21,6 +21,7 @@ _GO_BLOCK: Final = re.compile(r"([a-z]+)\s*\(\Z")
 _GO_WORDS: Final = frozenset(
     {"module", "go", "toolchain", "godebug", "require", "exclude", "replace", "retract", "tool", "ignore"}
 )
+_GEM_SOURCES: Final = frozenset({"GEM", "GIT", "PATH", "PLUGIN SOURCE"})
 _GEM_ENTRY: Final = re.compile(r"    ([A-Za-z0-9._-]+) \(([^()\s]+)\)\Z")
 _GEM_FIELD: Final = re.compile(r"  ([a-z]+): ?(.*)\Z")
 _GEM_NEED: Final = re.compile(r"      [A-Za-z0-9._-]+!?(?: \([^()]*\))?\Z")
@@ -28,6 +29,10 @@ _GEM_LINE: Final = re.compile(r"""gem[ (]\s*(['"])([A-Za-z0-9._-]+)\1\s*(.*?)\)?
 _GEM_BLOCK: Final = re.compile(
     r"(?:.*\bdo(?:\s*\|[^|]*\|)?|(?:if|unless|case|begin|def|class|module|while|until|for)\b.*)\Z"
 )
+_MAX_BLOCKS: Final = 50
+_MAX_BLOCK_LINE: Final = 200
+_MAX_FIELDS: Final = 20
+_MAX_FIELD_LINE: Final = 1_000
 _CARGO: Final = ("dependencies", "dev-dependencies", "build-dependencies")
 _CARGO_EXACT: Final = re.compile(r"=\s*(\d+\.\d+\.\d+[0-9A-Za-z.+-]*)\Z")
 
@@ -84,15 +89,18 @@ def cargo_toml(content: bytes) -> Iterator[Pin]:
 def gemfile(content: bytes) -> Iterator[Pin]:
     """Gemfile: its `gem` lines with the blocks they stand in, and every other line as it is."""
     around: list[str] = []
-    waiting = ""
-    for raw in content.decode("utf-8").split("\n"):
-        line = f"{waiting} {raw.strip()}".strip()
-        waiting = ""
-        if not line or line.startswith("#"):
+    parts: list[str] = []
+    for raw in [*content.decode("utf-8").split("\n"), "# end"]:
+        part = raw.strip()
+        if part.startswith("#") or not part:
+            part = ""
+        else:
+            parts.append(part)
+            if part.endswith((",", "\\")):
+                continue
+        if not parts or (not part and raw != "# end"):
             continue
-        if line.endswith((",", "\\")) and not line.startswith("="):
-            waiting = line
-            continue
+        line, parts = " ".join(parts), []
         match = _GEM_LINE.match(line)
         if match:
             yield pin("gem", match[2], "", *around, match[3].lstrip(", "))
@@ -101,41 +109,44 @@ def gemfile(content: bytes) -> Iterator[Pin]:
         if line == "end" and around:
             around.pop()
         elif not match and _GEM_BLOCK.match(line):
-            around.append(line)
-    if waiting:
-        yield setting(*around, waiting)
+            around.append(line[:_MAX_BLOCK_LINE])
+            if len(around) > _MAX_BLOCKS:
+                raise ValueError("nested too deep")
 
 
 def gemfile_lock(content: bytes) -> Iterator[Pin]:
     """Gemfile.lock: the gems of every source; each line must be of a form Bundler writes."""
-    section = ""
-    source: list[str] = []
-    digests: dict[str, str] = {}
-    found: list[tuple[str, str, str, str]] = []
+    sections: list[tuple[str, list[str]]] = []
     for raw in content.decode("utf-8").split("\n"):
         line = raw.removesuffix("\r")
-        entry = _GEM_ENTRY.match(line)
-        if not line.strip():
-            continue
-        if line[0] != " ":
-            section, source = line.rstrip(), []
-            if not re.fullmatch(r"[A-Z][A-Z ]*", section):
+        if re.fullmatch(r"[A-Z][A-Z ]*", line):
+            sections.append((line.rstrip(), []))
+        elif line.strip():
+            if line[0] != " " or not sections:
                 raise ValueError(line)
-        elif section in {"GEM", "GIT", "PATH", "PLUGIN SOURCE"}:
-            if entry:
-                found.append((section, entry[1], entry[2], " ".join(source)))
-            elif match := _GEM_FIELD.match(line):
-                source += [f"{match[1]}={match[2]}"] if match[1] != "specs" else []
-            elif not _GEM_NEED.match(line):
-                raise ValueError(line)
-        elif section == "CHECKSUMS":
-            name, _, digest = line.strip().partition(")")
-            digests[name + ")"] = digest.strip()
-    for kind, name, version, origin in found:
-        if kind == "PATH":
-            yield setting("local", name, origin)
-        else:
-            yield pin("gem", name, version, kind.lower(), origin, digests.get(f"{name} ({version})", ""))
+            sections[-1][1].append(line)
+    digests: dict[str, str] = {}
+    for line in [line for name, lines in sections if name == "CHECKSUMS" for line in lines]:
+        name, _, digest = line.strip().partition(")")
+        digests[f"{name})"] = digest.strip()
+    for name, lines in sections:
+        if name in _GEM_SOURCES:
+            yield from _gems(name.lower(), lines, digests)
+
+
+def _gems(kind: str, lines: list[str], digests: dict[str, str]) -> Iterator[Pin]:
+    """The gems of one source, which is named before them."""
+    source: list[str] = []
+    for line in lines:
+        entry, told = _GEM_ENTRY.match(line), _GEM_FIELD.match(line)
+        if entry and kind == "path":
+            yield setting("local", entry[1], *source)
+        elif entry:
+            yield pin("gem", entry[1], entry[2], kind, *source, digests.get(f"{entry[1]} ({entry[2]})", ""))
+        elif told and len(source) < _MAX_FIELDS and len(line) <= _MAX_FIELD_LINE:
+            source += [f"{told[1]}={told[2]}"] if told[1] != "specs" else []
+        elif not _GEM_NEED.match(line):
+            raise ValueError(line)
 
 
 def composer_json(content: bytes) -> Iterator[Pin]:

@@ -18,7 +18,8 @@ MAX_BYTES: Final = 64 << 20
 _NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([A-Za-z0-9,._\s-]*)\])?\s*")
 _SPECIFIER: Final = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
 _EXACT: Final = re.compile(r"(?:===?\s*)?(\d[A-Za-z0-9.!+_-]*)\Z")
-_COMMENT: Final = re.compile(r"(?:^|\s+)#.*$")
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
+_LONG_GAP: Final = re.compile(r"\s{200}")
 _CODING: Final = re.compile(rb"#.*coding[:=]\s*([-\w.]+)")
 _EGG: Final = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _LOCAL: Final = frozenset({"virtual", "editable", "directory"})
@@ -114,8 +115,11 @@ def pyproject(content: bytes) -> Iterator[Pin]:
 def setup_cfg(content: bytes) -> Iterator[Pin]:
     """setup.cfg: what [options] and its extras require."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=", ":"))
+    told = content.decode("utf-8")
+    if _LONG_GAP.search(told):
+        raise ValueError("a long gap, which takes the parser long")
     try:
-        parser.read_string(content.decode("utf-8"))
+        parser.read_string(told)
     except configparser.Error as error:
         raise ValueError(type(error).__name__) from None
     listed = [
@@ -194,7 +198,7 @@ def _joined(lines: list[str]) -> Iterator[str]:
     """Continued lines as pip joins them: a comment line continues nothing, whatever it ends with."""
     waiting: list[str] = []
     for line in lines:
-        is_comment = _COMMENT.match(line) is not None
+        is_comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not is_comment:
             waiting.append(line.strip("\\"))
             continue

@@ -1,10 +1,10 @@
 """CycloneDX 1.5 in JSON: reading and judging a builder's SBOM, writing the one of a change.
 
 An SBOM here describes a change. Its subject (`metadata.component`) is the repository with the SHA-256 of the patch.
-Every file the change produces is a `file` component with its SHA-256; every package about which a changed lock file or
-manifest says something new is a component with its purl, and the property `leoportal:pinned-by` for each statement
-(path, section, range, source, digest). Top-level properties hold what is no longer said (`leoportal:removed`), new
-statements about no package (`leoportal:setting`), and files that could not be read (`leoportal:unread-lock-file`).
+Every file the change produces is a `file` component with its SHA-256. Every new statement about a package in a changed
+lock file or manifest is a component with its purl, whose `bom-ref` is the whole statement (purl, path, section, range,
+source, digest). Top-level properties hold what is no longer said (`leoportal:removed`), new statements about no package
+(`leoportal:setting`), and files that could not be read (`leoportal:unread-lock-file`).
 
 Source: CycloneDX 1.5 JSON schema, as shipped inside cyclonedx-python-lib.
 """
@@ -29,7 +29,6 @@ from handoffs.lockfiles import LockDelta
 from handoffs.pins import Pin, name_of, version_of
 
 SPEC_VERSION: Final = "1.5"
-PINNED_BY: Final = "leoportal:pinned-by"
 REMOVED: Final = "leoportal:removed"
 SETTING: Final = "leoportal:setting"
 UNREAD: Final = "leoportal:unread-lock-file"
@@ -50,6 +49,7 @@ HASH_LENGTHS: Final = {
 SERIAL_NUMBER: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 _NAMESPACE: Final = uuid.UUID("6f9e2a54-6d0c-5e0a-9a53-2c8f7b1d4e10")
 _SCHEMAS: Final = "cyclonedx.schema._res"
+_WITHOUT_REFS: Final = frozenset({"hashes", "properties", "externalReferences"})
 _HOST: Final = "http://cyclonedx.org/schema/"
 
 
@@ -66,7 +66,7 @@ class Component:
     hashes: tuple[tuple[str, str], ...] = ()
     version: str = ""
     licences: tuple[tuple[str, str], ...] = ()
-    pinned_by: tuple[str, ...] = ()
+    bom_ref: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,7 @@ def build_sbom(subject: Subject, *, files: Mapping[str, str], delta: LockDelta) 
         {"type": "file", "bom-ref": f"file:{path}", "name": path, "hashes": [_sha256(files[path])]}
         for path in sorted(files)
     ]
-    packages: dict[str, list[Pin]] = {}
-    for pin in sorted(delta.added):
-        if pin.purl:
-            packages.setdefault(pin.purl, []).append(pin)
-    components += [_package(purl, pins) for purl, pins in packages.items()]
+    components += [_package(pin) for pin in sorted(delta.added) if pin.purl]
     marks = [(REMOVED, pin.text) for pin in sorted(delta.removed)]
     marks += [(SETTING, pin.said) for pin in sorted(delta.added) if not pin.purl]
     marks += [(UNREAD, path) for path in sorted(delta.unread)]
@@ -162,25 +158,24 @@ def build_sbom(subject: Subject, *, files: Mapping[str, str], delta: LockDelta) 
         "components": components,
     }
     if marks:
-        document["properties"] = _properties(marks)
+        document["properties"] = [{"name": key, "value": value} for key, value in marks]
     document["serialNumber"] = f"urn:uuid:{uuid.uuid5(_NAMESPACE, digest_json(document))}"
     return write_json(document)
 
 
-def _package(purl: str, pins: list[Pin]) -> JsonValue:
-    """A package with every statement about it, and the licence a lock file names, where it is an SPDX expression."""
-    found: dict[str, JsonValue] = {"type": "library", "bom-ref": purl, "name": name_of(purl), "purl": purl}
-    if version_of(purl):
-        found["version"] = version_of(purl)
-    found["properties"] = _properties([(PINNED_BY, pin.said) for pin in pins])
-    licences = sorted(pin.licence for pin in pins if pin.licence and is_valid_expression(pin.licence))
-    if licences:
-        found["licenses"] = [{"expression": licences[0]}]
+def _package(pin: Pin) -> JsonValue:
+    """One statement about a package, and the licence the lock file names, where it is an SPDX expression."""
+    found: dict[str, JsonValue] = {
+        "type": "library",
+        "bom-ref": pin.text,
+        "name": name_of(pin.purl),
+        "purl": pin.purl,
+    }
+    if version_of(pin.purl):
+        found["version"] = version_of(pin.purl)
+    if pin.licence and is_valid_expression(pin.licence):
+        found["licenses"] = [{"expression": pin.licence}]
     return found
-
-
-def _properties(pairs: Iterable[tuple[str, str]]) -> JsonValue:
-    return [{"name": name, "value": value} for name, value in pairs]
 
 
 def _sha256(digest: str) -> JsonValue:
@@ -211,38 +206,44 @@ def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) 
 
 
 def _component(item: dict[str, JsonValue]) -> Component:
-    licences = []
-    for choice in _objects(item.get("licenses")):
-        licence = choice.get("license")
-        told = {**choice, **licence} if isinstance(licence, dict) else choice
-        licences += [(kind, _text(told.get(kind))) for kind in ("expression", "id", "name") if kind in told]
     return Component(
         type=_text(item.get("type")),
         name=_text(item.get("name")),
         purl=_text(item.get("purl")),
-        hashes=_pairs(item.get("hashes"), "alg", "content"),
+        hashes=_pairs(item["hashes"], "alg", "content") if "hashes" in item else (),
         version=_text(item.get("version")),
-        licences=tuple(licences),
-        pinned_by=tuple(value for name, value in _pairs(item.get("properties"), "name", "value") if name == PINNED_BY),
+        licences=_licences(item["licenses"]) if "licenses" in item else (),
+        bom_ref=_text(item.get("bom-ref")),
     )
 
 
+def _licences(value: JsonValue) -> tuple[tuple[str, str], ...]:
+    found = []
+    for choice in _objects(value):
+        licence = choice.get("license")
+        told = {**choice, **licence} if isinstance(licence, dict) else choice
+        found += [(kind, _text(told.get(kind))) for kind in ("expression", "id", "name") if kind in told]
+    return tuple(found)
+
+
 def _repeated_refs(document: JsonValue) -> tuple[str, ...]:
-    """Every `bom-ref` that stands twice, wherever in the document."""
+    """Every `bom-ref` that stands twice, wherever the specification has one."""
     seen: set[str] = set()
     repeated: dict[str, None] = {}
     waiting = [document]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict):
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
             ref = value.get("bom-ref")
             if isinstance(ref, str):
                 if ref in seen:
                     repeated[ref] = None
                 seen.add(ref)
-            waiting.extend(item for item in value.values() if isinstance(item, dict | list))
-        elif isinstance(value, list):
-            waiting.extend(item for item in value if isinstance(item, dict | list))
+            waiting.extend(
+                item for key, item in value.items() if isinstance(item, dict | list) and key not in _WITHOUT_REFS
+            )
     return tuple(repeated)
 
 

@@ -19,6 +19,7 @@ from tests.support.bundles import (
     BUILDER,
     changed,
     failed_codes,
+    hand_over,
     honest_handover,
     sentinel,
     with_patch,
@@ -322,6 +323,7 @@ def test_scripts_that_workflows_call_are_control_plane():
         (lambda d: d["components"][0].update(purl="pkg:npm/x@1"), {"sbom.lock_delta"}),
         (lambda d: d["components"].append({"type": "container", "name": "x"}), {"sbom.lock_delta"}),
         (lambda d: d["components"].append({"type": "application", "name": "acme/payments"}), {"sbom.lock_delta"}),
+        (lambda d: d["components"].append({"type": "library", "name": "x", "purl": "pkg:npm/x@1", "bom-ref": "pkg:npm/x@1 package.json"}), {"sbom.lock_delta"}),
         (lambda d: d.update(properties=[{"name": "leoportal:setting", "value": "x"}]), {"sbom.lock_delta"}),
         (lambda d: d.update(properties=[{"name": "leoportal:unread-lock-file", "value": "bun.lock"}]), {"sbom.lock_delta"}),
     ],
@@ -345,6 +347,28 @@ def test_a_wrong_sbom_is_refused(edit, codes):
 )
 def test_a_lock_file_or_manifest_and_the_sbom_must_agree(files):
     assert HONEST.failures(with_result(HONEST, files)) == {"sbom.lock_delta"}
+
+
+@pytest.mark.threat("JSN-02")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c.update(name="harmless"),
+        lambda c: c.update(version="0.9"),
+        lambda c: c.pop("version"),
+        lambda c: c.update(purl="pkg:pypi/harmless@3.0.0"),
+        lambda c: c.pop("purl"),
+        lambda c: c.pop("bom-ref"),
+        lambda c: c.update({"bom-ref": c["purl"]}),
+        lambda c: c.update(type="file"),
+    ],
+)
+def test_a_package_is_listed_under_its_own_name_and_version(tmp_path, edit):
+    after = changed(BASE_FILES, {"requirements.txt": b"django==5.0\nrequests==2.31.0\nflask==3.0.0\n"})
+    handover = hand_over(tmp_path / "forge.git", BASE_FILES, after)
+    assert handover.failures(handover.raw) == set()
+    raw = handover.rebuilt(sbom=lambda d: edit(d["components"][-1]))
+    assert "sbom.lock_delta" in handover.failures(raw)
 
 
 @pytest.mark.threat("JSN-02")
