@@ -51,8 +51,8 @@ def requirement(line: str, *section: str, options: str = "") -> Pin:
 
 def requirements(content: bytes) -> Iterator[Pin]:
     """A requirements or constraints file, as pip reads it."""
-    for line in content.splitlines()[:2]:
-        coding = _CODING.match(line)
+    for first in content.splitlines()[:2]:
+        coding = _CODING.match(first)
         if coding and coding[1].lower() not in {b"utf-8", b"utf8", b"ascii"}:
             raise ValueError("another encoding")
     for line in _joined(content.decode("utf-8-sig").splitlines()):

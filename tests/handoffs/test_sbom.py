@@ -23,6 +23,11 @@ from tests.support.bundles import honest_handover
 
 SUBJECT = Subject("o/n", "1" * 64, "2026-03-01T12:00:00Z")
 HONEST = honest_handover()
+REQUIRED: tuple[tuple[Any, ...], ...] = (
+    ("bomFormat",), ("specVersion",), ("components", 0, "type"), ("components", 0, "name"), ("components", 0, "hashes", 0, "alg"),
+    ("components", 0, "hashes", 0, "content"), ("components", 0, "externalReferences", 0, "url"), ("dependencies", 0, "ref"),
+    ("metadata", "component", "type"),
+)  # fmt: skip
 
 
 def built(**changes) -> bytes:
@@ -32,7 +37,7 @@ def built(**changes) -> bytes:
 
 def rich() -> dict[str, Any]:
     """A valid document with something in every part that is judged."""
-    document = json.loads(
+    document: dict[str, Any] = json.loads(
         built(delta=LockDelta(added=frozenset({Pin("pkg:npm/%40a/b@1.0", "package-lock.json", "MIT OR Apache-2.0")})))
     )
     document["components"][0] |= {
@@ -127,9 +132,7 @@ def mutations() -> Iterator[tuple[str, dict[str, Any]]]:
                 parent = parent[key]
             parent["stranger"] = 1
             yield f"{place} with a stranger", document
-    for place in (["bomFormat"], ["specVersion"], ["components", 0, "type"], ["components", 0, "name"],
-                  ["components", 0, "hashes", 0, "alg"], ["components", 0, "hashes", 0, "content"],
-                  ["components", 0, "externalReferences", 0, "url"], ["dependencies", 0, "ref"], ["metadata", "component", "type"]):  # fmt: skip
+    for place in REQUIRED:
         document = copy.deepcopy(honest)
         parent = document
         for key in place[:-1]:
@@ -212,7 +215,7 @@ def test_the_component_delta_tells_added_removed_and_changed_with_licences():
     assert found.settings_added == ("requirements.txt -i https://i.example",)
     assert (found.unread, found.malformed) == (("bun.lock",), ("uv.lock",))
     assert found.unknown_licences == 2
-    told = found.as_json(at_most=1)
+    told: Any = found.as_json(at_most=1)
     assert told["counts"]["changed"] == 2
     assert len(told["changed"]) == 1
     assert told["added"][0]["licence"] is None
