@@ -545,7 +545,7 @@ GROWING = {
     "Gemfile": lambda n: b"gem 'a',\n" * n,
     "Gemfile.lock": lambda n: b"GEM\n  specs:\n" + b"".join(b"    a%d (1.0)\n" % i for i in range(n)),
     "gap/requirements.txt": lambda n: b"a==1" + b" " * n * 40 + b"x\n",
-    "gap/setup.cfg": lambda n: b"[options]\ninstall_requires = a" + b" " * n * 40 + b"b\n",
+    "gap/setup.cfg": lambda n: b"[options]\nx = 1\ny" + b" " * n * 4 + b"z = 2\n",
     "blocks/Gemfile": lambda n: b"group :x do\n" * 40 + b"gem 'a'\n" * n,
     "blanks/Gemfile.lock": lambda n: b"GEM\n" + b"  remote: x\n" * n,
 }  # fmt: skip
