@@ -46,6 +46,7 @@ from handoffs.verification import Glance, Report, glance_at, verify_bundle, warm
 
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
 MAX_COMMITS_BEHIND = 1000
+MAX_STORED_COMPONENTS = 200
 MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
 
 
@@ -234,6 +235,7 @@ def _record_verification(
             change_digest=report.change_digest,
             result_tree=report.result_tree or "",
             control_plane_paths=list(report.control_plane_paths),
+            component_delta=report.components.as_json(at_most=MAX_STORED_COMPONENTS),
             builder=people.builder,
             sponsor=people.sponsor,
             unknown_contributors=sorted({*people.unknown, *unknown}),
@@ -248,6 +250,7 @@ def _record_verification(
                 outcome=result.outcome.value,
                 got=result.got[:4000],
                 expected=result.expected[:4000],
+                tool=result.tool[:200],
             )
             for position, result in enumerate(results)
         )

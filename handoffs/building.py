@@ -13,13 +13,12 @@ from audit.canonical import JsonValue, digest_json, write_json
 from handoffs.attestations import build_statement, is_absolute_uri
 from handoffs.bundle import LISTED, SCHEMA_ID, BundleError, digest_of, parse_manifest, write_archive
 from handoffs.git import Git, TreeChange
-from handoffs.lockfiles import LockDelta, lock_delta
+from handoffs.lockfiles import FILE_MODES, delta_of
 from handoffs.markers import is_staging_branch
 from handoffs.paths import escape_text
-from handoffs.sbom import build_sbom
+from handoffs.sbom import Subject, build_sbom
 
 _MAX_BLOB_BYTES = 256 << 20
-_FILE_MODES = frozenset({"100644", "100755"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def create_bundle(git: Git, *, base: str, commit: str | None, request: BundleReq
     patch = git.diff(merge_base, result)
     members = {
         "changes.patch": patch,
-        "sbom.cdx.json": _sbom(git, changes, request.repository, created_at),
+        "sbom.cdx.json": _sbom(git, changes, Subject(request.repository, digest_of(patch), created_at)),
         "rollback.md": _rollback(request, merge_base, changes).encode(),
     }
     members["manifest.json"] = _manifest(request, merge_base, created_at, members)
@@ -82,19 +81,21 @@ def _check_request(request: BundleRequest) -> None:
 def _check_changes(changes: tuple[TreeChange, ...]) -> None:
     """Say early what verification would refuse anyway."""
     for change in changes:
-        if change.status != "D" and change.new_mode not in _FILE_MODES:
+        if change.status != "D" and change.new_mode not in FILE_MODES:
             path = escape_text(change.path)
             raise BundleError("patch.modes", f"got {path} with mode {change.new_mode}, expected an ordinary file")
 
 
-def _sbom(git: Git, changes: tuple[TreeChange, ...], repository: str, created_at: str) -> bytes:
+def _sbom(git: Git, changes: tuple[TreeChange, ...], subject: Subject) -> bytes:
+    """The SBOM of the change; a lock file or manifest that cannot be read is refused here, as verification would."""
     sides = [(c.old_blob, c.old_mode) for c in changes] + [(c.new_blob, c.new_mode) for c in changes]
-    blobs = git.read_blobs([blob for blob, mode in sides if mode in _FILE_MODES], max_bytes=_MAX_BLOB_BYTES)
-    before = {c.path: blobs[c.old_blob] for c in changes if c.old_blob in blobs}
-    after = {c.path: blobs[c.new_blob] for c in changes if c.new_blob in blobs}
-    delta: LockDelta = lock_delta(before, after)
-    files = {path: digest_of(content) for path, content in after.items()}
-    return build_sbom(files=files, delta=delta, repository=repository, created_at=created_at)
+    blobs = git.read_blobs([blob for blob, mode in sides if mode in FILE_MODES], max_bytes=_MAX_BLOB_BYTES)
+    delta = delta_of(changes, blobs)
+    if delta.malformed:
+        path, why = delta.malformed[0]
+        raise BundleError("sbom.lock_files", f"got {escape_text(path)}: {why}, expected a well-formed file of its kind")
+    files = {c.path: digest_of(blobs[c.new_blob]) for c in changes if c.new_mode in FILE_MODES}
+    return build_sbom(subject, files=files, delta=delta)
 
 
 def _manifest(request: BundleRequest, merge_base: str, created_at: str, members: dict[str, bytes]) -> bytes:

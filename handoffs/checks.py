@@ -12,6 +12,7 @@ from handoffs import checks_patch as patch
 from handoffs import checks_sbom as sbom
 from handoffs import checks_text as text
 from handoffs.evidence import CheckResult, Context, Evidence, GitFacts, Judged, Outcome, read_parts
+from handoffs.judges import Judge, tool_of
 
 __all__ = ["CHECKS", "Check", "CheckResult", "Context", "Evidence", "GitFacts", "Outcome", "read_parts", "run_checks"]
 
@@ -22,6 +23,7 @@ class Check:
 
     code: str
     judge: Callable[[Evidence], Judged]
+    by: Judge = Judge.LEOPORTAL
 
     @property
     def group(self) -> str:
@@ -36,7 +38,8 @@ class Check:
     def run(self, evidence: Evidence) -> CheckResult:
         """Judge the evidence."""
         judged = self.judge(evidence)
-        return CheckResult(self.code, self.group, self.sentence, judged.outcome, judged.got, judged.expected)
+        tool = tool_of(self.by, evidence.facts.tool if evidence.facts else "")
+        return CheckResult(self.code, self.group, self.sentence, judged.outcome, judged.got, judged.expected, tool)
 
 
 CHECKS: Final = (
@@ -56,31 +59,35 @@ CHECKS: Final = (
     Check("manifest.repository", archive.manifest_repository),
     Check("manifest.branch", archive.manifest_branch),
     Check("manifest.people", archive.manifest_people),
-    Check("merge_base.exists", patch.merge_base_exists),
-    Check("merge_base.ancestor", patch.merge_base_is_ancestor),
-    Check("merge_base.recent", patch.merge_base_recent),
+    Check("merge_base.exists", patch.merge_base_exists, Judge.GIT),
+    Check("merge_base.ancestor", patch.merge_base_is_ancestor, Judge.GIT),
+    Check("merge_base.recent", patch.merge_base_recent, Judge.GIT),
     Check("patch.not_empty", patch.patch_not_empty),
     Check("patch.parses", patch.patch_parses),
     Check("patch.hunk_counts", patch.patch_hunk_counts),
     Check("patch.limits", patch.patch_limits),
     Check("patch.safe_paths", patch.patch_safe_paths),
     Check("patch.submodules", patch.patch_submodules),
-    Check("patch.applies", patch.patch_applies),
-    Check("patch.modes", patch.patch_modes),
-    Check("patch.exact", patch.patch_exact),
-    Check("patch.declared_paths", patch.patch_declared_paths),
-    Check("patch.index_blobs", patch.patch_index_blobs),
-    Check("patch.twins", patch.patch_twins),
+    Check("patch.applies", patch.patch_applies, Judge.GIT),
+    Check("patch.modes", patch.patch_modes, Judge.GIT),
+    Check("patch.exact", patch.patch_exact, Judge.GIT),
+    Check("patch.declared_paths", patch.patch_declared_paths, Judge.GIT),
+    Check("patch.index_blobs", patch.patch_index_blobs, Judge.GIT),
+    Check("patch.twins", patch.patch_twins, Judge.GIT),
     Check("patch.reused", patch.patch_reused),
     Check("scope.control_plane", patch.scope_control_plane),
     Check("sbom.readable", sbom.sbom_readable),
-    Check("sbom.schema", sbom.sbom_schema),
+    Check("sbom.schema", sbom.sbom_schema, Judge.SCHEMA),
     Check("sbom.spec_version", sbom.sbom_spec_version),
     Check("sbom.serial_number", sbom.sbom_serial_number),
+    Check("sbom.subject", sbom.sbom_subject),
     Check("sbom.not_empty", sbom.sbom_not_empty),
+    Check("sbom.bom_refs", sbom.sbom_bom_refs),
     Check("sbom.hashes", sbom.sbom_hashes),
-    Check("sbom.files", sbom.sbom_files),
-    Check("sbom.lock_delta", sbom.sbom_lock_delta),
+    Check("sbom.files", sbom.sbom_files, Judge.GIT),
+    Check("sbom.lock_files", sbom.sbom_lock_files, Judge.GIT),
+    Check("sbom.lock_delta", sbom.sbom_lock_delta, Judge.GIT),
+    Check("sbom.licences", sbom.sbom_licences, Judge.LICENCES),
     Check("attestation.envelope", attestation.attestation_envelope),
     Check("attestation.statement", attestation.attestation_statement),
     Check("attestation.predicate", attestation.attestation_predicate),

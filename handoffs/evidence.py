@@ -14,6 +14,8 @@ from typing import Final
 from handoffs.attestations import Statement, parse_attestation
 from handoffs.bundle import Archive, BundleError, Limits, Manifest, parse_manifest, read_archive
 from handoffs.git import TreeChange
+from handoffs.judges import LEOPORTAL
+from handoffs.lockfiles import LockDelta
 from handoffs.patches import Patch, PatchError, parse_patch
 from handoffs.paths import escape_text
 from handoffs.sbom import Sbom, parse_sbom
@@ -32,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One finished check. Units: `got` and `expected` are text for people, safe to print."""
+    """One finished check. Units: `got` and `expected` are text for people, safe to print; `tool` name and version."""
 
     code: str
     group: str
@@ -40,6 +42,7 @@ class CheckResult:
     outcome: Outcome
     got: str
     expected: str
+    tool: str = LEOPORTAL
 
     @property
     def is_unchecked(self) -> bool:
@@ -89,7 +92,8 @@ class GitFacts:
     """What git found out about a bundle.
 
     `before` maps the paths the patch starts from to their blob ids, `blobs` blob ids to contents.
-    `names_before` and `names_after` map the folders of every changed path to the names in them.
+    `names_before` and `names_after` map the folders of every changed path to the names in them. `packages` is what
+    the change does to lock files and manifests; `tool` is git's name and version.
     """
 
     merge_base_tree: str | None = None
@@ -104,6 +108,8 @@ class GitFacts:
     names_before: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     names_after: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     workflows: tuple[bytes, ...] = ()
+    packages: LockDelta = field(default_factory=LockDelta)
+    tool: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ external diffs, attributes of the work tree, credential helpers, every transport
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import selectors
@@ -130,6 +131,19 @@ def run_git(
         return _converse(process, stdin, timeout_seconds, max_output_bytes)
     finally:
         _end(process)
+
+
+@functools.cache
+def git_version() -> str:
+    """Name and version of the git that is run, asked once in each process: `git 2.39.5`.
+
+    Raises: GitError("git.not_available").
+    """
+    done = run_git(Path("/"), ("version",), stdin=b"", env={}, timeout_seconds=10.0, max_output_bytes=1000)
+    said = done.output.decode("utf-8", "replace").split()
+    if done.status != 0 or said[:2] != ["git", "version"] or len(said) < 3:
+        raise GitError("git.not_available", f"git did not say its version: {done.complaint()}")
+    return f"git {said[2]}"
 
 
 def _converse(process: subprocess.Popen[bytes], stdin: bytes, timeout_seconds: float, cap: int) -> Finished:

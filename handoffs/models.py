@@ -135,6 +135,7 @@ class HandoffQuerySet(WorkQuerySet["Handoff"]):
     def for_list(self) -> Self:
         """Everything a list shows, newest first; templates cannot query further."""
         rows = self.select_related("repository", "builder", "sponsor", "pull_request").order_by("-pk")
+        rows = rows.defer("component_delta")
         return rows.fetch_mode(models.FETCH_RAISE)
 
 
@@ -619,7 +620,7 @@ class PullRequestQuerySet(models.QuerySet["PullRequest"]):
 
     def for_list(self) -> Self:
         """Everything a list shows; templates cannot query further."""
-        rows = self.select_related("repository", "handoff", "handoff__builder")
+        rows = self.select_related("repository", "handoff", "handoff__builder").defer("handoff__component_delta")
         return rows.fetch_mode(models.FETCH_RAISE)
 
 

@@ -13,14 +13,16 @@ from handoffs.attestations import parse_attestation
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.checks_patch import FILE_MODES
+from handoffs.components import ComponentDelta, component_delta
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
 from handoffs.git_index import folders_of, result_of
-from handoffs.git_process import GitError
+from handoffs.git_process import GitError, git_version
 from handoffs.git_trees import Folder, Trees, canonical_mode
-from handoffs.sbom import parse_sbom
+from handoffs.lockfiles import delta_of
 from handoffs.patches import change_digest
 from handoffs.paths import escape_text
+from handoffs.sbom import parse_sbom
 from handoffs.scope import control_plane_paths
 
 GITLINK: Final = "160000"
@@ -34,6 +36,7 @@ class Report:
 
     `is_verified` is true only if no check failed. `manifest` is None and `patch_digest` empty where manifest or
     members could not be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    `components` are the packages the change adds, removes and changes, with the licences the SBOM names.
     """
 
     digest: str
@@ -45,6 +48,7 @@ class Report:
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
     change_digest: str
+    components: ComponentDelta
 
 
 @functools.cache
@@ -81,7 +85,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     """
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
-    facts = gather_facts(evidence, git) if git is not None else None
+    facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
     steering = control_plane_paths((change.path for change in changes), facts.workflows if facts else ())
@@ -98,6 +102,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         changes=changes,
         control_plane_paths=tuple(escape_text(path) for path in steering),
         change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
+        components=component_delta(facts.packages if facts else None, evidence.sbom),
     )
 
 
@@ -165,6 +170,7 @@ def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, e
         sides = ((change.old_mode, change.old_blob), (change.new_mode, change.new_blob))
         wanted += [blob for mode, blob in sides if mode.startswith("1") and mode != GITLINK]
     found = trees.git.read_objects(wanted, max_bytes=evidence.context.limits.max_blob_bytes)
+    blobs = {blob: item[1] for blob, item in found.items() if item and item[0] == "blob"}
     workflows = [
         entry.object_id
         for entry in (*old[WORKFLOWS].values(), *new[WORKFLOWS].values())
@@ -173,7 +179,8 @@ def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, e
     return replace(
         known,
         before=MappingProxyType(before),
-        blobs=MappingProxyType({blob: item[1] for blob, item in found.items() if item and item[0] == "blob"}),
+        blobs=MappingProxyType(blobs),
+        packages=delta_of(changes, blobs),
         names_before=_names(old, added),
         names_after=_names(new, added),
         workflows=tuple(trees.git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),

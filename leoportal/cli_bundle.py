@@ -127,9 +127,10 @@ def checks(*, markdown: Annotated[bool, typer.Option("--markdown", help="As docs
     """List every check: its code and what it says."""
     if markdown:
         typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.\n")
-        typer.echo("| code | what it says |\n|---|---|")
+        typer.echo("| code | what it says | judged by |\n|---|---|---|")
     for check in CHECKS:
-        typer.echo(f"| `{check.code}` | {check.sentence} |" if markdown else f"{check.code:<26} {check.sentence}")
+        row = f"| `{check.code}` | {check.sentence} | {check.by.value} |"
+        typer.echo(row if markdown else f"{check.code:<26} {check.sentence}")
 
 
 @bundle_app.command()

@@ -7,6 +7,7 @@ from typing import Final
 
 from audit.canonical import JsonValue
 from handoffs.checks import CheckResult, Outcome
+from handoffs.components import ComponentChange, ComponentDelta
 from handoffs.verification import Report
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
@@ -14,6 +15,7 @@ from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 _GIVEN: Final = frozenset(
     {"marker.digest", "marker.branch", "manifest.branch", "manifest.repository", "attestation.builder"}
 )
+_MAX_ROWS: Final = 20
 _TAMPERED: Final = frozenset({"marker.digest", "manifest.members", "attestation.digests"})
 
 
@@ -47,6 +49,33 @@ def say_report(report: Report, file: Path) -> None:
         for result in results:
             if result.outcome is Outcome.CLAIMED:
                 say_row("claim", result.code, result.got)
+    if report.components.is_known:
+        say_components(report.components)
+
+
+def say_components(delta: ComponentDelta) -> None:
+    """What the change does to packages: counts, then a row for each, then what could not be read."""
+    kinds = {"added": delta.added, "removed": delta.removed, "changed": delta.changed}
+    settings = len(delta.settings_added) + len(delta.settings_removed)
+    if any(kinds.values()) or settings:
+        counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items())
+        say_row("note", "packages", f"{counts}, {settings} settings, {delta.unknown_licences} without a known licence")
+    elif not delta.unread and not delta.malformed:
+        say_row("note", "packages", "no package changes")
+    for kind, rows in kinds.items():
+        for row in rows[:_MAX_ROWS]:
+            say(f"        {kind:<8} {_told(row, kind)}")
+        if len(rows) > _MAX_ROWS:
+            say(f"        {kind:<8} and {len(rows) - _MAX_ROWS} more: leo bundle verify --json lists all")
+    for path in delta.unread:
+        say_row("note", "not read", f"{path}: a format that is not read, or malformed before this change")
+
+
+def _told(row: ComponentChange, kind: str) -> str:
+    before, after = (", ".join(versions) or "no exact version" for versions in (row.before, row.after))
+    versions = {"added": after, "removed": before}.get(kind, f"{before} -> {after}")
+    licence = "" if kind == "removed" else f", licence {row.licence or 'unknown'}"
+    return f"{row.ecosystem} {row.name} {versions}{licence}"
 
 
 def last_line(report: Report, file: Path, repo: Path | None) -> str:
@@ -69,6 +98,7 @@ def report_json(report: Report) -> JsonValue:
         "verified": report.is_verified,
         "result_tree": report.result_tree,
         "control_plane_paths": list(report.control_plane_paths),
+        "components": report.components.as_json(),
         "changes": [
             {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}
             for change in report.changes
@@ -81,6 +111,7 @@ def report_json(report: Report) -> JsonValue:
                 "outcome": result.outcome.value,
                 "got": result.got,
                 "expected": result.expected,
+                "tool": result.tool,
             }
             for result in report.results
         ],

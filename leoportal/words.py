@@ -74,6 +74,13 @@ WORDS: Final[Mapping[str, Word]] = {
     "broken": Word("Does not hold", "✗", "fail"),
     "not_computed": Word("Not computed", "?", "wait"),
     "not_needed": Word("Not needed", "–", "wait"),
+    # packages of a change
+    "package_added": Word("Added", "+", "plain"),
+    "package_removed": Word("Removed", "−", "plain"),
+    "package_changed": Word("Changed", "△", "plain"),
+    "unknown": Word("Unknown", "?", "wait"),
+    "unread": Word("Not read", "?", "cond"),
+    "malformed": Word("Malformed", "✗", "fail"),
     # decisions
     "approve": Word("Approved", "✓", "pass"),
     "send_back": Word("Sent back", "✗", "fail"),

@@ -110,6 +110,19 @@ def test_pages_with_nothing_in_them(site: Site, gallery):
     gallery("rita").visit("/", "no-pages")
 
 
+def test_the_pages_of_a_change_of_packages(site: Site, gallery):
+    more = {
+        "requirements.txt": "flask==3.0.3\nrequests[socks]>=2.31,<3\n--extra-index-url https://mirror.example/simple\n",
+        "package-lock.json": '{"lockfileVersion":3,"packages":{"node_modules/left-pad":{"version":"1.3.0","license":"WTFPL",'
+        f'"resolved":"https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz","integrity":"sha512-{"a" * 86}=="}}}}}}\n',
+        "bun.lock": "{}\n",
+    }
+    pull = site.portal.verified(change("packaged", **more), branch="staging/codex-packaged", task="Bring packages")
+    plan = gallery("plan")
+    plan.visit(f"/handoffs/{pull.handoff_id}/", "handoff-packages")
+    plan.visit(address(pull), "pr-packages")
+
+
 def test_the_pages_of_plan(site: Site, gallery):
     pull = site.portal.verified(
         change("rounded"), branch="staging/codex-rounded", task="Round the fee once, at the end"

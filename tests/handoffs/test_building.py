@@ -69,7 +69,13 @@ ORDINARY: dict[str, Files] = {
     "file to folder": changed(BASE_FILES, {"README.md/index.md": b"# now a folder\n"}, "README.md"),
     "folder to file": changed({k: v for k, v in BASE_FILES.items() if not k.startswith("src/")}, {"src": b"now a file\n"}),
     "lock file": changed(BASE_FILES, {"requirements.txt": b"django==5.1\nflask==3.0\n"}),
-    "odd lock file": changed(BASE_FILES, {"requirements.txt": b"git+https://x.example/y\n", "bun.lock": b"{}\n"}),
+    "unread lock file": changed(BASE_FILES, {"requirements.txt": b"git+https://x.example/y\n", "bun.lock": b"{}\n"}),
+    "lock file gone": changed(BASE_FILES, {}, "requirements.txt"),
+    "lock file moved": changed(BASE_FILES, {"a b/requirements.txt": b"django==5.0\nrequests==2.31.0\n"}, "requirements.txt"),
+    "lock file only executable": changed(BASE_FILES, {"requirements.txt": ("100755", b"django==5.0\nrequests==2.31.0\n")}),
+    "one package in two files": changed(BASE_FILES, {"dev/requirements.txt": b"django==5.0\n", "pyproject.toml": b'[project]\ndependencies=["django==5.0"]\n'}),
+    "settings alone": changed(BASE_FILES, {"requirements.txt": b"-i https://mirror.example/simple\ndjango==5.0\nrequests==2.31.0\n"}),
+    "licences": changed(BASE_FILES, {"package-lock.json": b'{"lockfileVersion":3,"packages":{"node_modules/a":{"version":"1.0.0","license":"MIT"},"node_modules/b":{"version":"1.0.0","license":"SEE LICENSE"}}}'}),
     "workflow": changed(BASE_FILES, {".github/workflows/ci.yml": b"on: push\n", "AGENTS.md": b"Be kind.\n"}),
     "diff of a diff": changed(BASE_FILES, {"x.patch": b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n"}),
     "attributes": changed(BASE_FILES, {".gitattributes": b"* -diff binary\n*.py eol=crlf\n", "src/pay.py": b"new\n"}),
@@ -149,6 +155,34 @@ def test_a_request_that_could_not_verify_is_refused_at_once(changes, code):
     with pytest.raises(BundleError) as caught:
         create_bundle(HONEST.git, base=HONEST.base, commit=HONEST.head, request=replace(request(), **changes))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("path", ["package.json", "uv.lock", "go.mod", "Gemfile.lock"])
+def test_a_malformed_lock_file_is_refused_at_once_and_mending_one_is_not(path):
+    git = HONEST.git
+    broken = write_commit(git, changed(BASE_FILES, {path: b"<<<<<<< ours\n"}), HONEST.base)
+    with pytest.raises(BundleError, match=r"sbom\.lock_files"):
+        create_bundle(git, base=HONEST.base, commit=broken, request=request())
+    well = {
+        "package.json": b"{}",
+        "uv.lock": b"version = 1\n",
+        "go.mod": b"module x\n",
+        "Gemfile.lock": b"GEM\n  specs:\n",
+    }
+    for after in (changed(BASE_FILES, {path: well[path]}), BASE_FILES):
+        mended = write_commit(git, after, broken)
+        raw = create_bundle(git, base=broken, commit=mended, request=request())
+        report = HONEST.verify(raw, target_branch_sha=broken)
+        assert failed_codes(report) == set()
+        assert report.components.unread == (path,)
+
+
+def test_a_link_that_becomes_a_manifest_is_handed_over():
+    git = HONEST.git
+    base = write_commit(git, changed(BASE_FILES, {"package.json": ("120000", b"README.md")}), HONEST.base)
+    head = write_commit(git, changed(BASE_FILES, {"package.json": b'{"dependencies":{"a":"1"}}'}), base)
+    raw = create_bundle(git, base=base, commit=head, request=request())
+    assert HONEST.failures(raw, target_branch_sha=base) == set()
 
 
 def test_changes_that_cannot_be_handed_over_are_refused_at_once():

@@ -107,6 +107,9 @@ class Handover:
         members = self.members
         if patch is not None:
             members["changes.patch"] = patch
+            about = json.loads(members["sbom.cdx.json"])
+            about["metadata"]["component"]["hashes"][0]["content"] = digest_of(patch)
+            members["sbom.cdx.json"] = json.dumps(about).encode()
         if rollback is not None:
             members["rollback.md"] = rollback
         members["sbom.cdx.json"] = _edited(members["sbom.cdx.json"], sbom)

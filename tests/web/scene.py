@@ -172,6 +172,7 @@ class Scene:
                 outcome=found,
                 got=f"got {position}",
                 expected=f"expected {position}",
+                tool="leoportal 0.1.0, git 2.39.5",
             )
             for position, (code, found) in enumerate(
                 (("archive.readable", "PASSED"), ("attestation.builder", "CLAIMED"), ("patch.applies", outcome))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.conf import settings
 
+from handoffs.components import ComponentDelta, component_delta
+from handoffs.lockfiles import lock_delta
 from handoffs.models import MAX_ATTEMPTS, Handoff, Status
+from handoffs.sbom import Subject, build_sbom, parse_sbom
 from handoffs.store import BundleStore
 from tests.web.scene import Scene
 
@@ -109,3 +114,69 @@ def test_a_handoff_that_is_not_signed_has_no_signature(scene: Scene):
     handoff = scene.handoff(outcome="FAILED")
     assert scene.client("plan").get(f"/handoffs/{handoff.pk}/artifact.tar.gz.asc").status_code == 404
     assert scene.client("plan").get("/handoffs/999/").status_code == 404
+
+
+BEFORE = {
+    "requirements.txt": b"django==5.0\nrequests==2.31.0\n",
+    "package.json": b'{"dependencies":{"left-pad":"^1.3"}}',
+}
+AFTER = {
+    "requirements.txt": b"django==5.1\nflask==3.0\n-i https://mirror.example/simple\n",
+    "package.json": b'{"dependencies":{"left-pad":"^1.4","<b>evil":"*"}}',
+    "bun.lock": b"",
+}
+
+
+def with_packages(handoff: Handoff, before: dict[str, bytes], after: dict[str, bytes]) -> None:
+    """Store what the change does to packages, with one licence, as verification does."""
+    delta = lock_delta(before, after)
+    document = json.loads(build_sbom(Subject("acme/payments", "0" * 64, "2026-03-01T12:00:00Z"), files={}, delta=delta))
+    for component in document["components"]:
+        if component["name"] == "flask":
+            component["licenses"] = [{"license": {"id": "BSD-3-Clause"}}]
+    found = component_delta(delta, parse_sbom(json.dumps(document).encode()))
+    Handoff.objects.filter(pk=handoff.pk).update(component_delta=found.as_json(at_most=200))
+
+
+@pytest.mark.parametrize("place", ["/handoffs/{handoff}/", "/prs/acme/payments/{pull}/"])
+def test_added_removed_and_changed_packages_are_shown_with_licence(scene: Scene, place: str):
+    pull = scene.pull()
+    with_packages(pull.handoff, BEFORE, AFTER)
+    text = " ".join(text_of(scene, place.format(handoff=pull.handoff_id, pull=pull.number)).split())
+    assert "2 added, 1 removed, 2 changed; 3 without a known licence." in text
+    for part in (
+        "flask",
+        "BSD-3-Clause",
+        "5.0</td>",
+        "5.1</td>",
+        "package.json dependencies ^1.4",
+        "Unknown",
+        "no exact version",
+    ):
+        assert part in text, part
+    assert "<code>bun.lock</code>: not compared." in text
+    assert "requirements.txt -i https://mirror.example/simple" in text
+    assert "<b>evil" not in text
+
+
+def test_no_package_changes_are_said_and_missing_knowledge_is_not_taken_for_it(scene: Scene):
+    handoff = scene.handoff()
+    address = f"/handoffs/{handoff.pk}/"
+    assert "No package changes" not in text_of(scene, address)
+    with_packages(handoff, {}, {})
+    assert "No package changes." in text_of(scene, address)
+    with_packages(handoff, {"go.sum": b""}, {"go.sum": b"\n"})
+    assert "1 lock file or manifest changed, and says the same of every package." in text_of(scene, address)
+    Handoff.objects.filter(pk=handoff.pk).update(component_delta=ComponentDelta().as_json())
+    text = text_of(scene, address)
+    assert "nothing is known of its packages" in text
+    assert "No package changes" not in text
+    with_packages(handoff, {}, {"package.json": b"{"})
+    text = text_of(scene, address)
+    assert "Malformed" in text
+    assert "No package changes" not in text
+
+
+def test_an_opened_check_names_what_judged_it(scene: Scene):
+    handoff = scene.handoff()
+    assert "judged by leoportal 0.1.0, git 2.39.5" in text_of(scene, f"/handoffs/{handoff.pk}/")
