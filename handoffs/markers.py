@@ -76,6 +76,12 @@ def write_marker(kind: MarkerKind, digest: str, text: str = "") -> str:
     return subject
 
 
+def foreign_markers(message: str) -> tuple[str, ...]:
+    """Markers in a builder's commit message that only the portal writes: they mean nothing, and the trail says so."""
+    shouted = message.upper()
+    return tuple(marker for marker in ("CLAUDE-APPLIED", "PLAN-SUPERVISOR", "LEAD-APPROVED") if f"{marker}:" in shouted)
+
+
 def is_staging_branch(branch: str) -> bool:
     """Whether a branch name (without `refs/heads/`) is `staging/codex-` and plain ASCII letters, digits, `._-`."""
     raw = branch.encode("utf-8", "surrogatepass")

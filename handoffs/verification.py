@@ -10,16 +10,15 @@ from typing import Final
 
 from handoffs.bundle import Bundle, digest_of
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
-from handoffs.checks_patch import FILE_MODES
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
 from handoffs.git_index import Folder, read_tree, result_of
 from handoffs.git_process import GitError
-from handoffs.scope import control_plane_paths
+from handoffs.reviewability import raised_by
+from handoffs.scope import Raised
+from handoffs.scope_reading import follow_gates, root_names
 
 GITLINK: Final = "160000"
-WORKFLOWS: Final = ".github/workflows"
-_MAX_WORKFLOW_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
     `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused. `raised` says why
+    the change needs more than PLAN's PASS.
     """
 
     digest: str
@@ -36,7 +36,7 @@ class Report:
     bundle: Bundle | None
     result_tree: str | None
     changes: tuple[TreeChange, ...]
-    control_plane_paths: tuple[str, ...]
+    raised: tuple[Raised, ...]
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
@@ -47,9 +47,10 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
     facts = gather_facts(evidence, git) if git is not None else None
+    evidence = replace(evidence, facts=facts)
+    evidence = replace(evidence, raised=raised_by(evidence))
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
-    steering = control_plane_paths((change.path for change in changes), facts.workflows if facts else ())
     manifest = evidence.manifest
     members = evidence.archive.members
     is_whole = not isinstance(manifest, Unreadable) and len(members) == 5
@@ -60,7 +61,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         bundle=Bundle(digest, members, manifest) if is_whole and not isinstance(manifest, Unreadable) else None,
         result_tree=facts.result_tree if facts else None,
         changes=changes,
-        control_plane_paths=tuple(steering),
+        raised=evidence.raised or (),
     )
 
 
@@ -108,7 +109,7 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
 
 
 def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
-    """Add the contents of both sides, the names around new paths, and the workflows: one process, two at most."""
+    """Add the contents of both sides, the names around new paths, and what the gates call."""
     changes = known.changes
     id_bytes = len(base_tree) // 2
     before = {change.path: change.old_blob for change in changes if set(change.old_blob) != {"0"}}
@@ -121,8 +122,9 @@ def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evide
         if mode.startswith("1") and mode != GITLINK
     ]
     folders = sorted({folder for change in changes if change.status == "A" for folder in _folders(change.path)})
-    trees = [f"{tree}:{folder}" for tree in (base_tree, result) for folder in (*folders, WORKFLOWS)]
-    asked = [*wanted, *(f"{base_tree}:{path}" for path in sources), *trees]
+    trees = [f"{tree}:{folder}" for tree in (base_tree, result) for folder in folders]
+    roots = root_names((base_tree, result))
+    asked = [*wanted, *(f"{base_tree}:{path}" for path in sources), *trees, *roots]
     found = git.read_objects(asked, max_bytes=evidence.context.limits.max_blob_bytes)
     blobs = {blob: item[1] for blob in wanted if (item := found[blob]) is not None}
     for path in sources:
@@ -133,19 +135,13 @@ def _with_contents(git: Git, known: GitFacts, base_tree: str, result: str, evide
     entries = {
         name: read_tree(item[1], id_bytes) if (item := found[name]) and item[0] == "tree" else {} for name in trees
     }
-    workflows = [
-        entry.object_id
-        for tree in (base_tree, result)
-        for entry in entries[f"{tree}:{WORKFLOWS}"].values()
-        if entry.mode in FILE_MODES
-    ]
     return replace(
         known,
         before=MappingProxyType(before),
         blobs=MappingProxyType(blobs),
         names_before=_names(entries, base_tree, folders),
         names_after=_names(entries, result, folders),
-        workflows=tuple(git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
+        steering=follow_gates(git, (base_tree, result), found),
     )
 
 

@@ -98,6 +98,10 @@ def download_artifact(_request: Request, pk: int) -> HttpResponse:
     handoff = Handoff.objects.filter(pk=pk).exclude(digest="").first()
     if handoff is None:
         raise Http404("No bundle was read for this handoff.")
+    if handoff.status == Status.QUARANTINED:
+        raise Http404(
+            f"{handoff} is quarantined: its bundle is given to nobody. Its page says why and what to do next."
+        )
     try:
         raw = BundleStore(settings.BUNDLE_STORE).get(handoff.digest)
     except StoreError as error:

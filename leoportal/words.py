@@ -64,6 +64,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "opened": Word("Pull request open", "◔", "run"),
     "triggered": Word("Handed over to PLAN", "✓", "pass"),
     "refused": Word("Refused", "✗", "fail"),
+    "quarantined": Word("Quarantined", "✗", "fail"),
     # steps and rules
     "done": Word("Done", "✓", "pass"),
     "running": Word("Running", "◔", "run"),
@@ -74,6 +75,10 @@ WORDS: Final[Mapping[str, Word]] = {
     "broken": Word("Does not hold", "✗", "fail"),
     "not_computed": Word("Not computed", "?", "wait"),
     "not_needed": Word("Not needed", "–", "wait"),
+    # what raises the approvals
+    "control_plane": Word("Steers the gates", "↑", "esc"),
+    "unreviewable": Word("Cannot be reviewed", "↑", "esc"),
+    "informational_gate": Word("Gate that cannot fail", "↑", "esc"),
     # decisions
     "approve": Word("Approved", "✓", "pass"),
     "send_back": Word("Sent back", "✗", "fail"),
@@ -100,6 +105,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "handoff.received": "noticed a bundle on the builder's branch",
     "handoff.verified": "verified the bundle",
     "handoff.refused": "refused the bundle",
+    "handoff.quarantined": "put the bundle in quarantine",
+    "marker.forged": "found a marker in the builder's commit that only the portal writes",
     "handoff.applying": "announced the push of the verified change",
     "handoff.signed": "signed the bundle",
     "handoff.applied": "applied the change",

@@ -14,8 +14,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from audit.canonical import JsonError, JsonValue
-from handoffs.actions import ARTIFACT_PATH, MAX_ARTIFACT_BYTES, Tools
+from handoffs.actions import MAX_ARTIFACT_BYTES, Tools
 from handoffs.evidence import Outcome
+from handoffs.forge import ARTIFACT_PATH
 from handoffs.git_process import GitError
 from handoffs.models import Handoff, PullRequest, Signature
 from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached

@@ -144,6 +144,7 @@ def _glance(  # noqa: PLR0913 - what was read in bulk, row by row
         sod_violations=violations,
         unknown_contributors=unknown,
         other_findings=heard.withdrawn,
+        raised=evidence.raised_of(handoff),
     )
     passed = sum(row.conclusion == GateOutcome.SUCCESS.value for row in executions.values())
     return Glance(pull, decide(inputs), passed, len(policy.gates))
