@@ -127,15 +127,16 @@ def find_secrets(place: str, lines: Iterable[tuple[int, str]]) -> Iterator[Secre
     yield from (SecretHit(kind, place, number) for number, kind in sorted(found))
 
 
-def redact(text: str) -> str:
-    """A text with every credential in it replaced by its kind."""
-    spans = [(start, end, kind) for start, end, kind in _spans(text)]
+def redact(text: str, *, keeps_lines: bool = False) -> str:
+    """A text with every credential in it replaced by its kind, with as many line ends where `keeps_lines`."""
+    spans = list(_spans(text))
     if not spans:
         return text
     parts, at = [], 0
     for start, end, kind in sorted(spans):
-        if start >= at:
-            parts += [text[at:start], f"[redacted: {kind}]"]
+        if start >= at:  # else it lies in, or runs on from, what is redacted already
+            breaks = text.count("\n", start, end) if keeps_lines else 0
+            parts += [text[at:start], f"[redacted: {kind}]" + "\n" * breaks]
         at = max(at, end)
     return "".join((*parts, text[at:]))
 

@@ -15,8 +15,8 @@ from audit.separation import Part
 from handoffs.contributors import still_unknown
 from handoffs.evidence import Outcome
 from handoffs.git import Git
+from handoffs.lane import raised_of
 from handoffs.models import Handoff, PullRequest, Status
-from handoffs.scope import Raised, RaisedKind
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict, VerdictError, WorkStatus
 from verdicts.policy import GateInput, Inputs, Judgement, decide, parse_policy
@@ -169,16 +169,6 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         raised=raised_of(handoff),
     )
     return Evidence(version, inputs, decide(inputs), executions, parts)
-
-
-def raised_of(handoff: Handoff) -> tuple[Raised, ...]:
-    """What the enforcer found that raises the approvals, and the lock files that nobody could read."""
-    rows = [Raised(str(row["kind"]), str(row["path"]), str(row["why"])) for row in handoff.raised]
-    for unread in handoff.component_delta.get("unread", []):
-        path = unread.get("path", "") if isinstance(unread, dict) else unread
-        why = "a lock file that cannot be read: what it pins is unknown"
-        rows.append(Raised(RaisedKind.UNREVIEWABLE.value, str(path), why))
-    return tuple(rows)
 
 
 def is_verified(handoff: Handoff) -> bool:
