@@ -4,7 +4,7 @@ Only the kind and the place are reported; `redact` takes the values out of text.
 Content is looked at as text, as UTF-16, with its escapes of JSON undone, and as what its base64 holds.
 
 Not checked: secrets without a known form or a telling name (the Security sub-agent looks deeper); what is compressed,
-encrypted, or encoded twice.
+encrypted, or encoded twice; in base64, the kinds whose fixed text has fewer than four characters.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ _KINDS: Final = (
         ("SG.",),
         re.compile(r"(?<![A-Za-z0-9_.-])SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
     ),
-    ("DigitalOcean token", ("o_v1_",), re.compile(r"(?<![A-Za-z0-9_])do[por]_v1_[0-9a-f]{64}(?![A-Za-z0-9_])")),
+    (
+        "DigitalOcean token",
+        ("dop_v1_", "doo_v1_", "dor_v1_"),
+        re.compile(r"(?<![A-Za-z0-9_])do[por]_v1_[0-9a-f]{64}(?![A-Za-z0-9_])"),
+    ),
     ("Hugging Face token", ("hf_",), re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z]{34}(?![A-Za-z0-9_])")),
     ("Shopify token", ("shp",), re.compile(r"(?<![A-Za-z0-9_])shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}(?![A-Za-z0-9_])")),
     ("Docker token", ("dckr_pat_",), re.compile(r"(?<![A-Za-z0-9_])dckr_pat_[A-Za-z0-9_-]{27,64}")),
