@@ -272,7 +272,7 @@ def test_a_pull_request_is_exactly_one_commit_by_the_enforcer(portal: Portal, wa
 
 def _graph(result) -> bool:
     (check,) = [check for check in result.checks if check.name.startswith("commit.graph")]
-    return check.is_met
+    return bool(check.is_met)
 
 
 # --- raised approvals, through the lanes ---------------------------------------------------------------------------

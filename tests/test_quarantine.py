@@ -59,7 +59,7 @@ def put(portal: Portal, raw: bytes, branch: str, subject: str | None = None) -> 
     bare = Git(portal.bare)
     base = bare.resolve("refs/heads/main")
     tree = bare.with_file(base, ".leo/artifact.tar.gz", bare.write_blob(raw))
-    said = subject or f"[CODEX-READY:{digest_of(raw)}] Add net"
+    said = subject or f"[CODEX-READY:{digest_of(raw)}] {branch}"
     commit = bare.write_commit(tree, [base], said, name="Cody", email="codex@builder.invalid", when=WHEN)
     git(portal.bare, "update-ref", f"refs/heads/{branch}", commit)
 
@@ -121,7 +121,7 @@ def exports_text() -> str:
                 "/audit/exports/make/", {"table": table, "file_format": form, "pull": "", "first": "", "last": ""}
             )
             assert answer.status_code == 200, answer.content
-            said.append(b"".join(answer.streaming_content).decode("utf-8", "replace"))
+            said.append(b"".join(answer).decode("utf-8", "replace"))
     assert all(said)
     return "\n".join(said)
 

@@ -1,7 +1,9 @@
+from typing import Any
+
 from django.db import migrations
 
 
-def copy_paths(apps, _schema_editor):
+def copy_paths(apps: Any, _schema_editor: object) -> None:
     handoffs = apps.get_model("handoffs", "Handoff").objects
     for handoff in handoffs.exclude(control_plane_paths=[]).filter(raised=[]).iterator():
         handoff.raised = [

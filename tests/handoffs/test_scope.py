@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from handoffs.checks import Outcome
@@ -120,7 +122,7 @@ def test_nobody_looked_is_not_nothing_found():
     assert control_plane_paths(["a.py"], Steering(problem="nobody looked")) == {"a.py": "nobody looked"}
 
 
-UNREVIEWABLE = {
+UNREVIEWABLE: dict[str, tuple[Any, str]] = {
     "binary": (b"\0\1\2" * 50, "binary content: 150 bytes, sha256"),
     "not utf-8": (b"caf\xe9\n" * 3, "binary content"),
     "large": (b"x = 1\n" * 200_000, "1200000 bytes"),
@@ -147,12 +149,12 @@ def test_what_nobody_can_review_is_raised_or_refused(name):
 
 @pytest.mark.threat("PAT-11")
 def test_chmod_of_a_file_that_was_there_is_raised():
-    files = {"src/pay.py": ("100755", BASE_FILES["src/pay.py"])}
+    files: dict[str, Any] = {"src/pay.py": ("100755", BASE_FILES["src/pay.py"])}
     assert [one.why for one in HONEST.verify(with_result(HONEST, files)).raised] == ["becomes executable"]
 
 
 def test_taking_unreviewable_content_away_raises_nothing():
-    files = {"run.sh": ("100644", b"#!/bin/sh\nexit 0\n")}
+    files: dict[str, Any] = {"run.sh": ("100644", b"#!/bin/sh\nexit 0\n")}
     assert HONEST.verify(with_result(HONEST, files, "src/logo.bin")).raised == ()
 
 

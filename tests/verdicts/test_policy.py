@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -182,6 +183,7 @@ def test_inputs_that_were_stored_before_approvals_were_raised_still_replay():
     stored = inputs_to_json(GOOD)
     old = {key: value for key, value in stored.items() if key != "raised"}
     assert inputs_from_json(parse_json(write_json(old))) == GOOD
+    broken: Any
     for broken in ([{"kind": "", "path": "", "why": ""}], [{"kind": "x"}], {}, None, [{**stored, "kind": "x"}]):
         with pytest.raises(PolicyError, match=r"policy\.inputs"):
             inputs_from_json({**stored, "raised": broken})
