@@ -22,7 +22,7 @@ def shoot(visitor: Visitor, name: str) -> None:
         return
     page = visitor.page
     for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.set_viewport_size({"width": width, "height": 900})
         page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
 
@@ -30,10 +30,11 @@ def shoot(visitor: Visitor, name: str) -> None:
 @pytest.mark.threat("PAT-07")
 def test_hidden_characters_are_badges_and_lead_is_needed(site: Site):
     files = change("hidden")
-    files["payments/hidden.py"] = str(files["payments/hidden.py"]) + "".join(
-        f"X{number} = 'a{point}b'\n" for number, point in enumerate(POINTS)
+    files["payments/hidden.py"] = (
+        str(files["payments/hidden.py"])
+        + "".join(f"X{number} = 'a{point}b'\n" for number, point in enumerate(POINTS))
+        + "p\u0430yee = 1\n"
     )
-    files["payments/hidden.py"] += "p\u0430yee = 1\n"
     files[".github/workflows/ci.yml"] = WORKFLOW
     files["payments/min.js"] = "a();" * 800 + "\n"
     pull = site.portal.verified(files, branch="staging/codex-hidden", task="Hide something")
