@@ -12,7 +12,7 @@ import pytest
 
 from handoffs.attestations import EMPTY_SHA256, PROVENANCE_V02
 from handoffs.bundle import Limits, digest_of, write_archive
-from handoffs.checks import CHECKS, Outcome
+from handoffs.checks import CHECKS, SECRETS, WITHHELD, Outcome
 from handoffs.rules import Approvals
 from handoffs.verification import verify_bundle
 from tests.support.bundles import (
@@ -26,6 +26,7 @@ from tests.support.bundles import (
     with_result,
     write_commit,
 )
+from tests.support.credentials import SURE
 
 HONEST = honest_handover()
 
@@ -490,3 +491,13 @@ def test_nothing_of_the_repository_is_executed(tmp_path):
             (git.git_dir / "info" / "attributes").unlink()
             for hook in planted:
                 hook.unlink()
+
+
+@pytest.mark.threat("BUN-09")
+def test_beside_a_credential_the_other_checks_say_nothing_of_what_they_saw():
+    token = next(text for kind, text in SURE if kind == "GitHub token")
+    raw = HONEST.rebuilt(manifest=lambda d: d.update(prd_id=f"{'x' * 30}{token}", merge_base=token, branch=token))
+    results = HONEST.verify(raw).results
+    assert {(result.got, result.expected) for result in results if result.code != SECRETS} == {(WITHHELD, WITHHELD)}
+    (found,) = [result.got for result in results if result.code == SECRETS]
+    assert found == "GitHub token in manifest.json:1"
