@@ -22,13 +22,15 @@ from audit.events import Actor, AuditError, Role
 from audit.models import Identity, LogEntry, Principal
 from handoffs.archive import Limits
 from handoffs.bundle import Manifest, read_patch
+from handoffs.checks import SECRETS, holds_secret
 from handoffs.contributors import authors_elsewhere
 from handoffs.evidence import CheckResult, Context, Outcome
-from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
+from handoffs.forge import ARTIFACT_PATH, ZERO, Forge, NewCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.isolation import Ceiling, IsolationError, run_isolated
-from handoffs.markers import MarkerKind, marker_in, write_marker
+from handoffs.lane import rules_in_force
+from handoffs.markers import MarkerKind, foreign_markers, write_marker
 from handoffs.models import (
     ENDED,
     BundleCheck,
@@ -41,13 +43,17 @@ from handoffs.models import (
     Repository,
     Status,
 )
+from handoffs.scope import bounded
+from handoffs.secrets import redact, redact_json
 from handoffs.store import BundleStore
 from handoffs.verification import Glance, Report, glance_at, verify_bundle, warm_up
 
-ARTIFACT_PATH = ".leo/artifact.tar.gz"
+WITHHELD_TITLE = "Withheld: a credential was found"
 MAX_COMMITS_BEHIND = 1000
 MAX_STORED_COMPONENTS = 200
 MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
+
+_EVENTS = {Status.REFUSED: events.HANDOFF_REFUSED, Status.QUARANTINED: events.HANDOFF_QUARANTINED}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ class Tools:
 def record_event(
     handoff: Handoff, event: str, actor: Actor, detail: dict[str, JsonValue], *, marker: str = ""
 ) -> HandoffEvent:
-    """One row of leo_handoff_tracking and its leaf, in the caller's transaction."""
+    """One row of leo_handoff_tracking and its leaf, in the caller's transaction. No credential gets into either."""
+    detail = {key: redact_json(value) for key, value in detail.items()}
     body = {**detail, "repository": handoff.repository.full_name, "marker": marker}
     entry = append_event(event, actor, str(handoff), body)
     return HandoffEvent.objects.create(
@@ -79,7 +86,7 @@ def record_event(
         event=event,
         actor=actor.name,
         role=actor.role.value,
-        marker=marker,
+        marker=redact(marker),
         detail=detail,
         created_at=entry.created_at,
         log_entry=entry,
@@ -106,53 +113,19 @@ def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: 
     return repository
 
 
-@transaction.atomic(durable=True)
-def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor) -> Handoff | None:
-    """Note a builder's commit. Returns None when it is known. A newer commit supersedes the branch's older handoff."""
-    repository = Repository.objects.select_for_update().get(pk=repository.pk)
-    if Handoff.objects.filter(repository=repository, staging_commit=staging.commit).exists():
-        return None
-    previous = Handoff.objects.filter(repository=repository, staging_branch=staging.branch, next=None).first()
-    handoff = Handoff.objects.create(
-        repository=repository,
-        staging_branch=staging.branch,
-        staging_commit=staging.commit,
-        title=staging.subject.partition("] ")[2][:200] or staging.branch,
-        previous=previous,
-        chain=f"{repository.full_name}:{staging.branch}"[:200],
-    )
-    if previous is not None:
-        _supersede(previous, handoff, by)
-    record_event(
-        handoff,
-        events.HANDOFF_RECEIVED,
-        by,
-        {"branch": staging.branch, "commit": staging.commit},
-        marker=marker_in(staging.subject),
-    )
-    return handoff
-
-
-def _supersede(previous: Handoff, handoff: Handoff, by: Actor) -> None:
-    """The branch moved on: its older handoff ends, and its open pull request waits for the new bundle."""
-    if previous.status not in ENDED:
-        Handoff.objects.move(previous.pk, old=Status(previous.status), new=Status.SUPERSEDED)
-        record_event(previous, events.HANDOFF_SUPERSEDED, by, {"by": str(handoff)})
-    pull = PullRequest.objects.is_open().filter(handoff=previous).first()
-    if pull is not None and pull.status != PullStatus.NEEDS_REVISION:
-        PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=PullStatus.NEEDS_REVISION)
-
-
 def verify_handoff(handoff: Handoff, tools: Tools) -> None:
-    """Fetch the bundle from the staging commit, run every check in a child with limits, record VERIFIED or REFUSED."""
+    """Fetch the bundle from the staging commit, run every check in a child with limits, and record what was found.
+
+    VERIFIED, REFUSED or QUARANTINED. A bundle that holds a credential is not stored: nobody is given its bytes.
+    """
     git = tools.git
     try:
         raw = git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
     except GitError as error:
         _refuse(handoff, Status.RECEIVED, tools.enforcer, error.code, error.detail)
         return
-    digest = tools.store.put(raw)
-    subject = git.message_of(handoff.staging_commit).partition("\n")[0]
+    message = git.message_of(handoff.staging_commit)
+    subject = message.partition("\n")[0]
     warm_up()
     try:
         glance = run_isolated(Glance, lambda: glance_at(raw), tools.ceiling)
@@ -161,8 +134,17 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
     except IsolationError as error:
         _refuse(handoff, Status.RECEIVED, tools.enforcer, error.code, error.detail)
         return
+    if not holds_secret(report.results):
+        tools.store.put(raw)
     contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
-    _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
+    _record_verification(
+        handoff,
+        tools.enforcer,
+        report,
+        [redact(address) for address in contributors],
+        size_bytes=len(raw),
+        forged=foreign_markers(message),
+    )
 
 
 def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Context:
@@ -175,6 +157,7 @@ def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Contex
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, glance),
+        approvals=rules_in_force().approvals,
     )
 
 
@@ -189,20 +172,32 @@ def _patches_of_other_tasks(handoff: Handoff, glance: Glance) -> frozenset[str]:
 
 
 def _title(task: str) -> str:
-    """The first line of a task's text."""
-    return task.strip().partition("\n")[0][:200]
+    """The first line of a task's text, credentials redacted before it is cut."""
+    return redact(task.strip().partition("\n")[0])[:200]
 
 
 def _record_verification(
-    handoff: Handoff, by: Actor, report: Report, contributors: Sequence[str], *, size_bytes: int, digest: str
+    handoff: Handoff,
+    by: Actor,
+    report: Report,
+    contributors: Sequence[str],
+    *,
+    size_bytes: int,
+    forged: Sequence[str],
 ) -> None:
-    """Store every check's result and move the handoff; the people behind the bundle take part as builders."""
-    manifest = report.manifest
+    """Store every check's result and move the handoff; the people behind the bundle take part as builders.
+
+    Of a quarantined bundle nothing is stored that it says itself.
+    """
+    digest = report.digest
+    is_secret = holds_secret(report.results)
+    manifest = None if is_secret else report.manifest
     people = _people(manifest, contributors) if manifest else _People(None, None, ())
-    results = (*report.results, *_people_checks(manifest, people))
+    results = report.results if is_secret else (*report.results, *_people_checks(manifest, people))
     failed = [result for result in results if result.outcome is Outcome.FAILED]
     with transaction.atomic(durable=True):
-        handoff.change_digest, handoff.result_tree = report.change_digest, report.result_tree or ""
+        if not is_secret:
+            handoff.change_digest, handoff.result_tree = report.change_digest, report.result_tree or ""
         authors, unknown = authors_elsewhere(handoff)
         clash = _take_parts(handoff, people, authors, by)
         if clash is not None:
@@ -220,22 +215,24 @@ def _record_verification(
             failed.append(clash)
             results = (*results, clash)
         failed.sort(key=lambda result: result.is_unchecked)
-        code = failed[0].code if failed else ""
+        code = SECRETS if is_secret else failed[0].code if failed else ""
+        ended = Status.QUARANTINED if is_secret else Status.REFUSED
+        raised = () if is_secret else bounded(report.raised)
         Handoff.objects.move(
             handoff.pk,
             old=Status.RECEIVED,
-            new=Status.REFUSED if failed else Status.VERIFIED,
+            new=ended if failed else Status.VERIFIED,
             digest=digest,
             size_bytes=size_bytes,
             refusal_code=code[:60],
-            title=_title(manifest.task if manifest else handoff.title),
+            title=WITHHELD_TITLE if is_secret else _title(manifest.task if manifest else handoff.title),
             prd_id=manifest.prd_id if manifest else "",
             merge_base=manifest.merge_base if manifest else "",
-            patch_digest=report.patch_digest,
-            change_digest=report.change_digest,
-            result_tree=report.result_tree or "",
-            control_plane_paths=list(report.control_plane_paths),
-            component_delta=report.components.as_json(at_most=MAX_STORED_COMPONENTS),
+            patch_digest=report.patch_digest if manifest else "",
+            change_digest="" if is_secret else report.change_digest,
+            result_tree="" if is_secret else report.result_tree or "",
+            raised=[{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
+            component_delta={} if is_secret else report.components.as_json(at_most=MAX_STORED_COMPONENTS),
             builder=people.builder,
             sponsor=people.sponsor,
             unknown_contributors=sorted({*people.unknown, *unknown}),
@@ -258,11 +255,16 @@ def _record_verification(
             "digest": digest,
             "checks": len(results),
             "failed": [result.code for result in failed],
-            "result_tree": report.result_tree or "",
+            "result_tree": "" if is_secret else report.result_tree or "",
+            "raised": [{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
         }
-        event = events.HANDOFF_REFUSED if failed else events.HANDOFF_VERIFIED
+        if is_secret:
+            detail["found"] = next(result.got for result in results if result.code == SECRETS)
+        event = _EVENTS[ended] if failed else events.HANDOFF_VERIFIED
         marker = "" if failed else write_marker(MarkerKind.CODEX_READY, digest)
         record_event(handoff, event, by, detail, marker=marker)
+        if forged:
+            record_event(handoff, events.MARKER_FORGED, by, {"markers": list(forged)})
 
 
 def _is_taken(handoff: Handoff, digest: str) -> bool:
@@ -306,7 +308,7 @@ def _people_checks(manifest: Manifest | None, people: _People) -> tuple[CheckRes
             group="manifest",
             sentence="The sponsor named in the manifest is the person registered for this builder.",
             outcome=Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
-            got=claimed or "no sponsor",
+            got=redact(claimed) or "no sponsor",
             expected=registered or "a registered builder with a sponsor",
         ),
     )
@@ -331,6 +333,13 @@ def _take_parts(handoff: Handoff, people: _People, elsewhere: Sequence[Actor], b
             expected="one duty for each principal",
         )
     return None
+
+
+def quarantine_handoff(handoff: Handoff, by: Actor, code: str, detail: str) -> None:
+    """Take a handoff out of the lane for good: its bytes are not, or no longer, fit to be given to anybody."""
+    with transaction.atomic(durable=True):
+        Handoff.objects.move(handoff.pk, old=Status(handoff.status), new=Status.QUARANTINED, refusal_code=code[:60])
+        record_event(handoff, events.HANDOFF_QUARANTINED, by, {"failed": [code], "detail": detail[:2000]})
 
 
 def _refuse(handoff: Handoff, old: Status, by: Actor, code: str, detail: str) -> None:
@@ -511,7 +520,7 @@ def log_push_refusals(*, by: Actor) -> int:
                     "",
                     {
                         "path": Path(locked.repository_path).name,
-                        "ref": locked.ref,
+                        "ref": redact(locked.ref),
                         "new": locked.new,
                         "code": locked.code,
                     },

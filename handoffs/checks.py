@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,8 +10,9 @@ from handoffs import checks_archive as archive
 from handoffs import checks_attestation as attestation
 from handoffs import checks_patch as patch
 from handoffs import checks_sbom as sbom
+from handoffs import checks_scope as scope
 from handoffs import checks_text as text
-from handoffs.evidence import CheckResult, Context, Evidence, GitFacts, Judged, Outcome, read_parts
+from handoffs.evidence import NOT_CHECKED, CheckResult, Context, Evidence, GitFacts, Judged, Outcome, read_parts
 from handoffs.judges import Judge, tool_of
 
 __all__ = ["CHECKS", "Check", "CheckResult", "Context", "Evidence", "GitFacts", "Outcome", "read_parts", "run_checks"]
@@ -42,6 +43,8 @@ class Check:
         return CheckResult(self.code, self.group, self.sentence, judged.outcome, judged.got, judged.expected, tool)
 
 
+SECRETS: Final = "secrets.none"
+WITHHELD: Final = "withheld: a credential was found in this bundle"
 CHECKS: Final = (
     Check("archive.size", archive.archive_size),
     Check("archive.readable", archive.archive_readable),
@@ -75,7 +78,9 @@ CHECKS: Final = (
     Check("patch.index_blobs", patch.patch_index_blobs, Judge.GIT),
     Check("patch.twins", patch.patch_twins, Judge.GIT),
     Check("patch.reused", patch.patch_reused),
-    Check("scope.control_plane", patch.scope_control_plane),
+    Check("scope.control_plane", scope.scope_control_plane),
+    Check("scope.unreviewable", scope.scope_unreviewable),
+    Check("scope.informational_gate", scope.scope_informational_gate),
     Check("sbom.readable", sbom.sbom_readable),
     Check("sbom.schema", sbom.sbom_schema, Judge.SCHEMA),
     Check("sbom.spec_version", sbom.sbom_spec_version),
@@ -100,11 +105,27 @@ CHECKS: Final = (
     Check("attestation.build_type", attestation.attestation_build_type),
     Check("rollback.present", text.rollback_present),
     Check("rollback.says_how", text.rollback_says_how),
-    Check("secrets.none", text.secrets_none),
+    Check(SECRETS, text.secrets_none),
 )
 
 
 def run_checks(evidence: Evidence, facts: GitFacts | None) -> tuple[CheckResult, ...]:
-    """Run every check on the parts of an archive and what git found; `facts` None: no repository was asked."""
+    """Run every check on the parts of an archive and what git found; `facts` None: no repository was asked.
+
+    Beside a credential, what the other checks saw is withheld: a text cut short could still show half of it.
+    """
     whole = replace(evidence, facts=facts)
-    return tuple(check.run(whole) for check in CHECKS)
+    results = tuple(check.run(whole) for check in CHECKS)
+    if not holds_secret(results):
+        return results
+    return tuple(
+        result if result.code == SECRETS else replace(result, got=WITHHELD, expected=WITHHELD) for result in results
+    )
+
+
+def holds_secret(results: Iterable[CheckResult]) -> bool:
+    """Whether a credential was found (and not only: could not be looked for)."""
+    return any(
+        result.code == SECRETS and result.outcome is Outcome.FAILED and not result.got.startswith(NOT_CHECKED)
+        for result in results
+    )

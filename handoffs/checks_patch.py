@@ -9,7 +9,6 @@ from handoffs.bundle import digest_of
 from handoffs.evidence import Evidence, GitFacts, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.patches import FilePatch, PatchError, apply_hunks
 from handoffs.paths import names_submodules, path_problem, twin_key
-from handoffs.scope import control_plane_paths
 
 FILE_MODES: Final = frozenset({"100644", "100755"})
 NO_REPOSITORY: Final = "no repository was given"
@@ -245,14 +244,3 @@ def patch_reused(evidence: Evidence) -> Judged:
     if digest in evidence.context.other_patches:
         return failed(f"sha256 {digest}, already handed over for another task", expected)
     return passed(f"sha256 {digest[:12]}...", expected)
-
-
-def scope_control_plane(evidence: Evidence) -> Judged:
-    """Changed paths that steer the gates are listed; they raise who must approve, they do not refuse."""
-    expected = "a list, possibly empty"
-    facts = evidence.facts
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
-    found = control_plane_paths((change.path for change in facts.changes), facts.workflows)
-    listed = first_of([f"{path} ({what})" for path, what in found.items()], at_most=20)
-    return passed(listed or "none", expected)

@@ -8,7 +8,7 @@ from typing import Final
 
 from handoffs.bundle import MEMBERS
 from handoffs.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
-from handoffs.secrets import find_secrets
+from handoffs.secrets import SecretHit, find_secrets, numbered, redact
 
 _PLACEHOLDER: Final = re.compile(
     r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z"
@@ -44,29 +44,43 @@ def rollback_says_how(evidence: Evidence) -> Judged:
 
 
 def secrets_none(evidence: Evidence) -> Judged:
-    """No credential lies in an added line or in another member; only kind and place are told."""
+    """No credential is handed over: none in a member, an added line, a path or the commit's subject and branch.
+
+    Removed and context lines of the patch are in the repository already: they are redacted where they are shown, and
+    do not keep anybody from taking a credential out.
+    """
     expected = "no credential"
-    if isinstance(evidence.patch, Unreadable):
-        places = [*_members(evidence), *_raw_patch(evidence)]
-    else:
-        places = [*_members(evidence), *_added_lines(evidence)]
-    hits = [hit for place, lines in places for hit in find_secrets(place, lines)]
+    hits = dict.fromkeys(f"{hit.kind} in {hit.place}:{hit.line}" for hit in secrets_in(evidence))
     if hits:
-        return failed(first_of([f"{hit.kind} in {hit.place}:{hit.line}" for hit in hits]), expected)
+        return failed(first_of(list(hits), at_most=40), expected)
     if set(MEMBERS) - set(evidence.archive.members):
         return without("every member", "members are missing", expected)
     return passed("none found", expected)
 
 
+def secrets_in(evidence: Evidence) -> list[SecretHit]:
+    """Every credential, by kind and place."""
+    is_read = not isinstance(evidence.patch, Unreadable)
+    places = [*_members(evidence), *(_added_lines(evidence) if is_read else _raw_patch(evidence)), *_names(evidence)]
+    return [hit for place, lines in places for hit in find_secrets(redact(place), lines)]
+
+
 def _members(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
     for name, raw in evidence.archive.members.items():
         if name != "changes.patch":
-            yield name, list(enumerate(raw.decode("utf-8", "replace").splitlines(), 1))
+            yield name, numbered(raw)
 
 
 def _raw_patch(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    raw = evidence.archive.members.get("changes.patch", b"")
-    yield "changes.patch", list(enumerate(raw.decode("utf-8", "replace").splitlines(), 1))
+    yield "changes.patch", numbered(evidence.archive.members.get("changes.patch", b""))
+
+
+def _names(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """What is shown of a handoff beside its members: paths, the commit's subject, the branch."""
+    if not isinstance(evidence.patch, Unreadable):
+        yield "a changed path", [(0, path) for path in sorted(evidence.patch.touched_paths)]
+    yield "the commit's subject", [(0, evidence.context.marker_subject or "")]
+    yield "the branch's name", [(0, evidence.context.branch or "")]
 
 
 def _added_lines(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
@@ -74,13 +88,7 @@ def _added_lines(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]
     if isinstance(evidence.patch, Unreadable):
         return
     for file in evidence.patch.files:
-        added = []
-        for hunk in file.hunks:
-            number = hunk.new_start
-            for line in hunk.lines:
-                if line.kind == b"+":
-                    added.append((number, line.content.decode("utf-8", "replace")))
-                number += line.kind != b"-"
+        added = [(number, line.decode("utf-8", "replace")) for number, line in file.added]
         if file.binary is not None:
             added.append((1, file.binary.data.decode("latin-1")))
         yield file.path, added

@@ -1,7 +1,7 @@
 """A change as pages show it: the list of changed files, and one file's diff with syntax marked by class names.
 
 The list comes from git's tree comparison and not from the patch, so nothing can hide from it.
-Shape: at most MAX_FILES files are listed; a file shows FOLD_LINES lines first and at most MAX_LINES.
+Shape: MAX_FILES files are listed on a page; a file shows FOLD_LINES lines first and at most MAX_LINES.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from unidiff.patch import Hunk, PatchSet
 
 from handoffs.git import Git
 from handoffs.git_process import GitError
+from handoffs.hidden_text import name_of, places_in
 from handoffs.paths import escape_text
+from handoffs.secrets import redact
 
 MAX_FILES: Final = 500
 FOLD_LINES: Final = 400
 MAX_LINES: Final = 5_000
 MAX_LINE_LENGTH: Final = 2_000
 MAX_DIFF_BYTES: Final = 4 << 20
+HIDDEN: Final = "hidden-character"
 KEPT_SECONDS: Final = 30 * 24 * 3600
 _STATUS: Final = {"A": "added", "M": "changed", "D": "deleted", "T": "type changed"}
 _GENERATED: Final = (
@@ -54,7 +57,7 @@ class ChangedFile:
     @property
     def shown_path(self) -> str:
         """The path, safe to print."""
-        return escape_text(self.path)
+        return escape_text(redact(self.path))
 
     @property
     def query(self) -> str:
@@ -78,6 +81,16 @@ class ChangedFile:
         if self.path.rpartition("/")[2] in _GENERATED or ".min." in self.path:
             return "generated"
         return "long" if self.added + (self.removed or 0) > 2_000 else ""
+
+
+@dataclass(frozen=True)
+class FilePage:
+    """Some of the changed files. `rest` is where the next page starts; None on the last."""
+
+    files: tuple[ChangedFile, ...]
+    first: int
+    total: int
+    rest: int | None
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,12 @@ def list_changes(git: Git, base: str, head: str) -> tuple[ChangedFile, ...]:
     )
 
 
+def page_of(files: tuple[ChangedFile, ...], first: int) -> FilePage:
+    """The page of changed files that starts at number `first`, counted from 0."""
+    rest = first + MAX_FILES
+    return FilePage(files[first:rest], first, len(files), rest if rest < len(files) else None)
+
+
 def size_of(git: Git | None, base: str, head: str) -> Size | None:
     """How much changes between two commits; None when it cannot be told. Two commits never change: it is kept."""
     key = f"size-{base}-{head}"
@@ -194,7 +213,7 @@ def _lay_out(hunks: list[Hunk], lexer: Lexer, limit: int) -> tuple[tuple[Section
         lines = tuple(_lines(hunk, lexer, limit - shown))
         shown += len(lines)
         start = f"lines {hunk.source_start} and {hunk.target_start}"
-        sections.append(Section(escape_text(f"{start} {hunk.section_header}".strip()), lines))
+        sections.append(Section(escape_text(redact(f"{start} {hunk.section_header}".strip())), lines))
     return tuple(sections), shown
 
 
@@ -216,8 +235,9 @@ def _lines(hunk: Hunk, lexer: Lexer, limit: int) -> Iterator[Line]:
 
 
 def _mark(values: list[str], lexer: Lexer) -> list[tuple[Span, ...]]:
-    """Split lines into spans by syntax. Every character that could mislead is shown as an escape."""
-    texts = [value.rstrip("\n\r")[:MAX_LINE_LENGTH].replace("\t", "    ") for value in values]
+    """Split lines into spans by syntax. What could mislead is a badge with its name, a credential is redacted."""
+    whole = redact("\n".join(value.rstrip("\n\r") for value in values), keeps_lines=True)
+    texts = [_cut(line).replace("\t", "    ") for line in whole.split("\n")]
     lines: list[list[Span]] = [[] for _ in texts]
     number = 0
     for kind, value in lexer.get_tokens("\n".join(texts) + "\n"):
@@ -225,8 +245,29 @@ def _mark(values: list[str], lexer: Lexer) -> list[tuple[Span, ...]]:
         for index, piece in enumerate(value.split("\n")):
             number += index > 0
             if piece and number < len(lines):
-                lines[number].append(Span(style, escape_text(piece)))
+                lines[number].extend(_spell_out(style, piece, texts[number]))
     return [tuple(line) for line in lines]
+
+
+def _cut(line: str) -> str:
+    more = len(line) - MAX_LINE_LENGTH
+    return line if more <= 0 else f"{line[:MAX_LINE_LENGTH]} … {more} more characters"
+
+
+def _spell_out(style: str, piece: str, line: str) -> Iterator[Span]:
+    """A piece of a line, each misleading character in it as a badge. Look-alikes are told from the whole line."""
+    misleading = {line[at] for at in places_in(line)} if not line.isascii() else set()
+    plain = ""
+    for character in piece:
+        if character not in misleading:
+            plain += character
+            continue
+        if plain:
+            yield Span(style, escape_text(plain))
+        yield Span(HIDDEN, name_of(character))
+        plain = ""
+    if plain:
+        yield Span(style, escape_text(plain))
 
 
 def _class_of(kind: object) -> str:

@@ -18,7 +18,10 @@ from handoffs.judges import LEOPORTAL
 from handoffs.lockfiles import LockDelta
 from handoffs.patches import Patch, PatchError, parse_patch
 from handoffs.paths import escape_text
+from handoffs.rules import Approvals
 from handoffs.sbom import Sbom, parse_sbom
+from handoffs.scope import Raised, Steering
+from handoffs.secrets import redact
 
 NOT_CHECKED: Final = "not checked"
 _MAX_SHOWN: Final = 1_000
@@ -65,7 +68,8 @@ class Context:
 
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
     there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
-    None means no list is kept. `other_patches` are SHA-256 of patches of other tasks.
+    None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `approvals` says
+    what is refused where it would otherwise go to LEAD.
     """
 
     repository: str
@@ -77,6 +81,7 @@ class Context:
     other_patches: frozenset[str] = frozenset()
     max_commits_behind: int | None = None
     limits: Limits = field(default_factory=Limits)
+    approvals: Approvals = field(default_factory=Approvals)
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,17 @@ class GitFacts:
     blobs_error: str = ""
     names_before: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     names_after: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
-    workflows: tuple[bytes, ...] = ()
+    steering: Steering = field(default_factory=lambda: Steering(problem="the gates were not looked at"))
     packages: LockDelta = field(default_factory=LockDelta)
     tool: str = ""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the checks may look at. `facts` is None when there is no repository to ask."""
+    """Everything the checks may look at. `facts` is None when there is no repository to ask.
+
+    `raised` is what raises the approvals (`handoffs.reviewability`); None: nobody looked.
+    """
 
     digest: str
     archive: Archive
@@ -124,6 +132,7 @@ class Evidence:
     statement: Statement | Unreadable
     context: Context
     facts: GitFacts | None
+    raised: tuple[Raised, ...] | None = None
 
     def produced_files(self) -> dict[str, str]:
         """Path to blob id of every changed file that exists after the change."""
@@ -190,5 +199,5 @@ def first_of(items: list[str], *, at_most: int = 8) -> str:
 
 
 def shown(text: str) -> str:
-    """Untrusted text made safe to print, cut at 1,000 characters."""
-    return escape_text(text[:_MAX_SHOWN])
+    """Untrusted text made safe to print: credentials redacted, cut at 1,000 characters."""
+    return escape_text(redact(text)[:_MAX_SHOWN])

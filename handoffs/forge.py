@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 ZERO = "0" * 40
+ARTIFACT_PATH = ".leo/artifact.tar.gz"
 
 
 class ForgeError(Exception):
@@ -25,11 +26,16 @@ class ForgeError(Exception):
 
 @dataclass(frozen=True)
 class StagingCommit:
-    """The tip of a staging branch."""
+    """The tip of a staging branch. `artifact` is the object id of the bundle in it, empty when there is none.
+
+    Units: `artifact_bytes` is the bundle's size; nothing of it was read yet.
+    """
 
     branch: str
     commit: str
     subject: str
+    artifact: str = ""
+    artifact_bytes: int = 0
 
 
 @dataclass(frozen=True)

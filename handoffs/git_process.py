@@ -25,6 +25,7 @@ SETTINGS: Final = (
     "core.untrackedCache=false",
     "core.splitIndex=false",
     "core.attributesFile=/dev/null",
+    "attr.tree=refs/leo/no-attributes",  # git 2.43 and newer would read .gitattributes of a bare repository's HEAD
     "core.excludesFile=/dev/null",
     "core.protectHFS=true",
     "core.protectNTFS=true",

@@ -17,6 +17,7 @@ from typing import Final
 import psycopg
 
 from handoffs.markers import is_staging_branch
+from handoffs.secrets import redact
 
 MAX_COMMITS: Final = 1000
 MAX_COMMIT_BYTES: Final = 64 << 10
@@ -64,7 +65,7 @@ def judge(config_path: str, change: Update) -> str:
             if code:
                 connection.execute(
                     "INSERT INTO leo_push_refusal (repository_path, ref, old, new, code) VALUES (%s, %s, %s, %s, %s)",
-                    [config["path"][:500], change.ref[:300], change.old[:64], change.new[:64], code],
+                    [config["path"][:500], redact(change.ref)[:300], change.old[:64], change.new[:64], code],
                 )
             return code
     except (OSError, ValueError, KeyError, psycopg.Error, subprocess.SubprocessError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from handoffs.forge import ZERO, ForgeError, NewCommit, StagingCommit
+from handoffs.forge import ARTIFACT_PATH, ZERO, ForgeError, NewCommit, StagingCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
 
@@ -90,11 +90,24 @@ class LocalGit:
         """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""
         tips = {ref: tip for ref, tip in self._git.refs("refs/heads/staging/").items() if ref.startswith(STAGING)}
         old = known(set(tips.values()))
-        return [
-            StagingCommit(ref.removeprefix("refs/heads/"), tip, self._subject(tip))
-            for ref, tip in sorted(tips.items())
-            if tip not in old
-        ]
+        new = [(ref.removeprefix("refs/heads/"), tip) for ref, tip in sorted(tips.items()) if tip not in old]
+        artifacts = self._artifacts([tip for _, tip in new])
+        return [StagingCommit(branch, tip, self._subject(tip), *artifacts[tip]) for branch, tip in new]
+
+    def _artifacts(self, tips: list[str]) -> dict[str, tuple[str, int]]:
+        """Object id and size of the bundle in each commit, without reading it; empty and 0 where there is none."""
+        if not tips:
+            return {}
+        asked = "".join(f"{tip}:{ARTIFACT_PATH}\n" for tip in tips)
+        raw = self._git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=asked.encode())
+        found: dict[str, tuple[str, int]] = {}
+        for tip, line in zip(tips, raw.decode("ascii", "replace").splitlines(), strict=True):
+            match line.split():
+                case [blob, "blob", size]:
+                    found[tip] = (blob, int(size))
+                case _:
+                    found[tip] = ("", 0)
+        return found
 
     def _subject(self, commit: str) -> str:
         """The first line of a message; empty for a commit that cannot be read, so that it stops nobody else."""

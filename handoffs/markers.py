@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 _HEX: Final = frozenset(b"0123456789abcdef")
+_CONTROL: Final = bytes(range(0x20)) + b"\x7f"
 _STAGING: Final = b"staging/codex-"
 _NAME: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _MAX_BRANCH_BYTES: Final = 114
@@ -57,7 +58,7 @@ def parse_marker(subject: bytes) -> Marker:
         if after[:1] != b"]" or after[1:] not in {b"", b" "}:
             raise MarkerError("marker.end", "got something else than ']' and one space or the end")
         rest = subject[len(opening) + 66 :]
-        if any(byte < 0x20 or byte == 0x7F for byte in rest):
+        if rest.translate(None, _CONTROL) != rest:
             raise MarkerError("marker.subject", "got a control character, expected one line of text")
         if any(f"[{other}".encode("ascii") in rest for other in MarkerKind):
             raise MarkerError("marker.twice", "got a second marker, expected one")
@@ -83,6 +84,12 @@ def write_marker(kind: MarkerKind, digest: str, text: str = "") -> str:
     subject = f"[{kind}:{digest}] {words}" if words else f"[{kind}:{digest}]"
     parse_marker(subject.encode())
     return subject
+
+
+def foreign_markers(message: str) -> tuple[str, ...]:
+    """Markers in a builder's commit message that only the portal writes: they mean nothing, and the trail says so."""
+    shouted = message.upper()
+    return tuple(marker for marker in ("CLAUDE-APPLIED", "PLAN-SUPERVISOR", "LEAD-APPROVED") if f"{marker}:" in shouted)
 
 
 def is_staging_branch(branch: str) -> bool:

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from audit.models import LogEntry, Principal
 from handoffs.evidence import NOT_CHECKED, Outcome
+from handoffs.secrets import redact
 
 HEX_COMMIT = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
@@ -47,7 +48,7 @@ class WorkQuerySet[M: models.Model](models.QuerySet[M]):
         moment = Now() + retry_in if retry_in else None
         row = self.filter(pk=pk, attempts=attempt)
         if error:
-            row.update(lease_until=None, next_try_at=moment, error=error[:2000])
+            row.update(lease_until=None, next_try_at=moment, error=redact(error)[:2000])
         else:
             row.update(lease_until=None, next_try_at=None, error="", attempts=0)
 
@@ -146,6 +147,9 @@ class Handoff(models.Model):
     status = models.CharField(max_length=20, choices=Status, default=Status.RECEIVED)
     staging_branch = models.CharField(max_length=200)
     staging_commit = models.CharField(max_length=64)
+    artifact_blob = models.CharField(
+        max_length=64, blank=True, db_comment="object id of the bundle in the staging commit: same id, same bytes"
+    )
     marker_digest = models.CharField(max_length=64, blank=True, db_comment="as the marker claims; proof is digest")
     digest = models.CharField(max_length=64, blank=True, db_comment="SHA-256 of artifact.tar.gz as read")
     size_bytes = models.PositiveIntegerField(default=0)
@@ -157,7 +161,6 @@ class Handoff(models.Model):
     change_digest = models.CharField(
         max_length=64, blank=True, db_index=True, db_comment="of the added and removed lines, whatever their place"
     )
-    control_plane_paths = models.JSONField(default=list)
     raised = models.JSONField(default=list, db_comment="what raises the approvals: objects of kind, path, why")
     component_delta = models.JSONField(default=dict, db_comment="added, removed, changed components with licences")
     slsa = models.JSONField(default=list, db_comment="SLSA properties: name, met|claimed|not met, why")
@@ -200,6 +203,8 @@ class Handoff(models.Model):
         indexes = [
             models.Index(fields=["received_at"], name="handoff_open", condition=Q(status__in=WORKING)),
             models.Index(fields=["repository", "patch_digest"], name="handoff_by_patch"),
+            models.Index(fields=["repository", "artifact_blob"], name="handoff_by_artifact"),
+            models.Index(fields=["repository", "received_at"], name="handoff_by_hour"),
         ]
 
     def __str__(self) -> str:

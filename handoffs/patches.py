@@ -78,6 +78,18 @@ class FilePatch:
         """The path after the change, or before it when the file is deleted."""
         return self.new_path if self.new_path is not None else (self.old_path or "")
 
+    @property
+    def added(self) -> list[tuple[int, bytes]]:
+        """The lines it adds, numbered from 1 as they stand after the change; binary data is none."""
+        found = []
+        for hunk in self.hunks:
+            number = hunk.new_start
+            for line in hunk.lines:
+                if line.kind == b"+":
+                    found.append((number, line.content))
+                number += line.kind != b"-"
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Final
+
+DIGEST_CHANGED: Final = "bundle.digest_changed"
 
 
 class StoreError(Exception):
@@ -49,7 +52,7 @@ class BundleStore:
             raise StoreError("bundle.missing", f"no bundle {digest} in the store") from None
         found = hashlib.sha256(raw).hexdigest()
         if found != digest:
-            raise StoreError("bundle.digest_changed", f"got {found}, expected {digest}")
+            raise StoreError(DIGEST_CHANGED, f"got {found}, expected {digest}")
         return raw
 
     def _path(self, digest: str) -> Path:

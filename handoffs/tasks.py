@@ -20,16 +20,17 @@ from redis.exceptions import RedisError
 from audit.actions import actor_of
 from audit.events import Actor
 from audit.models import Identity, Principal
-from handoffs import actions
+from handoffs import actions, intake
 from handoffs.actions import Tools
 from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
 from handoffs.isolation import Ceiling
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
+from handoffs.secrets import redact
 from handoffs.signatures import SignatureError
 from handoffs.signing import sign_handoff
-from handoffs.store import BundleStore, StoreError
+from handoffs.store import DIGEST_CHANGED, BundleStore, StoreError
 
 log = logging.getLogger(__name__)
 ENFORCER: Final = "leoportal-enforcer"
@@ -112,7 +113,7 @@ def _notice(repository: Repository) -> int:
     for staging in forge.staging_commits(known=known):
         if "CODEX-READY" not in staging.subject.upper():
             continue
-        handoff = actions.receive_handoff(repository, staging, by=enforcer())
+        handoff = intake.receive_handoff(repository, staging, by=enforcer())
         if handoff is not None:
             count += 1
             nudge("handoffs.tasks.advance", handoff.pk)
@@ -139,7 +140,7 @@ def advance(handoff_id: int) -> str:
     except (GitError, ForgeError, StoreError, SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait)
-        log.warning("handoff %s attempt %s failed: %s", handoff_id, attempt, error)
+        log.warning("handoff %s attempt %s failed: %s", handoff_id, attempt, redact(str(error)))
         return "failed"
     except (StaleStatusError, OperationalError) as error:
         log.warning("handoff %s attempt %s lost its place: %s", handoff_id, attempt, error)
@@ -157,6 +158,11 @@ def _advance(handoff_id: int) -> str:
     handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
     tools = tools_for(handoff.repository)
     while step := STEPS.get(handoff.status):
-        step(handoff, tools)
+        try:
+            step(handoff, tools)
+        except StoreError as error:
+            if error.code != DIGEST_CHANGED:
+                raise
+            actions.quarantine_handoff(handoff, tools.enforcer, "digest.changed", error.detail)
         handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
     return handoff.status

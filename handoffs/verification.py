@@ -12,22 +12,20 @@ from typing import Final
 from handoffs.attestations import parse_attestation
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
-from handoffs.checks_patch import FILE_MODES
 from handoffs.components import ComponentDelta, component_delta
 from handoffs.evidence import Unreadable
 from handoffs.git import Git, TreeChange
 from handoffs.git_index import folders_of, result_of
 from handoffs.git_process import GitError, git_version
-from handoffs.git_trees import Folder, Trees, canonical_mode
+from handoffs.git_trees import Folder, Trees
 from handoffs.lockfiles import delta_of
 from handoffs.patches import change_digest
-from handoffs.paths import escape_text
+from handoffs.reviewability import raised_by
 from handoffs.sbom import parse_sbom
-from handoffs.scope import control_plane_paths
+from handoffs.scope import Raised
+from handoffs.scope_reading import follow_gates
 
 GITLINK: Final = "160000"
-WORKFLOWS: Final = b".github/workflows"
-_MAX_WORKFLOW_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Report:
     `is_verified` is true only if no check failed. `manifest` is None and `patch_digest` empty where manifest or
     members could not be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
     `components` are the packages the change adds, removes and changes, with the licences the SBOM names.
+    `raised` says why the change needs more than PLAN's PASS.
     """
 
     digest: str
@@ -46,7 +45,7 @@ class Report:
     patch_digest: str
     result_tree: str | None
     changes: tuple[TreeChange, ...]
-    control_plane_paths: tuple[str, ...]
+    raised: tuple[Raised, ...]
     change_digest: str
     components: ComponentDelta
 
@@ -86,9 +85,10 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
     facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
+    evidence = replace(evidence, facts=facts)
+    evidence = replace(evidence, raised=raised_by(evidence))
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
-    steering = control_plane_paths((change.path for change in changes), facts.workflows if facts else ())
     manifest = evidence.manifest
     members = evidence.archive.members
     is_whole = not isinstance(manifest, Unreadable) and len(members) == 5
@@ -100,7 +100,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         patch_digest=digest_of(members["changes.patch"]) if is_whole else "",
         result_tree=facts.result_tree if facts else None,
         changes=changes,
-        control_plane_paths=tuple(escape_text(path) for path in steering),
+        raised=evidence.raised or (),
         change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
         components=component_delta(facts.packages if facts else None, evidence.sbom),
     )
@@ -151,15 +151,14 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
 
 
 def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
-    """Add the contents of both sides, the names around new paths, and the workflows."""
+    """Add the contents of both sides, the names around new paths, and what the gates call."""
     changes = known.changes
     before = {change.path: change.old_blob for change in changes if set(change.old_blob) != {"0"}}
     files = () if isinstance(evidence.patch, Unreadable) else evidence.patch.files
     sources = {_raw(f.old_path): f.old_path for f in files if f.old_path is not None and f.old_path not in before}
     added = {folder for change in changes if change.status == "A" for folder in folders_of(_raw(change.path))}
-    names = {WORKFLOWS, *added}
-    old = trees.folders(base_tree, names | {path.rpartition(b"/")[0] for path in sources})
-    new = trees.folders(result, names)
+    old = trees.folders(base_tree, added | {path.rpartition(b"/")[0] for path in sources})
+    new = trees.folders(result, added)
     for raw, path in sources.items():
         folder, _, name = raw.rpartition(b"/")
         entry = old[folder].get(name)
@@ -171,11 +170,6 @@ def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, e
         wanted += [blob for mode, blob in sides if mode.startswith("1") and mode != GITLINK]
     found = trees.git.read_objects(wanted, max_bytes=evidence.context.limits.max_blob_bytes)
     blobs = {blob: item[1] for blob, item in found.items() if item and item[0] == "blob"}
-    workflows = [
-        entry.object_id
-        for entry in (*old[WORKFLOWS].values(), *new[WORKFLOWS].values())
-        if canonical_mode(entry.mode) in FILE_MODES
-    ]
     return replace(
         known,
         before=MappingProxyType(before),
@@ -183,7 +177,7 @@ def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, e
         packages=delta_of(changes, blobs),
         names_before=_names(old, added),
         names_after=_names(new, added),
-        workflows=tuple(trees.git.read_blobs(workflows, max_bytes=_MAX_WORKFLOW_BYTES).values()),
+        steering=follow_gates(trees, (base_tree, result)),
     )
 
 

@@ -13,6 +13,7 @@ from django.http import Http404, HttpResponse
 from audit import events
 from audit.accountability import Act
 from handoffs.evidence import Outcome
+from handoffs.lane import raised_of
 from handoffs.models import ENDED, MAX_ATTEMPTS, WORKING, BundleCheck, Handoff, HandoffEvent, Signature, Status
 from handoffs.store import BundleStore, StoreError
 from leoportal.live import render_live
@@ -76,6 +77,7 @@ def show_handoff(request: Request, pk: int) -> HttpResponse:
     counts = {outcome.value: sum(check.outcome == outcome.value for check in checks) for outcome in Outcome}
     context = {
         "handoff": handoff,
+        "raised": raised_of(handoff),
         "events": happened,
         "steps": _steps(handoff, happened),
         "groups": groups,
@@ -100,6 +102,10 @@ def download_artifact(_request: Request, pk: int) -> HttpResponse:
     handoff = Handoff.objects.filter(pk=pk).exclude(digest="").first()
     if handoff is None:
         raise Http404("No bundle was read for this handoff.")
+    if handoff.status == Status.QUARANTINED:
+        raise Http404(
+            f"{handoff} is quarantined: its bundle is given to nobody. Its page says why and what to do next."
+        )
     try:
         raw = BundleStore(settings.BUNDLE_STORE).get(handoff.digest)
     except StoreError as error:
@@ -143,10 +149,10 @@ def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
         else:
             state = "ended" if has_ended else "waits"
         steps.append(_step(number, name, state, row))
-    refused = done.get(events.HANDOFF_REFUSED)
+    refused = done.get(events.HANDOFF_REFUSED) or done.get(events.HANDOFF_QUARANTINED)
     if refused is not None:
         first = next((step.number for step in steps if step.state == "ended"), len(steps))
-        steps[first - 1] = _step(first, steps[first - 1].name, "refused", refused)
+        steps[first - 1] = _step(first, steps[first - 1].name, handoff.status, refused)
     return steps
 
 

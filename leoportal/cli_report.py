@@ -8,6 +8,7 @@ from typing import Final
 from audit.canonical import JsonValue
 from handoffs.checks import CheckResult, Outcome
 from handoffs.components import ComponentChange, ComponentDelta
+from handoffs.scope import bounded
 from handoffs.verification import Report
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
@@ -45,10 +46,12 @@ def say_report(report: Report, file: Path) -> None:
             say(f"        got {result.got}")
             say(f"        expected {result.expected}")
         if not bad:
-            say_row("ok", group, f"{len(results)} checks, {results[-1].got if group == 'scope' else results[0].got}")
+            say_row("ok", group, f"{len(results)} checks, {results[0].got}")
         for result in results:
             if result.outcome is Outcome.CLAIMED:
                 say_row("claim", result.code, result.got)
+    for one in bounded(report.raised):
+        say_row("LEAD", one.kind, f"{one.path or 'the change'}: {one.why}")
     if report.components.is_known:
         say_components(report.components)
 
@@ -97,7 +100,7 @@ def report_json(report: Report) -> JsonValue:
         "sha256": report.digest,
         "verified": report.is_verified,
         "result_tree": report.result_tree,
-        "control_plane_paths": list(report.control_plane_paths),
+        "raised": [{"kind": one.kind, "path": one.path, "why": one.why} for one in bounded(report.raised)],
         "components": report.components.as_json(),
         "changes": [
             {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import logging
 
+from handoffs.secrets import redact
+
 
 class OneLineFormatter(logging.Formatter):
-    """One JSON line a record: control characters in what people and agents sent cannot forge a line."""
+    """One JSON line a record: control characters in what people and agents sent cannot forge a line.
+
+    Credentials are redacted, also in tracebacks.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Level, logger, message and, for errors, the traceback, as one JSON object."""
         line = {"at": self.formatTime(record), "level": record.levelname, "logger": record.name}
-        line["message"] = record.getMessage()
+        line["message"] = redact(record.getMessage())
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)

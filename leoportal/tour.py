@@ -21,6 +21,7 @@ from pathlib import Path
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import Handoff, HandoffEvent, PullRequest, Status
+from handoffs.scope import classify_path
 from verdicts.models import AgentReport, GateExecution, VerificationWork, WorkStatus
 
 FILE_MODES = ("000000", "100644", "100755")
@@ -55,12 +56,12 @@ def choose_change(source: Path, wanted: str | None) -> Chosen:
             f"{source}: {error.detail}. Next: name a git repository with REPO=, a commit with COMMIT="
         ) from None
     listed = git.run("rev-list", "--no-merges", "--min-parents=1", f"--max-count={1 if wanted else CANDIDATES}", head)
-    for commit in listed.decode("ascii").split():
-        parent = git.parents_of(commit)[0]
-        if wanted and commit != head:
-            break
-        if _is_ordinary(git, parent, commit):
-            return Chosen(commit, parent, git.message_of(commit).partition("\n")[0])
+    found = [commit for commit in listed.decode("ascii").split() if not wanted or commit == head]
+    for is_passable in (True, False):  # a change of what steers the gates goes to LEAD: rather one that PLAN can pass
+        for commit in found:
+            parent = git.parents_of(commit)[0]
+            if _is_ordinary(git, parent, commit, is_passable=is_passable):
+                return Chosen(commit, parent, git.message_of(commit).partition("\n")[0])
     if not wanted and _has_uncommitted_changes(git, head):
         return Chosen(None, head, "Uncommitted changes")
     raise TourError(
@@ -69,13 +70,14 @@ def choose_change(source: Path, wanted: str | None) -> Chosen:
     )
 
 
-def _is_ordinary(git: Git, parent: str, commit: str) -> bool:
+def _is_ordinary(git: Git, parent: str, commit: str, *, is_passable: bool) -> bool:
     try:
         changes = git.changes(parent, commit)
     except GitError:
         return False
     modes = {mode for change in changes for mode in (change.old_mode, change.new_mode)}
-    return 0 < len(changes) <= MAX_FILES and modes <= set(FILE_MODES)
+    steers = is_passable and any(classify_path(change.path) for change in changes)
+    return 0 < len(changes) <= MAX_FILES and modes <= set(FILE_MODES) and not steers
 
 
 def _has_uncommitted_changes(git: Git, head: str) -> bool:

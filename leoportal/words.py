@@ -64,6 +64,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "opened": Word("Pull request open", "◔", "run"),
     "triggered": Word("Handed over to PLAN", "✓", "pass"),
     "refused": Word("Refused", "✗", "fail"),
+    "quarantined": Word("Quarantined", "✗", "fail"),
     # steps and rules
     "done": Word("Done", "✓", "pass"),
     "running": Word("Running", "◔", "run"),
@@ -81,6 +82,10 @@ WORDS: Final[Mapping[str, Word]] = {
     "unknown": Word("Unknown", "?", "wait"),
     "unread": Word("Not read", "?", "cond"),
     "malformed": Word("Malformed", "✗", "fail"),
+    # what raises the approvals
+    "control_plane": Word("Steers the gates", "↑", "esc"),
+    "unreviewable": Word("Cannot be reviewed", "↑", "esc"),
+    "informational_gate": Word("Gate that cannot fail", "↑", "esc"),
     # decisions
     "approve": Word("Approved", "✓", "pass"),
     "send_back": Word("Sent back", "✗", "fail"),
@@ -108,6 +113,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "handoff.received": "noticed a bundle on the builder's branch",
     "handoff.verified": "verified the bundle",
     "handoff.refused": "refused the bundle",
+    "handoff.quarantined": "put the bundle in quarantine",
+    "marker.forged": "found a marker in the builder's commit that only the portal writes",
     "handoff.applying": "announced the push of the verified change",
     "handoff.signed": "signed the bundle",
     "handoff.applied": "applied the change",

@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from handoffs.scope import Raised
 from verdicts.findings import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Grade
 from verdicts.policy_document import Policy
 
@@ -60,7 +61,8 @@ class Inputs:
 
     `expected_tree` is what the bundle produces, `observed_tree` what the head holds; empty means unknown.
     `other_findings` are open findings that belong to no current result: of a withdrawn result, or a person's remark.
-    `gates` that the policy requires and that are not listed count as missing.
+    `gates` that the policy requires and that are not listed count as missing. `raised` is what the enforcer found
+    that PLAN alone may not release.
     """
 
     policy: Policy
@@ -81,6 +83,7 @@ class Inputs:
     unknown_contributors: tuple[str, ...] = ()
     builder_problems: tuple[str, ...] = ()
     other_findings: tuple[Finding, ...] = ()
+    raised: tuple[Raised, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

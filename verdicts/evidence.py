@@ -16,6 +16,7 @@ from audit.separation import Part
 from handoffs.contributors import authors_in_another_duty, still_unknown
 from handoffs.evidence import Outcome
 from handoffs.git import Git
+from handoffs.lane import raised_of
 from handoffs.models import Handoff, PullRequest, Status
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict, VerdictError, WorkStatus
@@ -256,6 +257,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         sod_violations=(*_violations(parts), *authors_in_another_duty(handoff, parts)),
         unknown_contributors=tuple(still_unknown(handoff.unknown_contributors)),
         other_findings=heard.withdrawn,
+        raised=raised_of(handoff),
     )
     return Evidence(version, inputs, decide(inputs), executions, parts)
 

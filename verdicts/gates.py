@@ -14,9 +14,11 @@ from datetime import timedelta
 from django.utils import timezone
 
 from audit.canonical import JsonError, JsonValue
-from handoffs.actions import ARTIFACT_PATH, MAX_ARTIFACT_BYTES, Tools
+from handoffs.actions import MAX_ARTIFACT_BYTES, Tools
 from handoffs.evidence import Outcome
+from handoffs.forge import ARTIFACT_PATH, ForgeError
 from handoffs.git_process import GitError
+from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest, Signature
 from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached
 from handoffs.store import StoreError
@@ -63,6 +65,7 @@ def run_slsa_gate(pull: PullRequest, tools: Tools) -> GateResult:
             _statement(handoff),
             _provenance_claim(handoff),
             _head_tree(pull, handoff, tools),
+            _commit_graph(pull, handoff, tools),
         )
     )
 
@@ -181,3 +184,24 @@ def _head_tree(pull: PullRequest, handoff: Handoff, tools: Tools) -> GateCheck:
     except GitError as error:
         return GateCheck(name, is_met=False, got=str(error))
     return GateCheck(name, is_met=found == handoff.result_tree, got=found)
+
+
+def _commit_graph(pull: PullRequest, handoff: Handoff, tools: Tools) -> GateCheck:
+    """No second commit, no merge, no push by anybody: a bad commit and its revert leave the tree as it was."""
+    name = "commit.graph: the branch is exactly the enforcer's one commit on the merge base"
+    git = tools.git
+    try:
+        tip = tools.forge.branch(pull.head_ref)
+        parents = git.parents_of(tip) if tip else ()
+        people = tools.forge.contributors(handoff.merge_base, tip) if tip else ()
+        marker = git.message_of(tip).partition("]")[0] + "]" if tip else ""
+    except (GitError, ForgeError) as error:
+        return GateCheck(name, is_met=False, got=str(error))
+    found = (tip, parents, people, marker)
+    applied = write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest)
+    expected = (handoff.applied_commit, (handoff.merge_base,), (tools.email.lower(),), applied)
+    is_met = bool(tip) and pull.head_sha == tip and found == expected
+    by = ", ".join(people) or "nobody"
+    return GateCheck(
+        name, is_met=is_met, got=f"{tip[:12] or 'no branch'} on {' '.join(p[:12] for p in parents)} by {by}"
+    )

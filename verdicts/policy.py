@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from audit.canonical import JsonValue
+from handoffs.scope import Raised
 from verdicts.decision import (
     STRICTNESS,
     Clearer,
@@ -179,8 +180,18 @@ class _WireGate(BaseModel):
     outcome: str
 
 
+class _WireRaised(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    path: Annotated[str, StringConstraints(max_length=10_000)]
+    why: _Text
+
+
 class _WireInputs(BaseModel):
-    """The plain fields; policy, results and findings have readers of their own."""
+    """The plain fields; policy, results and findings have readers of their own.
+
+    `raised` is absent from what was stored before there was such a thing.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
     inputs_schema: Annotated[Literal["leoportal/verdict-inputs/v1"], Field(alias="schema")]
@@ -202,6 +213,7 @@ class _WireInputs(BaseModel):
     unknown_contributors: list[_Text]
     builder_problems: list[_Text] = []
     other_findings: list[JsonValue]
+    raised: list[_WireRaised] = Field(default_factory=list)
 
 
 def inputs_to_json(inputs: Inputs) -> dict[str, JsonValue]:
@@ -226,6 +238,7 @@ def inputs_to_json(inputs: Inputs) -> dict[str, JsonValue]:
         "unknown_contributors": list(inputs.unknown_contributors),
         "builder_problems": list(inputs.builder_problems),
         "other_findings": [finding_to_json(finding) for finding in inputs.other_findings],
+        "raised": [{"kind": one.kind, "path": one.path, "why": one.why} for one in inputs.raised],
     }
 
 
@@ -260,6 +273,7 @@ def inputs_from_json(value: JsonValue) -> Inputs:
         unknown_contributors=tuple(wire.unknown_contributors),
         builder_problems=tuple(wire.builder_problems),
         other_findings=tuple(finding_from_json(finding) for finding in wire.other_findings),
+        raised=tuple(Raised(one.kind, one.path, one.why) for one in wire.raised),
     )
 
 

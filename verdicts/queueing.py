@@ -16,6 +16,7 @@ from audit.events import Role
 from audit.models import Participation
 from handoffs.contributors import still_unknown
 from handoffs.evidence import Outcome
+from handoffs.lane import raised_of
 from handoffs.models import BundleCheck, PullRequest, PullRequestQuerySet, Status
 from verdicts import evidence
 from verdicts.models import AgentReport, GateExecution
@@ -133,6 +134,7 @@ def _glance(  # noqa: PLR0913 - what was read in bulk, row by row
         sod_violations=violations,
         unknown_contributors=unknown,
         other_findings=heard.withdrawn,
+        raised=raised_of(handoff),
     )
     passed = sum(row.conclusion == GateOutcome.SUCCESS.value for row in executions.values())
     return Glance(pull, decide(inputs), passed, len(policy.gates))

@@ -38,7 +38,6 @@ def read_change(
             for change in changes
         ),
         head_sha=head,
-        control_plane_paths=tuple(pull.handoff.control_plane_paths),
         other_findings=other_findings,
         round=round_number,
     )

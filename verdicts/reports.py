@@ -19,6 +19,7 @@ from typing import Annotated, Final, Literal
 from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Skipped, TestCase, TestSuite
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from handoffs.secrets import redact
 from verdicts.findings import (
     MAX_FINDINGS,
     MAX_LINE,
@@ -255,7 +256,7 @@ def _sarif_severity(item: _SarifResult, rule: _Rule) -> Severity:
 
 
 def _clean(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]", "?", text)
+    return re.sub(r"[\x00-\x1f\x7f]", "?", redact(text))
 
 
 def _read_junit(raw: bytes) -> list[TestSuite]:

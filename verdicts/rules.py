@@ -16,6 +16,12 @@ from verdicts.decision import Clearer, Disagreement, GateInput, Inputs, Reason, 
 from verdicts.findings import MINOR, SEVERE, AgentOutcome, AgentResult, Finding, GateOutcome, Severity
 from verdicts.policy_document import Policy
 
+MAX_LISTED: Final = 3
+_NEEDS_LEAD: Final = {
+    "control_plane": "it changes what steers the gates",
+    "unreviewable": "it holds what nobody can review",
+    "informational_gate": "it keeps a gate from failing",
+}
 UNUSABLE: Final = frozenset({AgentOutcome.ERROR, AgentOutcome.MISSING, AgentOutcome.STALE})
 
 
@@ -141,6 +147,16 @@ def open_high_finding(case: Case) -> Iterator[Reason]:
             yield Reason("finding.high", _about(finding), Clearer.LEAD, Verdict.ESCALATE)
 
 
+def approvals_raised(case: Case) -> Iterator[Reason]:
+    """What raises the approvals escalates, whatever the sub-agents say: PLAN alone does not release it."""
+    for kind in dict.fromkeys(one.kind for one in case.inputs.raised):
+        found = [one for one in case.inputs.raised if one.kind == kind]
+        listed = "; ".join(f"{one.path or 'the change'} ({one.why[:200]})" for one in found[:MAX_LISTED])
+        more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+        sentence = f"needs LEAD because {_NEEDS_LEAD.get(kind, f'of {kind}')}: {listed}{more}"
+        yield Reason(f"approval.{kind}", sentence, Clearer.LEAD, Verdict.ESCALATE)
+
+
 def agents_disagree(case: Case) -> Iterator[Reason]:
     """Sub-agents that disagree escalate, after the last round for good, before it unless PLAN resolves it."""
     used, most = case.inputs.rounds_used, case.inputs.policy.max_rounds
@@ -203,6 +219,7 @@ RULES: Final[tuple[Callable[[Case], Iterator[Reason]], ...]] = (
     agent_not_heard,
     contributor_unknown,
     open_high_finding,
+    approvals_raised,
     agents_disagree,
     agent_failed,
     gate_missing,

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from audit.accountability import Act, may
 from audit.events import AuditError
-from handoffs.diffing import MAX_FILES, list_changes, read_diff, size_of
+from handoffs.diffing import list_changes, page_of, read_diff, size_of
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.models import HandoffError, PullRequest, PullStatus
@@ -130,7 +130,7 @@ def show_diff(request: Request, owner: str, repo: str, number: int) -> HttpRespo
     try:
         git = Git(Path(pull.repository.path))
         files = list_changes(git, base, head)
-        context |= {"files": files[:MAX_FILES], "is_cut": len(files) > MAX_FILES}
+        context["listed"] = page_of(files, _number(request.GET, "from"))
         if wanted is None:
             return render_page(request, "verdicts/diff.html", context, part="diff-files")
         file = next((file for file in files if file.is_named(wanted)), None)

@@ -6,13 +6,16 @@ import base64
 import json
 import random
 import subprocess
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 import pytest
 
 from handoffs.attestations import EMPTY_SHA256, PROVENANCE_V02
 from handoffs.bundle import Limits, digest_of, read_archive, write_archive
-from handoffs.checks import CHECKS, Outcome
+from handoffs.checks import CHECKS, SECRETS, WITHHELD, Outcome
+from handoffs.rules import Approvals
 from handoffs.verification import verify_bundle
 from tests.support.bundles import (
     BASE_FILES,
@@ -26,6 +29,7 @@ from tests.support.bundles import (
     with_result,
     write_commit,
 )
+from tests.support.credentials import SURE
 
 HONEST = honest_handover()
 
@@ -241,47 +245,63 @@ def test_a_patch_that_creates_a_file_that_exists_is_refused():
     assert "patch.applies" in HONEST.failures(with_patch(HONEST, _creation("README.md/x")))
 
 
-PROTECTED = [".github/workflows/ci.yml", "CODEOWNERS", ".github/CODEOWNERS", "CLAUDE.md", "sub/AGENTS.md", ".cursorrules",
-             ".leo/policy.yaml", ".husky/pre-commit", ".github/copilot-instructions.md"]  # fmt: skip
+PROTECTED = [".github/workflows/ci.yml", ".github/actions/x/action.yml", "tools/action.yaml", "CODEOWNERS", ".github/CODEOWNERS",
+             "CLAUDE.md", "sub/AGENTS.md", ".cursorrules", ".cursor/rules/a.mdc", ".leo/policy.yaml", ".husky/pre-commit",
+             ".github/copilot-instructions.md", ".gitattributes", "conftest.py", "Makefile"]  # fmt: skip
+
+
+def steering(report) -> dict[str, str]:
+    """The paths that raise the approvals because they steer the gates."""
+    return {one.path: one.why for one in report.raised if one.kind == "control_plane"}
+
+
+@pytest.fixture(scope="module")
+def guarded() -> tuple[str, str]:
+    """The honest base with every protected path in it, and with an ordinary copy of the same content."""
+    files = dict.fromkeys(PROTECTED, b"one\ntwo\n")
+    return write_commit(HONEST.git, changed(BASE_FILES, files)), HONEST.base
+
+
+def _ways(path: str) -> dict[str, bytes]:
+    """One change of a protected path, written in six ways. The first needs the path in the base."""
+    octal = "".join(f"\\{byte:03o}" for byte in path.encode())
+    edited = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n"
+    renamed = f"diff --git a/README.md b/{path}\nsimilarity index 100%\nrename from README.md\nrename to {path}\n"
+    return {
+        "edit": edited.encode(),
+        "create": _creation(path),
+        "octal": _creation(octal),
+        "rename": renamed.encode(),
+        "copy": renamed.replace("rename", "copy").encode(),
+        "mismatch": _creation(path).replace(f"+++ b/{path}".encode(), b"+++ b/README.txt"),
+    }
+
+
+def _moved(manifest: dict[str, object], *, base: str) -> None:
+    manifest["merge_base"] = base
 
 
 @pytest.mark.threat("PAT-01")
 @pytest.mark.parametrize("path", PROTECTED)
-def test_control_plane_paths_are_reported_however_they_are_written(path):
-    plain = _creation(path)
-    octal = "".join(f"\\{byte:03o}" for byte in path.encode())
-    renamed = f"diff --git a/README.md b/{path}\nsimilarity index 100%\nrename from README.md\nrename to {path}\n"
-    copied = renamed.replace("rename", "copy")
-    for patch in (plain, _creation(octal), renamed.encode(), copied.encode()):
-        report = HONEST.verify(with_patch(HONEST, patch))
-        assert path in report.control_plane_paths, patch
-        assert failed_codes(report) == set(), patch
+def test_control_plane_paths_are_seen_in_six_encodings(path, guarded):
+    """15 paths in 6 encodings: 90 patches, each listed for LEAD, or refused where the text contradicts itself."""
+    for way, patch in _ways(path).items():
+        base = guarded[0] if way == "edit" else guarded[1]
+        raw = with_patch(replace(HONEST, base=base), patch)
+        if way == "edit":
+            raw = HONEST.rebuilt(patch=patch, manifest=partial(_moved, base=base))
+        report = HONEST.verify(raw, target_branch_sha=base)
+        failed = failed_codes(report)
+        if way == "mismatch":
+            assert "patch.parses" in failed
+            continue
+        assert path in steering(report), way
+        assert not [code for code in failed if code.startswith(("patch.", "scope."))], way
+        assert not failed or way == "edit"  # which keeps the honest SBOM and statement
         listed = next(result for result in report.results if result.code == "scope.control_plane")
-        assert listed.outcome is Outcome.PASSED
-        assert path in listed.got
-    mismatched = plain.replace(f"+++ b/{path}".encode(), b"+++ b/README.txt")
-    assert "patch.parses" in HONEST.failures(with_patch(HONEST, mismatched))
-
-
-def test_scripts_that_workflows_call_are_control_plane():
-    git = HONEST.git
-    base = write_commit(git, changed(BASE_FILES, {".github/workflows/ci.yml": b"run: ./run.sh && make lint\n"}))
-    after = write_commit(
-        git,
-        changed(
-            BASE_FILES,
-            {
-                ".github/workflows/ci.yml": b"run: ./run.sh && make lint\n",
-                "run.sh": b"x\n",
-                "Makefile": b"lint:\n",
-                "src/pay.py": b"1\n",
-            },
-        ),
-        base,
-    )
-    raw = HONEST.rebuilt(patch=git.diff(base, after), manifest=lambda d: d.update(merge_base=base))
-    report = HONEST.verify(raw, target_branch_sha=base)
-    assert report.control_plane_paths == ("Makefile", "run.sh")
+        assert (listed.outcome, path in listed.got) == (Outcome.PASSED, True)
+        refusing = Approvals(control_plane="refuse")
+        assert "scope.control_plane" in failed_codes(HONEST.verify(raw, target_branch_sha=base, approvals=refusing))
 
 
 @pytest.mark.threat("JSN-02")
@@ -554,3 +574,13 @@ def test_nothing_of_the_repository_is_executed(tmp_path):
             (git.git_dir / "info" / "attributes").unlink()
             for hook in planted:
                 hook.unlink()
+
+
+@pytest.mark.threat("BUN-09")
+def test_beside_a_credential_the_other_checks_say_nothing_of_what_they_saw():
+    token = next(text for kind, text in SURE if kind == "GitHub token")
+    raw = HONEST.rebuilt(manifest=lambda d: d.update(prd_id=f"{'x' * 30}{token}", merge_base=token, branch=token))
+    results = HONEST.verify(raw).results
+    assert {(result.got, result.expected) for result in results if result.code != SECRETS} == {(WITHHELD, WITHHELD)}
+    (found,) = [result.got for result in results if result.code == SECRETS]
+    assert found == "GitHub token in manifest.json:1"

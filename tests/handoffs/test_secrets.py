@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import string
+import base64
 import time
 
 import pytest
 
-from handoffs.secrets import find_secrets
-
-RANDOM = random.Random(3)
-
-
-def letters(count: int, alphabet: str = string.ascii_letters + string.digits) -> str:
-    return "".join(RANDOM.choice(alphabet) for _ in range(count))
-
-
-UPPER = string.ascii_uppercase + "234567"
-SEEDED = {
-    "private key": ["-----BEGIN RSA PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PGP PRIVATE KEY BLOCK-----"],
-    "AWS access key": [f"AKIA{letters(16, UPPER)}", f"ASIA{letters(16, UPPER)}"],
-    "GitHub token": [f"gh{kind}_{letters(36)}" for kind in "pousr"] + [f"github_pat_{letters(22)}_{letters(59)}"],
-    "GitLab token": [f"glpat-{letters(20)}"],
-    "Slack token": [f"xoxb-{letters(12, string.digits)}-{letters(24)}"],
-    "Slack webhook": [f"https://hooks.slack.com/services/T{letters(8, UPPER)}/B{letters(8, UPPER)}/{letters(24)}"],
-    "Google API key": [f"AIza{letters(35)}"],
-    "Google OAuth secret": [f"GOCSPX-{letters(28)}"],
-    "Stripe key": [f"sk_live_{letters(24)}"],
-    "npm token": [f"npm_{letters(36)}"],
-    "PyPI token": [f"pypi-AgE{letters(80)}"],
-    "OpenAI key": [f"sk-{letters(20)}T3BlbkFJ{letters(20)}"],
-    "Anthropic key": [f"sk-ant-api03-{letters(93)}"],
-    "JSON web token": [f"eyJ{letters(20)}.eyJ{letters(40)}.{letters(43)}"],
-    "password in a URL": [f"postgres://ann:{letters(12)}@db.acme.example/x"],
-    "random value of a secret's name": [f'api_key = "{letters(32)}7"', f"'client_secret': '{letters(40)}7'", f'TOKEN="{letters(24)}7"'],
-}  # fmt: skip
+from handoffs.secrets import find_secrets, redact, redact_json
+from tests.support.credentials import SEEDED
 
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in SEEDED.items() for text in texts])
@@ -66,3 +39,56 @@ def test_the_search_takes_linear_time(unit):
     started = time.process_time()
     list(find_secrets("f", [(1, text)]))
     assert time.process_time() - started < 2
+
+
+@pytest.mark.threat("BUN-09")
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in SEEDED.items() for text in texts])
+def test_redaction_takes_the_value_out_and_names_the_kind(kind, text):
+    said = redact(f"before {text} after")
+    secret = max(text.split('"'), key=len).strip("'")
+    assert secret not in said
+    assert f"[redacted: {kind}]" in said
+    assert said.startswith("before ")
+    assert said.endswith(" after") or kind == "private key"  # whose body is what follows its header
+    assert text not in str(redact_json({"a": [{"b": text, text: 1}]}))
+
+
+# Their fixed text is too short to leave a trace in base64.
+SHORT = (
+    "random",
+    "JSON web token",
+    "Twilio",
+    "Shopify",
+    "Slack token",
+    "password in",
+    "SendGrid",
+    "Hugging",
+    "Telegram",
+)
+
+
+@pytest.mark.threat("BUN-09")
+@pytest.mark.parametrize(
+    "text",
+    [texts[0] for kind, texts in SEEDED.items() if not kind.startswith(SHORT)],
+)
+@pytest.mark.parametrize("shift", range(3))
+def test_base64_utf16_and_json_escapes_do_not_hide_it(text, shift):
+    code = base64.b64encode(b" " * shift + text.encode() + b" and more").decode()
+    assert list(find_secrets("f", [(1, "x"), (2, f"data: {code}")]))
+    wrapped = [(number, code[at : at + 60]) for number, at in enumerate(range(0, len(code), 60), 1)]
+    assert list(find_secrets("f", wrapped)) or len(code) > 60 > len(code) % 60
+    for encoding in ("utf-16-le", "utf-16-be"):
+        assert list(find_secrets("f", [(1, text.encode(encoding).decode("utf-8", "replace"))]))
+    escaped = "".join(f"\\u{ord(character):04x}" for character in text)
+    assert list(find_secrets("f", [(1, f'"task": "{escaped}"')]))
+
+
+def test_redaction_keeps_lines_where_it_is_asked_to():
+    key = "-----BEGIN RSA PRIVATE KEY-----\nabc\ndef\n-----END RSA PRIVATE KEY-----"
+    assert redact(f"a\n{key}\nb", keeps_lines=True) == "a\n[redacted: private key]\n\n\n\nb"
+
+
+def test_ordinary_text_is_not_touched():
+    text = "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855, a key-value and SK-1"
+    assert redact(text) == text

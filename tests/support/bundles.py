@@ -197,7 +197,7 @@ def with_patch(handover: Handover, patch: bytes) -> bytes:
             "type": "file",
             "name": change.path,
             "hashes": [
-                {"alg": "SHA-256", "content": digest_of(handover.git.read_blob(change.new_blob, max_bytes=1 << 20))}
+                {"alg": "SHA-256", "content": digest_of(handover.git.read_blob(change.new_blob, max_bytes=64 << 20))}
             ],
         }
         for change in changes

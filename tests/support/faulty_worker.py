@@ -124,7 +124,7 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
-    from handoffs import actions, tasks  # noqa: PLC0415
+    from handoffs import actions, intake, tasks  # noqa: PLC0415
     from handoffs.localgit import LocalGit  # noqa: PLC0415
     from handoffs.models import PullRequest, Status  # noqa: PLC0415
     from handoffs.signatures import Signer  # noqa: PLC0415
@@ -158,7 +158,7 @@ def install(traps: Traps) -> Wrapper:
             for status, step in tasks.STEPS.items()
         },
     )
-    wrapper.replace(actions, "receive_handoff", "receive", lambda _repository, staging, **_: staging.branch)
+    wrapper.replace(intake, "receive_handoff", "receive", lambda _repository, staging, **_: staging.branch)
     wrapper.replace(BundleStore, "put", "store", wrapper.current)
     wrapper.replace(Signer, "envelope", "signature", wrapper.current)
     wrapper.replace(LocalGit, "update_branch", "push", wrapper.current)

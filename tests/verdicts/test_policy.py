@@ -6,12 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.canonical import parse_json, write_json
+from handoffs.scope import Raised, RaisedKind
 from verdicts.policy import (
     SOP_GATES,
     STRICTNESS,
@@ -87,7 +89,7 @@ def codes(inputs):
 # --- the oracle: strings, integers and early returns instead of rules, fractions and reasons -----------------------
 
 
-def oracle(outcomes, gates, *, late, confidence=100):
+def oracle(outcomes, gates, *, late, confidence=100, raised=()):
     points = dict(zip(("SECURITY", "DATABASE", "TESTING", "PERFORMANCE", "DESIGN"), (30, 25, 20, 15, 10), strict=True))
     heard = {kind: word for kind, word in zip(points, outcomes, strict=True) if word != "NOT_APPLICABLE"}
     words = list(heard.values())
@@ -99,7 +101,7 @@ def oracle(outcomes, gates, *, late, confidence=100):
     got = sum(points[kind] * confidence for kind in heard if heard[kind] not in silent)
     if not heard or got < 85 * sum(points[kind] for kind in heard):
         return "FAIL"
-    if {"BLOCKED", "FAILED", *silent} & set(words):
+    if {"BLOCKED", "FAILED", *silent} & set(words) or len(raised):
         return "ESCALATE"
     if "missing" in gates:
         return "ESCALATE" if late else "not ready"
@@ -147,6 +149,46 @@ def test_the_six_outcomes_of_the_threat_at_the_confidence_of_the_line():
     assert passes == 1
 
 
+RAISED = tuple(Raised(kind, "a.bin", "a reason") for kind in (*RaisedKind, "a kind nobody knows yet"))
+
+
+@pytest.mark.threat("PAT-11")
+@pytest.mark.threat("GATE-11")
+@pytest.mark.parametrize("late", [False, True])
+def test_what_raises_the_approvals_is_judged_like_the_oracle_in_every_combination(late):
+    """Every set of kinds, every outcome of one sub-agent and of one gate: PASS only where nothing is raised."""
+    tally: Counter[str] = Counter()
+    for bits in product([False, True], repeat=len(RAISED)):
+        raised = tuple(one for one, is_in in zip(RAISED, bits, strict=True) if is_in)
+        for outcome, gate in product(AgentOutcome, GateOutcome):
+            inputs = with_one(AgentKind.DESIGN, outcome=outcome, findings=FOUND.get(outcome, ()))
+            gates = (replace(GATES[0], outcome=gate), *GATES[1:])
+            verdict = judged(replace(inputs, raised=raised, gates=gates, is_deadline_passed=late))
+            words = [outcome.value if kind is AgentKind.DESIGN else "PASSED" for kind in AgentKind]
+            assert verdict == oracle(words, [gate.value], late=late, raised=raised), (raised, outcome, gate)
+            tally[verdict, bool(raised)] += 1
+    assert tally["PASS", True] == tally["CONDITIONAL_PASS", True] == 0
+    assert tally["PASS", False] == 2
+
+
+def test_a_raised_approval_says_why_lead_is_needed():
+    many = tuple(Raised("control_plane", f"{number}.yml", "workflow") for number in range(5))
+    (reason,) = decide(replace(GOOD, raised=many)).reasons
+    assert (reason.code, reason.who, reason.calls_for) == ("approval.control_plane", "LEAD", Verdict.ESCALATE)
+    assert reason.sentence.startswith("needs LEAD because it changes what steers the gates: 0.yml (workflow); ")
+    assert reason.sentence.endswith(" and 2 more")
+
+
+def test_inputs_that_were_stored_before_approvals_were_raised_still_replay():
+    stored = inputs_to_json(GOOD)
+    old = {key: value for key, value in stored.items() if key != "raised"}
+    assert inputs_from_json(parse_json(write_json(old))) == GOOD
+    broken: Any
+    for broken in ([{"kind": "", "path": "", "why": ""}], [{"kind": "x"}], {}, None, [{**stored, "kind": "x"}]):
+        with pytest.raises(PolicyError, match=r"policy\.inputs"):
+            inputs_from_json({**stored, "raised": broken})
+
+
 @pytest.mark.threat("GATE-09")
 @pytest.mark.parametrize("late", [False, True])
 def test_exactly_one_of_ten_thousand_gate_combinations_passes(late):
@@ -191,6 +233,7 @@ def test_the_good_case_passes_with_nothing_to_clear():
         ({"other_findings": (finding(Severity.CRITICAL),)}, "finding.critical", "FAIL"),
         ({"other_findings": (finding(Severity.HIGH),)}, "finding.high", "ESCALATE"),
         ({"unknown_contributors": ("x@example.org",)}, "contributor.unknown", "ESCALATE"),
+        ({"raised": (Raised("unreviewable", "a.bin", "binary"),)}, "approval.unreviewable", "ESCALATE"),
         ({"other_findings": (finding(Severity.MEDIUM),)}, "finding.minor", "CONDITIONAL_PASS"),
         ({"other_findings": (finding(Severity.LOW),)}, "finding.minor", "CONDITIONAL_PASS"),
     ],
@@ -343,6 +386,8 @@ cases = st.builds(
     rounds_used=st.integers(0, 4),
     is_deadline_passed=st.booleans(),
     other_findings=st.lists(findings, max_size=1).map(tuple),
+    raised=st.just(())
+    | st.lists(st.builds(Raised, st.sampled_from(RaisedKind), st.text(), st.text()), max_size=2).map(tuple),
 )
 
 
@@ -351,6 +396,7 @@ def worse_versions(inputs, extra, lower):
     yield replace(inputs, other_findings=(*inputs.other_findings, extra))
     yield replace(inputs, is_deadline_passed=True)
     yield replace(inputs, unknown_contributors=("somebody",))
+    yield replace(inputs, raised=(*inputs.raised, Raised("control_plane", "Makefile", "run by build tools")))
     for outcome in GateOutcome:
         if outcome is not GateOutcome.SUCCESS:
             yield replace(inputs, gates=(*inputs.gates, GateInput("slsa", outcome)))
@@ -407,6 +453,7 @@ def test_pass_implies_everything_the_sop_asks_for(inputs):
         )
         assert {one.outcome for one in inputs.results} <= {PASSED, NOT_APPLICABLE}
         assert all(gate.outcome is GateOutcome.SUCCESS for gate in inputs.gates)
+        assert not inputs.raised
     else:
         assert judgement.reasons
         assert judgement.reasons[0].calls_for is judgement.verdict

@@ -439,7 +439,7 @@ def test_the_same_change_gets_the_same_answer(kind):
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("x = 1  # \u202e reversed\n", "source.direction"),
+        ("x = 1  # \u202e reversed\n", "source.hidden"),
         ("# -*- coding: utf-7 -*-\nx = 1\n", "source.encoding"),
         (b"x = 1\x00\n", "source.binary"),
         ("def f(:\n", "ruff:invalid-syntax"),
@@ -452,13 +452,17 @@ def test_source_that_cannot_be_judged_does_not_pass_security(text, rule):
     assert result.outcome is not AgentOutcome.PASSED
 
 
+HIDDEN = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\u200d\u2060\ufeff\u00ad"
+
+
 @needs_scanners
-def test_a_control_plane_path_is_a_medium_finding():
-    result = analyse("SECURITY", changed("docs/a.md", "hello\n"), control_plane_paths=("CODEOWNERS",))
-    assert [(item.rule, item.severity, item.file) for item in result.open_findings] == [
-        ("control_plane.changed", "MEDIUM", "CODEOWNERS")
-    ]
-    assert result.outcome is AgentOutcome.WARNED
+@pytest.mark.threat("PAT-07")
+@pytest.mark.parametrize("path", ["a.py", "tests/test_a.py", "README.md"])
+def test_every_hidden_character_is_a_high_finding_in_code_tests_and_prose(path):
+    text = "".join(f"x{number} = 'a{character}b'\n" for number, character in enumerate(HIDDEN))
+    found = [item for item in analyse("SECURITY", changed(path, text)).open_findings if item.rule == "source.hidden"]
+    assert {(item.line, item.severity) for item in found} == {(n + 1, "HIGH") for n in range(len(HIDDEN))}
+    assert f"U+{ord(HIDDEN[0]):04X}" in found[0].message
 
 
 TEST_RULES = {

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit.actions import take_part
 from audit.models import LogEntry
-from handoffs.diffing import list_changes, read_diff, size_of
+from handoffs.diffing import HIDDEN, list_changes, read_diff, size_of
 from handoffs.git import Git
 from handoffs.models import PullRequest, PullStatus
 from tests.web.scene import HOSTILE, Scene, commit, finding
@@ -370,7 +370,8 @@ def test_a_diff_shows_what_could_mislead_and_folds_what_is_long(scene: Scene):
     assert (cut.shown, cut.total) == (400, 900)
     assert read_diff(git, scene.base, head, "long.py", is_whole=True).shown == 900
     shown = read_diff(git, scene.base, head, "b\u202ed.py")
-    assert "\\u202e" in "".join(span.text for line in shown.sections[0].lines for span in line.spans)
+    spans = [span for line in shown.sections[0].lines for span in line.spans]
+    assert (HIDDEN, "U+202E RIGHT-TO-LEFT OVERRIDE") in {(span.style, span.text) for span in spans}
     assert "binary" in read_diff(git, scene.base, head, "d\u00e4 ta").note.lower()
     size = size_of(git, scene.base, head)
     assert size is not None

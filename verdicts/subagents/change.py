@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from audit.canonical import JsonValue, digest_json
+from handoffs.secrets import redact
 from verdicts.findings import Disposition, Finding, Severity
 
 SCRIPT_SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx"})
@@ -24,8 +25,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def clean(text: str, limit: int = 1000) -> str:
-    """Text from outside on one line: control characters replaced, length bounded."""
-    return _CONTROL.sub("?", text)[:limit]
+    """Text from outside on one line: credentials redacted, control characters replaced, length bounded."""
+    return _CONTROL.sub("?", redact(text))[:limit]
 
 
 def is_test(path: str) -> bool:
@@ -104,7 +105,6 @@ class Change:
 
     files: tuple[ChangedFile, ...]
     head_sha: str
-    control_plane_paths: tuple[str, ...] = ()
     other_findings: tuple[Finding, ...] = ()
     round: int = field(default=1)
 
@@ -132,7 +132,6 @@ class Change:
                 ]
                 for file in self.files
             ],
-            "control_plane_paths": [clean(path) for path in self.control_plane_paths],
             "disputed_paths": list[JsonValue](sorted(clean(path) for path in self.disputed_paths)),
             "round": self.round,
         }

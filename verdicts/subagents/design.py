@@ -51,7 +51,7 @@ OXLINT_SEVERITIES: Final = (
 )
 _TEMPLATE_CODE = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_TAG = re.compile(r"""<([a-zA-Z][\w:-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)>""", re.DOTALL)
+_TAG = re.compile(r"""<([a-zA-Z][\w:-]*)((?:[^<>"']|"[^"]*"|'[^']*')*+)>""", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>=]+))?""", re.DOTALL)
 _DJLINT_END = re.compile(rb"\s*Linted ([0-9]+) files?, found [0-9]+ errors?\.")
 _DJLINT_LINE = re.compile(rb"(f[0-9]{4,}\.[a-z0-9]+)\|([0-9]+):[0-9]+\|([A-Z][0-9]{3})\|(.*)")

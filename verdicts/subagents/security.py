@@ -1,7 +1,7 @@
 """SECURITY: ruff's S rules, detect-secrets, zizmor on workflows, shellcheck, hadolint, and three rules of our own.
 
-Our own: a changed control-plane path is an open MEDIUM finding, so that LEAD decides; text that reads differently from
-what runs (direction marks, exotic source encodings); programs that no scanner reads.
+Our own: text that reads differently from what runs (direction marks, invisible and look-alike characters, HIGH);
+exotic source encodings; programs that no scanner reads. Paths that steer the gates raise the approvals without us.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from audit.canonical import JsonValue
+from handoffs.hidden_text import find_hidden
 from verdicts.findings import AgentKind, AgentResult, Finding, Severity
 from verdicts.subagents.change import (
     SCRIPT_SUFFIXES,
@@ -19,7 +20,6 @@ from verdicts.subagents.change import (
     TEMPLATE_SUFFIXES,
     Change,
     ChangedFile,
-    clean,
     relaxed,
     suffix_of,
 )
@@ -136,7 +136,6 @@ _ZIZMOR: Final = {
     "Unknown": Severity.LOW,
 }
 _SHEBANG = re.compile(rb"#!\s*\S*[/ ](ba|da|k|)sh\b")
-_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _PLAIN_ENCODINGS: Final = frozenset({b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"iso-8859-1"})
 
@@ -188,10 +187,9 @@ def is_text(file: ChangedFile) -> bool:
 
 
 def _own_findings(change: Change) -> Iterator[Finding]:
-    for path in change.control_plane_paths:
-        message = "this path decides what is checked or who may approve: LEAD decides on changes to it"
-        yield Finding("control_plane.changed", Severity.MEDIUM, clean(path), 0, message)
     for file in change.files:
+        if not file.is_deleted:
+            yield from _hidden_text(change, file)
         if not file.is_deleted and suffix_of(file.path) in SOURCE_SUFFIXES:
             yield from _deceptive_text(change, file)
         if not file.is_deleted and is_unread_program(file):
@@ -199,14 +197,21 @@ def _own_findings(change: Change) -> Iterator[Finding]:
             yield change.remark(file, (0, 0), "source.unread", relaxed(Severity.MEDIUM, file.path), message)
 
 
+def _hidden_text(change: Change, file: ChangedFile) -> Iterator[Finding]:
+    """High in every text file, tests and prose too: what misleads a reviewer misleads there as well."""
+    if b"\x00" in file.content:
+        return
+    first = {hidden.line: hidden for hidden in reversed(list(find_hidden(file.content.decode("utf-8", "replace"))))}
+    for hidden in first.values():
+        message = f"{hidden.name}: the text does not read as it runs"
+        yield change.remark(file, (hidden.line, hidden.line), "source.hidden", Severity.HIGH, message)
+
+
 def _deceptive_text(change: Change, file: ChangedFile) -> Iterator[Finding]:
     high = relaxed(Severity.HIGH, file.path)
     if b"\x00" in file.content:
         yield change.remark(file, (0, 0), "source.binary", high, "source with NUL bytes; no scanner can read it")
     for number, line in enumerate(file.content.split(b"\n"), start=1):
-        if _DIRECTION.search(line.decode("utf-8", "replace")):
-            message = "a direction mark: the text is not read in the order in which it runs"
-            yield change.remark(file, (number, number), "source.direction", high, message)
         cookie = _COOKIE.match(line) if number <= 2 and suffix_of(file.path) == ".py" else None
         if cookie and cookie[1].lower().replace(b"_", b"-") not in _PLAIN_ENCODINGS:
             message = f"source encoding {cookie[1].decode('ascii', 'replace')}: scanners read it as UTF-8"
