@@ -24,7 +24,6 @@ from handoffs.bundle import BundleError, explain
 from handoffs.provenance import Envelope, ProvenanceV02, ProvenanceV1, RawStatement, Subject
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PROVENANCE_V02: Final = "https://slsa.dev/provenance/v0.2"
 PROVENANCE_V1: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:leoportal:build-type:bundle:1"
@@ -52,12 +51,6 @@ class Statement:
     build_type: str
     dependencies: tuple[Dependency, ...]
     envelope: Envelope | None
-
-
-def pae(payload_type: str, payload: bytes) -> bytes:
-    """The bytes a DSSE signature covers. Source: DSSE v1.0.2 "Pre-Authentication Encoding"."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def parse_envelope(value: JsonValue) -> tuple[Envelope, bytes]:

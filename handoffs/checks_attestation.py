@@ -6,13 +6,13 @@ from typing import Final
 
 from handoffs.attestations import (
     EMPTY_SHA256,
-    PAYLOAD_TYPE,
     STATEMENT_TYPE,
     digest_problem,
     is_absolute_uri,
     names_repository,
 )
 from handoffs.bundle import MEMBERS, digest_of
+from handoffs.dsse import PAYLOAD_TYPE
 from handoffs.evidence import Evidence, Judged, Unreadable, claimed, failed, first_of, passed, without
 
 ATTESTATION: Final = "attestation.intoto.json"

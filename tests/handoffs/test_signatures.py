@@ -22,7 +22,6 @@ from handoffs.signatures import (
     Verified,
     generate_key,
     open_envelope,
-    pae,
     verification_summary,
     verify_detached,
 )
