@@ -17,6 +17,8 @@ from handoffs.git import TreeChange
 from handoffs.patches import Patch, PatchError, parse_patch
 from handoffs.paths import escape_text
 from handoffs.sbom import Sbom, parse_sbom
+from handoffs.sigstore_bundles import Signer
+from handoffs.trust_roots import TrustedRoot
 
 NOT_CHECKED: Final = "not checked"
 _MAX_SHOWN: Final = 1_000
@@ -52,12 +54,34 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class BuilderTrust:
+    """Whose signature on an attestation counts: for each builder id one exact signer, judged under one root."""
+
+    root: TrustedRoot
+    signers: Mapping[str, Signer]
+
+
+@dataclass(frozen=True)
+class BuilderSignature:
+    """What a verifier found of the signature on the builder's attestation, and the root it judged by."""
+
+    judged: Judged
+    root_digest: str = ""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it holds, and is the pinned signer's."""
+        return self.judged.outcome is Outcome.PASSED
+
+
+@dataclass(frozen=True)
 class Context:
     """What the caller knows and the bundle must agree with. A check whose input is None fails.
 
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
     there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
-    None means no list is kept. `other_patches` are SHA-256 of patches of other tasks.
+    None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `trust` None: nobody's signature
+    on an attestation is checked, and all of them stay claims.
     """
 
     repository: str
@@ -69,6 +93,7 @@ class Context:
     other_patches: frozenset[str] = frozenset()
     max_commits_behind: int | None = None
     limits: Limits = field(default_factory=Limits)
+    trust: BuilderTrust | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,7 @@ class Evidence:
     statement: Statement | Unreadable
     context: Context
     facts: GitFacts | None
+    signature: BuilderSignature | None = None
 
     def produced_files(self) -> dict[str, str]:
         """Path to blob id of every changed file that exists after the change."""

@@ -212,12 +212,19 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
     if len(bundle.material.tlog_entries) != 1:
         raise RefusedError("sigstore.log", f"{len(bundle.material.tlog_entries)} log entries", "exactly one")
     entry = bundle.material.tlog_entries[0]
+    signature = (
+        bundle.envelope.signatures[0].sig if bundle.envelope else bundle.message.signature if bundle.message else ""
+    )
+    signed = _decoded(signature, "a signature", code="sigstore.signature")
     for name, number in (("logIndex", entry.log_index), ("integratedTime", entry.integrated_time)):
         if not _NUMBER.match(number):
             raise _malformed(f"{name} {number[:40]!a}")
     unsupported = _unsupported(bundle.media_type, entry)
     if unsupported:
-        _refuse_contradictions(bundle, entry, certificate, payload, digest)
+        covered = digest
+        if bundle.envelope is not None and payload is not None:
+            covered = hashlib.sha256(pae(bundle.envelope.payload_type, payload)).digest()
+        _refuse_contradictions(entry, certificate, signed, covered, payload)
     else:
         _refuse_incomplete(entry, others)
     return SigstoreBundle(
@@ -327,21 +334,15 @@ def _refuse_incomplete(entry: _Entry, others: list[x509.Certificate]) -> None:
 
 
 def _refuse_contradictions(
-    bundle: _Bundle, entry: _Entry, certificate: x509.Certificate, payload: bytes | None, digest: bytes | None
+    entry: _Entry, certificate: x509.Certificate, signature: bytes, covered: bytes | None, payload: bytes | None
 ) -> None:
     """What cannot be judged may still contradict itself: the signature under its own certificate, the logged hash."""
     key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return
-    try:
-        if bundle.envelope is not None and payload is not None:
-            signed = pae(bundle.envelope.payload_type, payload)
-            key.verify(_decoded(bundle.envelope.signatures[0].sig, "the signature"), signed, ec.ECDSA(hashes.SHA256()))
-        elif bundle.message is not None and digest is not None:
-            algorithm = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
-            key.verify(_decoded(bundle.message.signature, "the signature"), digest, algorithm)
-    except InvalidSignature:
-        raise RefusedError("sigstore.signature", "a signature of something else", "one by its certificate") from None
+    if isinstance(key, ec.EllipticCurvePublicKey) and covered is not None:
+        try:
+            key.verify(signature, covered, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+        except InvalidSignature:
+            raise RefusedError("sigstore.signature", "a signature of something else", "its certificate's") from None
     logged = _logged_payload_hash(entry)
     if payload is not None and logged and logged != hashlib.sha256(payload).hexdigest():
         raise RefusedError("sigstore.entry", f"a log entry for the payload {logged[:64]}", "one for this payload")
@@ -401,11 +402,15 @@ def _der_text(raw: bytes) -> str:
         return f"not a text: {raw[:40].hex()}"
 
 
-def _decoded(text: str, what: str) -> bytes:
+def _decoded(text: str, what: str, *, code: str = "sigstore.malformed") -> bytes:
+    """Canonical base64 only: a text that two readers could write differently could be changed without notice."""
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _malformed(f"{what} that is not base64") from None
+        raw = b""
+    if not raw or base64.b64encode(raw).decode() != text:
+        raise RefusedError(code, f"{what} that is not canonical base64", "canonical base64")
+    return raw
 
 
 def _malformed(got: str) -> RefusedError:

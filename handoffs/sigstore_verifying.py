@@ -25,7 +25,14 @@ from rfc3161_client import decode_timestamp_response
 
 from handoffs.dsse import PAYLOAD_TYPE
 from handoffs.refusals import RefusedError
-from handoffs.sigstore_bundles import Certified, Signer, SigstoreBundle, certified, parse_sigstore_bundle, require_signer
+from handoffs.sigstore_bundles import (
+    Certified,
+    Signer,
+    SigstoreBundle,
+    certified,
+    parse_sigstore_bundle,
+    require_signer,
+)
 from handoffs.trust_roots import MAX_ROOT_BYTES, TrustedRoot, read_trusted_root
 
 if TYPE_CHECKING:
@@ -160,15 +167,14 @@ def _verified(
     if found.unsupported:
         raise RefusedError("sigstore.unsupported", found.unsupported, "a keyless Sigstore bundle, version 0.3")
     cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)
-    from sigstore.models import Bundle, TrustedRoot as LibraryRoot  # noqa: PLC0415 - see above
-    from sigstore.verify import Verifier  # noqa: PLC0415
+    from sigstore import models, verify  # noqa: PLC0415 - see above
 
     try:
         with tempfile.NamedTemporaryFile(prefix="leo-root-", suffix=".json") as file:
             file.write(cut)
             file.flush()
-            verifier = Verifier(trusted_root=LibraryRoot.from_file(file.name))
-        check(verifier, Bundle.from_json(found.raw), _Exactly(signer))
+            verifier = verify.Verifier(trusted_root=models.TrustedRoot.from_file(file.name))
+        check(verifier, models.Bundle.from_json(found.raw), _Exactly(signer))
     except RefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - the library raises its dependencies' errors too; all mean "refused"

@@ -65,9 +65,10 @@ class TrustedRoot:
         """The windows of the logs that carry a key id, or of the authorities whose first certificate has a subject."""
         found: list[Window] = []
         for item in self.document[kind]:
-            if kind in _KEYS and item.get("logId", {}).get("keyId") == identifier:
-                found.append(_window(item))
-            elif kind in _AUTHORITIES and _certificates(item)[0].subject.rfc4514_string() == identifier:
+            known = item.get("logId", {}).get("keyId")
+            if kind in _AUTHORITIES:
+                known = _certificates(item)[0].subject.rfc4514_string()
+            if known == identifier:
                 found.append(_window(item))
         return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from handoffs.builder_signatures import judge_builder_signature
 from handoffs.bundle import Bundle, digest_of
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.checks_patch import FILE_MODES
@@ -16,6 +17,7 @@ from handoffs.git import Git, TreeChange
 from handoffs.git_index import Folder, read_tree, result_of
 from handoffs.git_process import GitError
 from handoffs.scope import control_plane_paths
+from handoffs.slsa import SlsaProperty, slsa_properties
 
 GITLINK: Final = "160000"
 WORKFLOWS: Final = ".github/workflows"
@@ -27,7 +29,8 @@ class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
     `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
+    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused. `trusted_root_digest` is of
+    the root that the builder's signature was judged by; empty if it was not.
     """
 
     digest: str
@@ -37,15 +40,18 @@ class Report:
     result_tree: str | None
     changes: tuple[TreeChange, ...]
     control_plane_paths: tuple[str, ...]
+    slsa: tuple[SlsaProperty, ...] = ()
+    trusted_root_digest: str = ""
 
 
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     """Verify the bytes of `artifact.tar.gz`. Without a repository what needs one fails as `not checked`.
 
-    Not checked: who pushed it, and signatures; those are the enforcer's.
+    Not checked: who pushed it, and the enforcer's own signature.
     """
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
+    evidence = replace(evidence, signature=judge_builder_signature(evidence))
     facts = gather_facts(evidence, git) if git is not None else None
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
@@ -61,6 +67,8 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         result_tree=facts.result_tree if facts else None,
         changes=changes,
         control_plane_paths=tuple(steering),
+        slsa=slsa_properties(replace(evidence, facts=facts), results),
+        trusted_root_digest=evidence.signature.root_digest if evidence.signature else "",
     )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from handoffs.archive import MEMBERS, Limits
-from handoffs.attestations import PROVENANCE_V1, pae, parse_attestation
+from handoffs.attestations import PROVENANCE_V1, parse_attestation
 from handoffs.bundle import BundleError, write_archive
 from handoffs.checks import Context, Outcome
+from handoffs.dsse import pae
 from handoffs.git_process import GitError
 from handoffs.patches import PatchError, apply_hunks, parse_patch
 from handoffs.sbom import SPEC_VERSION, parse_sbom

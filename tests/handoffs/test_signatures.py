@@ -14,6 +14,7 @@ from pathlib import Path
 import pysequoia
 import pytest
 
+from handoffs.dsse import pae
 from handoffs.signatures import (
     VSA_TYPE,
     NewKey,
