@@ -7,8 +7,8 @@ Source: SOP sections 1.2, 4.1 and 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.db import transaction
@@ -23,7 +23,7 @@ from audit.models import Identity, LogEntry, Principal
 from handoffs.archive import Limits, read_archive
 from handoffs.bundle import Bundle, BundleError, digest_of, parse_manifest, read_patch
 from handoffs.contributors import authors_elsewhere
-from handoffs.evidence import CheckResult, Context, Outcome
+from handoffs.evidence import BuilderTrust, CheckResult, Context, Outcome
 from handoffs.forge import ZERO, Forge, NewCommit, StagingCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
@@ -32,6 +32,7 @@ from handoffs.models import (
     ENDED,
     BundleCheck,
     Handoff,
+    HandoffError,
     HandoffEvent,
     PullRequest,
     PullStatus,
@@ -40,7 +41,11 @@ from handoffs.models import (
     Repository,
     Status,
 )
+from handoffs.refusals import RefusedError
+from handoffs.slsa import slsa_to_json
 from handoffs.store import BundleStore
+from handoffs.trust_roots import TrustedRoot
+from handoffs.trusting import rules_in_force, trust_builders
 from handoffs.verification import Report, verify_bundle
 
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
@@ -58,6 +63,8 @@ class Tools:
     email: str
     portal_url: str
     key_password: str
+    read_root: Callable[[], TrustedRoot] | None = None
+    pinned_roots: tuple[str, ...] = ()
 
     @property
     def git(self) -> Git:
@@ -149,7 +156,8 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     digest = tools.store.put(raw)
     subject = git.message_of(handoff.staging_commit).partition("\n")[0]
-    report = verify_bundle(raw, git=git, context=_context(handoff, git, subject, raw))
+    context = replace(_context(handoff, git, subject, raw), trust=_trust(tools))
+    report = verify_bundle(raw, git=git, context=context)
     contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
     _record_verification(handoff, tools.enforcer, report, contributors, size_bytes=len(raw), digest=digest)
 
@@ -165,6 +173,18 @@ def _context(handoff: Handoff, git: Git, subject: str, raw: bytes) -> Context:
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, raw),
     )
+
+
+def _trust(tools: Tools) -> BuilderTrust | None:
+    """Whose signatures on attestations count. None while the policy pins nobody: then all of them are claims."""
+    rules = rules_in_force()
+    if not rules.builder_identities or tools.read_root is None:
+        return None
+    try:
+        root = tools.read_root()
+    except RefusedError as error:
+        raise HandoffError(error.code, error.detail) from None
+    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer)
 
 
 def _patches_of_other_tasks(handoff: Handoff, raw: bytes) -> frozenset[str]:
@@ -228,6 +248,7 @@ def _record_verification(
             patch_digest=digest_of(bundle.members["changes.patch"]) if bundle else "",
             result_tree=report.result_tree or "",
             control_plane_paths=list(report.control_plane_paths),
+            slsa=slsa_to_json(report.slsa),
             builder=people.builder,
             sponsor=people.sponsor,
             unknown_contributors=sorted({*people.unknown, *unknown}),
@@ -250,6 +271,7 @@ def _record_verification(
             "checks": len(results),
             "failed": [result.code for result in failed],
             "result_tree": report.result_tree or "",
+            "trusted_root": report.trusted_root_digest,
         }
         event = events.HANDOFF_REFUSED if failed else events.HANDOFF_VERIFIED
         record_event(handoff, event, by, detail, marker=write_marker(MarkerKind.CODEX_READY, digest))

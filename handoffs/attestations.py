@@ -109,18 +109,6 @@ def parse_attestation(raw: bytes, *, max_bytes: int = 1 << 20) -> Statement:
     return replace(_with_predicate(_statement_of(value)), envelope=envelope, sigstore=sigstore)
 
 
-def parse_statement(payload: bytes, *, max_bytes: int = 1 << 20) -> RawStatement:
-    """Read a Statement v1 with whatever predicate it has.
-
-    Raises: BundleError("attestation.statement").
-    Not checked: the predicate.
-    """
-    try:
-        return _statement_of(parse_json(payload, max_bytes=max_bytes))
-    except JsonError as error:
-        raise BundleError("attestation.statement", str(error)) from None
-
-
 def _statement_of(value: JsonValue) -> RawStatement:
     try:
         return RawStatement.model_validate(value)

@@ -17,7 +17,7 @@ from handoffs.git import TreeChange
 from handoffs.patches import Patch, PatchError, parse_patch
 from handoffs.paths import escape_text
 from handoffs.sbom import Sbom, parse_sbom
-from handoffs.sigstore_bundles import Signer
+from handoffs.sigstore_signers import Signer
 from handoffs.trust_roots import TrustedRoot
 
 NOT_CHECKED: Final = "not checked"

@@ -19,8 +19,8 @@ import pysequoia
 from cryptography.fernet import Fernet, InvalidToken
 
 from audit.canonical import JsonValue, parse_json, write_json
-from handoffs.dsse import PAYLOAD_TYPE, pae
 
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 VSA_TYPE: Final = "https://slsa.dev/verification_summary/v1"
 VALIDITY: Final = timedelta(days=30)
@@ -106,6 +106,12 @@ class Signer:
                 "signatures": [{"keyid": self.fingerprint, "sig": base64.b64encode(signature).decode()}],
             }
         )
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE pre-authentication encoding. Source: DSSE protocol, "PAE"."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def verify_detached(data: bytes, signature: str, *, public_key: str, fingerprint: str) -> None:

@@ -16,150 +16,28 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from audit.canonical import JsonError, JsonValue, parse_json
 from handoffs.bundle import explain
 from handoffs.dsse import pae
 from handoffs.refusals import RefusedError
+from handoffs.sigstore_wire import MAX_BUNDLE_BYTES, BundleWire, Entry
 from handoffs.trust_roots import is_authority, leaf_problem
 
-MAX_BUNDLE_BYTES: Final = 4 << 20
 V0_3: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _OLDER: Final = "application/vnd.dev.sigstore.bundle+json;version="
 MEDIA_TYPES: Final = frozenset({V0_3, *(f"{_OLDER}{minor}" for minor in ("0.1", "0.2", "0.3"))})
 LEAF_ONLY: Final = frozenset({V0_3, f"{_OLDER}0.3"})
 _ENVELOPE: Final = frozenset({"payload", "payloadType", "signatures"})
 _KNOWN_ENTRIES: Final = frozenset({("hashedrekord", "0.0.1"), ("hashedrekord", "0.0.2"), ("dsse", "0.0.1")})
-_ISSUER_RAW, _ISSUER_DER = "1.3.6.1.4.1.57264.1.1", "1.3.6.1.4.1.57264.1.8"
-_REPOSITORY, _REPOSITORY_ID, _RUNNER = (f"1.3.6.1.4.1.57264.1.{number}" for number in (12, 15, 11))
-_USERNAME: Final = "1.3.6.1.4.1.57264.1.7"
 _NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,19})\Z")
-
-type Text = Annotated[str, Field(min_length=1, max_length=MAX_BUNDLE_BYTES)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
-class _Raw(_Wire):
-    raw_bytes: Text = Field(alias="rawBytes")
-
-
-class _Chain(_Wire):
-    certificates: Annotated[list[_Raw], Field(min_length=1, max_length=10)]
-
-
-class _LogId(_Wire):
-    key_id: Text = Field(alias="keyId")
-
-
-class _Kind(_Wire):
-    kind: Text
-    version: Text
-
-
-class _Promise(_Wire):
-    signed_entry_timestamp: Text = Field(alias="signedEntryTimestamp")
-
-
-class _Checkpoint(_Wire):
-    envelope: Text
-
-
-class _Proof(_Wire):
-    log_index: str = Field("0", alias="logIndex")
-    root_hash: Text = Field(alias="rootHash")
-    tree_size: Text = Field(alias="treeSize")
-    hashes: Annotated[list[Text], Field(max_length=64)] = []
-    checkpoint: _Checkpoint | None = None
-
-
-class _Entry(_Wire):
-    log_index: str = Field("0", alias="logIndex")
-    log_id: _LogId = Field(alias="logId")
-    kind_version: _Kind = Field(alias="kindVersion")
-    integrated_time: str = Field("0", alias="integratedTime")
-    inclusion_promise: _Promise | None = Field(None, alias="inclusionPromise")
-    inclusion_proof: _Proof | None = Field(None, alias="inclusionProof")
-    canonicalized_body: Text = Field(alias="canonicalizedBody")
-
-
-class _Timestamp(_Wire):
-    signed_timestamp: Text = Field(alias="signedTimestamp")
-
-
-class _Timestamps(_Wire):
-    rfc3161_timestamps: list[_Timestamp] = Field(default_factory=list, alias="rfc3161Timestamps")
-
-
-class _Material(_Wire):
-    certificate: _Raw | None = None
-    chain: _Chain | None = Field(None, alias="x509CertificateChain")
-    public_key: dict[str, str] | None = Field(None, alias="publicKey")
-    tlog_entries: Annotated[list[_Entry], Field(max_length=32)] = Field(default_factory=list, alias="tlogEntries")
-    timestamps: _Timestamps | None = Field(None, alias="timestampVerificationData")
-
-
-class _Digest(_Wire):
-    algorithm: Text
-    digest: Text
-
-
-class _Message(_Wire):
-    message_digest: _Digest | None = Field(None, alias="messageDigest")
-    signature: Text
-
-
-class _Signature(_Wire):
-    sig: Text
-    keyid: str = ""
-
-
-class _DsseEnvelope(_Wire):
-    payload: str
-    payload_type: Text = Field(alias="payloadType")
-    signatures: Annotated[list[_Signature], Field(min_length=1, max_length=1)]
-
-
-class _Bundle(_Wire):
-    media_type: Text = Field(alias="mediaType")
-    material: _Material = Field(alias="verificationMaterial")
-    message: _Message | None = Field(None, alias="messageSignature")
-    envelope: _DsseEnvelope | None = Field(None, alias="dsseEnvelope")
-
-
-@dataclass(frozen=True)
-class Signer:
-    """Whose signature is wanted: one exact identity from one exact issuer, never a pattern.
-
-    `repository` (`owner/name` on GitHub) and `repository_id` are compared where they are given.
-    """
-
-    identity: str
-    issuer: str
-    repository: str = ""
-    repository_id: str = ""
-
-
-@dataclass(frozen=True)
-class Certified:
-    """What a certificate says of its holder. `kind` is email, uri or username."""
-
-    identity: str
-    kind: str
-    issuer: str
-    repository: str
-    repository_id: str
-    runner: str
 
 
 @dataclass(frozen=True)
@@ -202,7 +80,7 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
         raise RefusedError("sigstore.json", str(error), "one strict JSON document") from None
     _refuse_other_formats(value)
     try:
-        bundle = _Bundle.model_validate(value)
+        bundle = BundleWire.model_validate(value)
     except ValidationError as error:
         raise _malformed(explain(error)) from None
     if (bundle.message is None) == (bundle.envelope is None):
@@ -245,46 +123,6 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
     )
 
 
-def certified(certificate: x509.Certificate) -> Certified:
-    """Who a certificate was issued to, and by whom.
-
-    Raises: RefusedError("sigstore.identity") unless there is exactly one subject alternative name of a known kind,
-    RefusedError("sigstore.issuer") if there is no issuer, or two that differ.
-    """
-    try:
-        extensions = certificate.extensions
-        names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except (x509.ExtensionNotFound, ValueError) as error:
-        raise RefusedError("sigstore.identity", str(error)[:200], "one subject alternative name") from None
-    if len(names) != 1:
-        raise RefusedError("sigstore.identity", f"{len(names)} subject alternative names", "exactly one")
-    kind, identity = _named(names[0])
-    raw = {e.oid.dotted_string: e.value.value for e in extensions if isinstance(e.value, x509.UnrecognizedExtension)}
-    issuers = {_plain(raw[_ISSUER_RAW])} if _ISSUER_RAW in raw else set()
-    issuers |= {_der_text(raw[_ISSUER_DER])} if _ISSUER_DER in raw else set()
-    if len(issuers) != 1:
-        raise RefusedError("sigstore.issuer", f"{len(issuers)} issuers in the certificate", "exactly one")
-    texts = [_der_text(raw[oid]) if oid in raw else "" for oid in (_REPOSITORY, _REPOSITORY_ID, _RUNNER)]
-    return Certified(identity, kind, issuers.pop(), *texts)
-
-
-def require_signer(found: Certified, wanted: Signer) -> None:
-    """Compare exactly: the issuer, the identity and its kind, and the repository where one is wanted.
-
-    Raises: RefusedError with sigstore.issuer, sigstore.identity or sigstore.repository.
-    """
-    if found.issuer != wanted.issuer:
-        raise RefusedError("sigstore.issuer", found.issuer, wanted.issuer)
-    kind = "uri" if "://" in wanted.identity else "username" if "!" in wanted.identity else "email"
-    if (found.identity, found.kind) != (wanted.identity, kind):
-        raise RefusedError("sigstore.identity", f"{found.identity} ({found.kind})", f"{wanted.identity} ({kind})")
-    address = f"https://github.com/{wanted.repository}"
-    if wanted.repository and found.repository != address:
-        raise RefusedError("sigstore.repository", found.repository or "no source repository", address)
-    if wanted.repository_id and found.repository_id != wanted.repository_id:
-        raise RefusedError("sigstore.repository", f"id {found.repository_id or 'none'}", f"id {wanted.repository_id}")
-
-
 def _refuse_other_formats(value: JsonValue) -> None:
     if not isinstance(value, dict):
         raise _malformed(type(value).__name__)
@@ -298,7 +136,7 @@ def _refuse_other_formats(value: JsonValue) -> None:
         raise _unsupportable("a signature by a managed key: no certificate says whose it is")
 
 
-def _certificates(bundle: _Bundle) -> tuple[x509.Certificate, list[x509.Certificate]]:
+def _certificates(bundle: BundleWire) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """The signing certificate, and what an older bundle brings beside it."""
     material = bundle.material
     if (material.certificate is None) == (material.chain is None):
@@ -315,7 +153,7 @@ def _certificates(bundle: _Bundle) -> tuple[x509.Certificate, list[x509.Certific
     return leaf, others
 
 
-def _unsupported(media_type: str, entry: _Entry) -> str:
+def _unsupported(media_type: str, entry: Entry) -> str:
     """Why nobody here can judge a bundle that may be whole; empty if somebody can."""
     kind = (entry.kind_version.kind, entry.kind_version.version)
     if entry.inclusion_proof is None and media_type == f"{_OLDER}0.1":
@@ -323,7 +161,7 @@ def _unsupported(media_type: str, entry: _Entry) -> str:
     return "" if kind in _KNOWN_ENTRIES else f"a log entry of kind {kind[0][:40]} {kind[1][:20]}"
 
 
-def _refuse_incomplete(entry: _Entry, others: list[x509.Certificate]) -> None:
+def _refuse_incomplete(entry: Entry, others: list[x509.Certificate]) -> None:
     """Roots are pinned here, not brought along; an entry comes with its proof, a proof with its checkpoint."""
     if any(one.issuer == one.subject and is_authority(one) for one in others):
         raise RefusedError("sigstore.certificate", "a chain that brings its own root", "none; roots are pinned here")
@@ -334,7 +172,7 @@ def _refuse_incomplete(entry: _Entry, others: list[x509.Certificate]) -> None:
 
 
 def _refuse_contradictions(
-    entry: _Entry, certificate: x509.Certificate, signature: bytes, covered: bytes | None, payload: bytes | None
+    entry: Entry, certificate: x509.Certificate, signature: bytes, covered: bytes | None, payload: bytes | None
 ) -> None:
     """What cannot be judged may still contradict itself: the signature under its own certificate, the logged hash."""
     key = certificate.public_key()
@@ -348,7 +186,7 @@ def _refuse_contradictions(
         raise RefusedError("sigstore.entry", f"a log entry for the payload {logged[:64]}", "one for this payload")
 
 
-def _logged_payload_hash(entry: _Entry) -> str:
+def _logged_payload_hash(entry: Entry) -> str:
     """The payload's SHA-256 as the entry's body tells it; empty if it does not."""
     try:
         body: Any = parse_json(_decoded(entry.canonicalized_body, "the entry"))
@@ -359,7 +197,7 @@ def _logged_payload_hash(entry: _Entry) -> str:
         return ""
 
 
-def _integrated_at(entry: _Entry) -> datetime | None:
+def _integrated_at(entry: Entry) -> datetime | None:
     """When the log says it took the entry; nothing binds the number unless the log signed a promise."""
     if entry.inclusion_promise is None or entry.integrated_time == "0":
         return None
@@ -376,30 +214,6 @@ def _sct_times(certificate: x509.Certificate) -> tuple[datetime, ...]:
         return tuple(sct.timestamp.replace(tzinfo=UTC) for sct in found.value)
     except (x509.ExtensionNotFound, ValueError):
         return ()
-
-
-def _named(name: x509.GeneralName) -> tuple[str, str]:
-    match name:
-        case x509.RFC822Name():
-            return "email", name.value
-        case x509.UniformResourceIdentifier():
-            return "uri", name.value
-        case x509.OtherName() if name.type_id.dotted_string == _USERNAME:
-            return "username", _der_text(name.value)
-        case _:
-            raise RefusedError("sigstore.identity", type(name).__name__, "an e-mail address, a URI or a user name")
-
-
-def _plain(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
-
-
-def _der_text(raw: bytes) -> str:
-    """A DER UTF8String; anything else as a text that equals nothing wanted."""
-    try:
-        return asn1.decode_der(str, raw)
-    except ValueError:
-        return f"not a text: {raw[:40].hex()}"
 
 
 def _decoded(text: str, what: str, *, code: str = "sigstore.malformed") -> bytes:

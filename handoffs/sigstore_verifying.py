@@ -25,14 +25,8 @@ from rfc3161_client import decode_timestamp_response
 
 from handoffs.dsse import PAYLOAD_TYPE
 from handoffs.refusals import RefusedError
-from handoffs.sigstore_bundles import (
-    Certified,
-    Signer,
-    SigstoreBundle,
-    certified,
-    parse_sigstore_bundle,
-    require_signer,
-)
+from handoffs.sigstore_bundles import SigstoreBundle, parse_sigstore_bundle
+from handoffs.sigstore_signers import Certified, Signer, certified, require_signer
 from handoffs.trust_roots import MAX_ROOT_BYTES, TrustedRoot, read_trusted_root
 
 if TYPE_CHECKING:

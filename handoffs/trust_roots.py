@@ -127,14 +127,13 @@ def read_trusted_root(raw: bytes, *, source: str, refreshed_at: datetime | None 
     return TrustedRoot(raw, hashlib.sha256(raw).hexdigest(), max(starts), source, refreshed_at, document)
 
 
-def refuse_older(root: TrustedRoot, *, last_seen: tuple[str, datetime] | None, replaced: Iterable[str] = ()) -> None:
+def refuse_older(root: TrustedRoot, *, last_seen: tuple[str, datetime], replaced: Iterable[str] = ()) -> None:
     """A root that was rolled back is refused: one that a newer one replaced, or whose newest key is older.
 
-    Shape: `last_seen` is digest and `newest_at` of the root used last, None at the first use; `replaced` are digests
-    of the roots used before that one.
+    Shape: `last_seen` is digest and `newest_at` of the root used last; `replaced` are digests of roots before that one.
     Raises: RefusedError("sigstore.root_older").
     """
-    if last_seen is None or root.digest == last_seen[0]:
+    if root.digest == last_seen[0]:
         return
     if root.digest in set(replaced) or root.newest_at < last_seen[1]:
         raise RefusedError(

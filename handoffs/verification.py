@@ -29,8 +29,8 @@ class Report:
     """What verification found. Units: `digest` is the archive's SHA-256 in hex.
 
     `is_verified` is true only if no check failed. `bundle` is None where manifest or members could not
-    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused. `trusted_root_digest` is of
-    the root that the builder's signature was judged by; empty if it was not.
+    be read. `result_tree` and `changes` are git's; empty where git was not asked or refused. `trusted_root_digest` is
+    of the root that the builder's signature was judged by; empty if it was not.
     """
 
     digest: str

@@ -7,6 +7,7 @@ from typing import Final
 
 from audit.canonical import JsonValue
 from handoffs.checks import CheckResult, Outcome
+from handoffs.slsa import Source, Standing, slsa_to_json
 from handoffs.verification import Report
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
@@ -44,6 +45,16 @@ def say_report(report: Report, file: Path) -> None:
                 say_row("claim", result.code, result.got)
 
 
+def say_slsa(report: Report) -> None:
+    """What of SLSA holds: first what the builder says of itself, then, apart, what was seen here."""
+    for source, title in ((Source.BUILDER, "claimed by the builder"), (Source.PORTAL, "seen here")):
+        say(f"  SLSA, {title}:")
+        for item in report.slsa:
+            if item.source is source:
+                word = {Standing.MET: "ok", Standing.CLAIMED: "claim", Standing.NOT_MET: "no"}[item.standing]
+                say_row(word, item.name, f"{item.standing.value}: {item.why}")
+
+
 def last_line(report: Report, file: Path, repo: Path | None) -> str:
     """The count, the verdict and the next command."""
     failed = len(failed_checks(report))
@@ -62,6 +73,8 @@ def report_json(report: Report) -> JsonValue:
         "verified": report.is_verified,
         "result_tree": report.result_tree,
         "control_plane_paths": list(report.control_plane_paths),
+        "slsa": slsa_to_json(report.slsa),
+        "trusted_root": report.trusted_root_digest or None,
         "changes": [
             {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}
             for change in report.changes

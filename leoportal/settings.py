@@ -205,6 +205,10 @@ SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" 
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
 RSA_KEY_BITS = 4096
+# The trusted root of your own Sigstore; empty: the public one as it is pinned in the release.
+# Digests, if there are any, are the only roots that are taken, also an older one.
+SIGSTORE_TRUSTED_ROOT = env.str("SIGSTORE_TRUSTED_ROOT", default="")
+SIGSTORE_TRUSTED_ROOT_SHA256 = env.list("SIGSTORE_TRUSTED_ROOT_SHA256", default=[])
 
 LOGGING = {
     "version": 1,

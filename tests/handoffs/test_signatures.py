@@ -14,7 +14,6 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from handoffs.dsse import pae
 from handoffs.signatures import (
     VSA_TYPE,
     NewKey,
@@ -23,6 +22,7 @@ from handoffs.signatures import (
     Verified,
     generate_key,
     open_envelope,
+    pae,
     verification_summary,
     verify_detached,
 )
