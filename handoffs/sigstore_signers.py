@@ -71,10 +71,10 @@ def require_signer(found: Certified, wanted: Signer) -> None:
 
     Raises: RefusedError with sigstore.issuer, sigstore.identity or sigstore.repository.
     """
-    if found.issuer != wanted.issuer:
-        raise RefusedError("sigstore.issuer", found.issuer, wanted.issuer)
+    if found.issuer != wanted.issuer or not wanted.issuer:
+        raise RefusedError("sigstore.issuer", found.issuer, wanted.issuer or "an issuer to compare with")
     kind = "uri" if "://" in wanted.identity else "username" if "!" in wanted.identity else "email"
-    if (found.identity, found.kind) != (wanted.identity, kind):
+    if (found.identity, found.kind) != (wanted.identity, kind) or not wanted.identity:
         raise RefusedError("sigstore.identity", f"{found.identity} ({found.kind})", f"{wanted.identity} ({kind})")
     address = f"https://github.com/{wanted.repository}"
     if wanted.repository and found.repository != address:
