@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import pysequoia
@@ -22,6 +22,7 @@ from handoffs.dsse import pae
 from handoffs.refusals import RefusedError
 from handoffs.signatures import SignatureError, verify_detached
 
+MAX_SKEW: Final = timedelta(minutes=5)
 _FINGERPRINT: Final = re.compile(r"([0-9A-F]{40}|[0-9A-F]{64})\Z")
 
 
@@ -46,6 +47,10 @@ def verify_openpgp(data: bytes, signature: str, key: PinnedKey) -> None:
         verify_detached(data, signature, public_key=key.certificate, fingerprint=key.fingerprint)
     except SignatureError as error:
         raise RefusedError(error.code, error.detail, f"one signature by {key.fingerprint}") from None
+    made, received = pysequoia.Sig.from_bytes(signature.encode()).created, key.received_at or key.now
+    if made is None or made > received + MAX_SKEW:
+        got = f"a signature of {made:%F %T}" if made else "a signature without a time"
+        raise RefusedError("time.untrusted", got, f"one made before it was received, {received:%F %T}")
 
 
 def open_openpgp(raw: bytes, key: PinnedKey) -> bytes:
@@ -70,14 +75,15 @@ def refuse_unfit(key: PinnedKey) -> None:
         raise RefusedError("openpgp.fingerprint", key.fingerprint[:80], "40 or 64 upper-case hexadecimal digits, all")
     try:
         certificate = pysequoia.Cert.from_bytes(key.certificate.encode())
+        fingerprint, expires = certificate.fingerprint.upper(), certificate.expiration
+        is_revoked = certificate.is_revoked
     except (RuntimeError, ValueError) as error:
         got = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise RefusedError("openpgp.certificate", got, "one OpenPGP certificate") from None
-    if certificate.fingerprint.upper() != key.fingerprint:
-        raise RefusedError("openpgp.fingerprint", certificate.fingerprint.upper(), key.fingerprint)
-    if certificate.is_revoked:
+    if fingerprint != key.fingerprint:
+        raise RefusedError("openpgp.fingerprint", fingerprint, key.fingerprint)
+    if is_revoked:
         raise RefusedError("key.revoked", f"{key.fingerprint}, revoked", "a key that is not")
-    expires = certificate.expiration
     judged_at = key.received_at or key.now
     if key.received_at is not None and key.received_at > key.now:
         raise RefusedError("time.untrusted", f"received at {key.received_at:%F %T}", f"before {key.now:%F %T}")
