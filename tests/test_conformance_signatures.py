@@ -144,7 +144,7 @@ def judged(folder: str, case: dict) -> VerifiedSignature:
     subjects = json.loads(found.payload)["subject"]
     wanted = case.get("subject_digests") or [subject["digest"] for subject in subjects]
     assert [subject["digest"] for subject in subjects] == wanted
-    if "artifact" in case:
+    if folder == "sigstore-conformance":  # sigstore-python's is about a file of this corpus, too
         digests = {name: hashlib.new(name, read(folder, case["artifact"])).hexdigest() for name in ("sha256", "sha512")}
         # Whether a signature holds is one question, whether the predicate in it is whole another.
         require_subject(AnyStatement.model_validate(json.loads(found.payload)), digests)
