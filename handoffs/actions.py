@@ -278,8 +278,9 @@ def _record_verification(
 
 
 def _is_taken(handoff: Handoff, digest: str) -> bool:
+    """Whether this very bundle was verified before. Only one that was refused may be handed over again (ATT-03)."""
     others = Handoff.objects.filter(repository=handoff.repository, digest=digest).exclude(pk=handoff.pk)
-    return others.exclude(status__in=ENDED).exists()
+    return others.exclude(status__in=(Status.REFUSED, Status.QUARANTINED)).exists()
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_a_builder_whose_identity_is_pinned_must_sign():
     """Otherwise whoever writes a bundle leaves the signature out."""
     made = signed()
     bare = honest_statement()
-    envelope = {
+    envelope: JsonValue = {
         "payloadType": PAYLOAD_TYPE,
         "payload": base64.b64encode(bare).decode(),
         "signatures": [{"sig": base64.b64encode(b"x").decode()}],

@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -119,7 +121,7 @@ def test_every_part_of_a_bundle_is_bound_to_the_artifact():
         document["verificationMaterial"]["tlogEntries"] = theirs["verificationMaterial"]["tlogEntries"]
 
     assert refused(check, DIGEST, made.edited(with_entry_of_the_other)).startswith("sigstore.")
-    for edit, code in (
+    edits: tuple[tuple[Callable[[dict[str, Any]], object], str], ...] = (
         (lambda d: d["messageSignature"].pop("signature"), "sigstore.malformed"),
         (lambda d: d.update(messageSignature=theirs["messageSignature"]), "sigstore."),
         (lambda d: d["verificationMaterial"].update(tlogEntries=[]), "sigstore.log"),
@@ -131,7 +133,8 @@ def test_every_part_of_a_bundle_is_bound_to_the_artifact():
         (lambda d: d["verificationMaterial"].update(unknown=1), "sigstore.malformed"),
         (lambda d: d.update(mediaType="application/vnd.dev.sigstore.bundle.v0.4+json"), "sigstore.unsupported"),
         (lambda d: d.update(media_type=d["mediaType"]), "sigstore.malformed"),
-    ):
+    )
+    for edit, code in edits:
         assert refused(check, DIGEST, made.edited(edit)).startswith(code)
 
 
@@ -176,8 +179,12 @@ def test_a_payload_in_other_base64_is_refused():
     made = signed_statement(STATEMENT)
     text = json.loads(made.bundle)["dsseEnvelope"]["payload"]
     for other in (text + "\n", text.rstrip("=") + "====", text[:40] + " " + text[40:]):
-        changed = made.edited(lambda d, other=other: d["dsseEnvelope"].update(payload=other))
+        changed = made.edited(partial(_with_payload, other))
         assert refused(verify_statement, changed, signer=made.signer, root=made.root) == "sigstore.malformed"
+
+
+def _with_payload(payload: str, document: dict[str, Any]) -> None:
+    document["dsseEnvelope"]["payload"] = payload
 
 
 def test_duplicate_keys_are_refused_before_the_library_sees_them():

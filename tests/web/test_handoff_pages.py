@@ -109,3 +109,21 @@ def test_a_handoff_that_is_not_signed_has_no_signature(scene: Scene):
     handoff = scene.handoff(outcome="FAILED")
     assert scene.client("plan").get(f"/handoffs/{handoff.pk}/artifact.tar.gz.asc").status_code == 404
     assert scene.client("plan").get("/handoffs/999/").status_code == 404
+
+
+def test_slsa_tells_claims_apart_from_what_was_seen(scene: Scene):
+    handoff = scene.handoff()
+    told = [
+        ("Isolated build", "builder-claimed", "claimed", "run <b>1</b>"),
+        ("Hermetic and reproducible", "builder-claimed", "not met", "nobody built it again"),
+        ("The patch gives the same tree again", "portal-observed", "met", "tree 1"),
+    ]
+    Handoff.objects.filter(pk=handoff.pk).update(
+        slsa=[{"name": n, "source": s, "standing": t, "why": w, "requirement": "SOP 10.5"} for n, s, t, w in told]
+    )
+    page = scene.client("plan").get(f"/handoffs/{handoff.pk}/").content.decode()
+    claimed, seen = page.index("What the builder says of itself"), page.index("What the portal saw itself")
+    assert claimed < page.index("Isolated build") < page.index("Hermetic") < seen < page.index("The patch gives")
+    assert "Only claimed" in page
+    assert "run &lt;b&gt;1&lt;/b&gt;" in page
+    assert "SLSA L3" not in page
