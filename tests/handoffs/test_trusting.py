@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from audit import events
-from handoffs.bundle import Limits, read_archive, write_archive
+from handoffs.bundle import Limits, digest_of, read_archive, write_archive
 from handoffs.models import EnforcerRules, Handoff, HandoffError, HandoffEvent, Status, TrustedRootUse
 from handoffs.rules import BuilderIdentity, LaneRules, rules_to_json
 from handoffs.tasks import enforcer, tools_for
@@ -76,7 +76,7 @@ def test_an_attestation_is_used_once(portal: Portal, settings, tmp_path: Path):
     first = portal.receive()
     assert first.status != Status.REFUSED
     for branch, code in (("staging/codex-net", "handoff.duplicate"), ("staging/codex-again", "manifest.branch")):
-        portal.push_bundle(raw, branch=branch)
+        portal.push_bundle(raw, branch=branch, subject=f"[CODEX-READY:{digest_of(raw)}] Again")
         again = portal.receive()
         assert again.pk != first.pk
         assert (again.status, again.refusal_code) == (Status.REFUSED, code)
