@@ -176,9 +176,12 @@ def test_the_bytes_are_verified_as_received():
 
 @pytest.mark.threat("JSN-03")
 def test_a_payload_in_other_base64_is_refused():
-    made = signed_statement(STATEMENT)
+    made = signed_statement(STATEMENT + b" " * (-len(STATEMENT) % 3 + 1))
     text = json.loads(made.bundle)["dsseEnvelope"]["payload"]
-    for other in (text + "\n", text.rstrip("=") + "====", text[:40] + " " + text[40:]):
+    assert text.endswith("IA==")
+    same_bytes = text.removesuffix("IA==") + "IB=="
+    assert base64.b64decode(same_bytes) == base64.b64decode(text)
+    for other in (same_bytes, text + "\n", text.rstrip("=") + "====", text[:40] + " " + text[40:]):
         changed = made.edited(partial(_with_payload, other))
         assert refused(verify_statement, changed, signer=made.signer, root=made.root) == "sigstore.malformed"
 
