@@ -10,17 +10,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test lint venv scanners chromium bench fuzz kill lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz kill lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) $(SCANNERS_INSTALLED)   ## the whole portal with one handoff in it; Ctrl-C ends it. REPO=path COMMIT=rev PORT=8000
 	@exec $(PY) -m leoportal.stack up --demo $${REPO:+--repo "$$REPO"} $${COMMIT:+--commit "$$COMMIT"}
 
 test: lint chromium   ## lint, then every test on a throw-away PostgreSQL and Valkey. ARGS='-k word' WORKERS=2
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+conformance: $(INSTALLED)   ## cases of other projects from ../shared/corpora, or LEO_CORPORA; part of `make test`, skipped if absent
+	@$(PY) -m pytest tests/test_conformance.py tests/test_conformance_signatures.py -rs $(ARGS)
 
 # Linters that load the settings get a production's environment; none of them connects to a database.
 lint: $(INSTALLED) $(SCANNERS_INSTALLED)   ## format, rules, types, layers, templates, deployment checks, migrations

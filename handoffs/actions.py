@@ -7,8 +7,8 @@ Source: SOP sections 1.2, 4.1 and 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from django.db import transaction
@@ -24,7 +24,7 @@ from handoffs.archive import Limits
 from handoffs.bundle import Manifest, read_patch
 from handoffs.checks import SECRETS, holds_secret
 from handoffs.contributors import authors_elsewhere
-from handoffs.evidence import CheckResult, Context, Outcome
+from handoffs.evidence import BuilderTrust, CheckResult, Context, Outcome
 from handoffs.forge import ARTIFACT_PATH, ZERO, Forge, NewCommit
 from handoffs.git import Git
 from handoffs.git_process import GitError
@@ -32,9 +32,9 @@ from handoffs.isolation import Ceiling, IsolationError, run_isolated
 from handoffs.lane import rules_in_force
 from handoffs.markers import MarkerKind, foreign_markers, write_marker
 from handoffs.models import (
-    ENDED,
     BundleCheck,
     Handoff,
+    HandoffError,
     HandoffEvent,
     PullRequest,
     PullStatus,
@@ -43,9 +43,13 @@ from handoffs.models import (
     Repository,
     Status,
 )
+from handoffs.refusals import RefusedError
 from handoffs.scope import bounded
 from handoffs.secrets import redact, redact_json
+from handoffs.slsa import slsa_to_json
 from handoffs.store import BundleStore
+from handoffs.trust_roots import TrustedRoot
+from handoffs.trusting import trust_builders
 from handoffs.verification import Glance, Report, glance_at, verify_bundle, warm_up
 
 WITHHELD_TITLE = "Withheld: a credential was found"
@@ -67,6 +71,8 @@ class Tools:
     portal_url: str
     key_password: str
     ceiling: Ceiling = field(default_factory=Ceiling)
+    read_root: Callable[[], TrustedRoot] | None = None
+    pinned_roots: tuple[str, ...] = ()
 
     @property
     def git(self) -> Git:
@@ -126,10 +132,11 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     message = git.message_of(handoff.staging_commit)
     subject = message.partition("\n")[0]
+    trust = _trust(tools)
     warm_up()
     try:
         glance = run_isolated(Glance, lambda: glance_at(raw), tools.ceiling)
-        context = _context(handoff, git, subject, glance)
+        context = replace(_context(handoff, git, subject, glance), trust=trust)
         report = run_isolated(Report, lambda: verify_bundle(raw, git=tools.git, context=context), tools.ceiling)
     except IsolationError as error:
         _refuse(handoff, Status.RECEIVED, tools.enforcer, error.code, error.detail)
@@ -159,6 +166,18 @@ def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Contex
         other_patches=_patches_of_other_tasks(handoff, glance),
         approvals=rules_in_force().approvals,
     )
+
+
+def _trust(tools: Tools) -> BuilderTrust | None:
+    """Whose signatures on attestations count. None while the policy pins nobody: then all of them are claims."""
+    rules = rules_in_force()
+    if not rules.builder_identities or tools.read_root is None:
+        return None
+    try:
+        root = tools.read_root()
+    except RefusedError as error:
+        raise HandoffError(error.code, error.detail) from None
+    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer)
 
 
 def _patches_of_other_tasks(handoff: Handoff, glance: Glance) -> frozenset[str]:
@@ -233,6 +252,7 @@ def _record_verification(
             result_tree="" if is_secret else report.result_tree or "",
             raised=[{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
             component_delta={} if is_secret else report.components.as_json(at_most=MAX_STORED_COMPONENTS),
+            slsa=[] if is_secret else slsa_to_json(report.slsa),
             builder=people.builder,
             sponsor=people.sponsor,
             unknown_contributors=sorted({*people.unknown, *unknown}),
@@ -257,6 +277,7 @@ def _record_verification(
             "failed": [result.code for result in failed],
             "result_tree": "" if is_secret else report.result_tree or "",
             "raised": [{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
+            "trusted_root": report.trusted_root_digest,
         }
         if is_secret:
             detail["found"] = next(result.got for result in results if result.code == SECRETS)
@@ -268,8 +289,9 @@ def _record_verification(
 
 
 def _is_taken(handoff: Handoff, digest: str) -> bool:
+    """Whether this very bundle was verified before. Only one that was refused may be handed over again (ATT-03)."""
     others = Handoff.objects.filter(repository=handoff.repository, digest=digest).exclude(pk=handoff.pk)
-    return others.exclude(status__in=ENDED).exists()
+    return others.exclude(status__in=(Status.REFUSED, Status.QUARANTINED)).exists()
 
 
 @dataclass(frozen=True)

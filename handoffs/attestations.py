@@ -1,9 +1,9 @@
 """in-toto statements with SLSA provenance: reading a builder's claim, writing ours.
 
-A statement lies bare in the bundle or in a DSSE envelope. The bytes that a DSSE signature covers are
-PAE(type, body) = "DSSEv1" SP len(type) SP type SP len(body) SP body, lengths in decimal ASCII.
+A statement lies bare in the bundle, in a DSSE envelope, or in a Sigstore bundle of version 0.3 that holds an envelope.
 
-Not checked: signatures. What a builder says of itself is a claim and stays one.
+Not checked: signatures (`handoffs.builder_signatures` does, where the policy pins whose). What a builder says of itself
+is a claim and stays one.
 Source: in-toto Statement v1; SLSA provenance v0.2 and v1; DSSE v1.0.2.
 """
 
@@ -13,7 +13,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,15 +21,18 @@ from pydantic import ValidationError
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
 from handoffs.bundle import BundleError, explain
+from handoffs.dsse import PAYLOAD_TYPE
 from handoffs.provenance import Envelope, ProvenanceV02, ProvenanceV1, RawStatement, Subject
+from handoffs.refusals import RefusedError
+from handoffs.sigstore_bundles import LEAF_ONLY, SigstoreBundle, is_sigstore_bundle, parse_sigstore_bundle
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PROVENANCE_V02: Final = "https://slsa.dev/provenance/v0.2"
 PROVENANCE_V1: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:leoportal:build-type:bundle:1"
 EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _LENGTHS: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+_ENVELOPE: Final = frozenset({"payload", "payloadType", "signatures"})
 _HEX: Final = re.compile(r"[0-9a-f]+\Z")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 
@@ -43,6 +46,16 @@ class Dependency:
 
 
 @dataclass(frozen=True)
+class Claims:
+    """What a predicate says about the build itself, true or not. None: it says nothing."""
+
+    has_parameters: bool = False
+    is_complete: bool | None = None
+    is_reproducible: bool | None = None
+    run: str = ""
+
+
+@dataclass(frozen=True)
 class Statement:
     """A statement that could be read, of either provenance version."""
 
@@ -52,12 +65,8 @@ class Statement:
     build_type: str
     dependencies: tuple[Dependency, ...]
     envelope: Envelope | None
-
-
-def pae(payload_type: str, payload: bytes) -> bytes:
-    """The bytes a DSSE signature covers. Source: DSSE v1.0.2 "Pre-Authentication Encoding"."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    sigstore: SigstoreBundle | None
+    claims: Claims
 
 
 def parse_envelope(value: JsonValue) -> tuple[Envelope, bytes]:
@@ -86,22 +95,42 @@ def parse_attestation(raw: bytes, *, max_bytes: int = 1 << 20) -> Statement:
     Raises: BundleError with the code of the check that reports it: attestation.envelope,
     attestation.statement, attestation.predicate.
     """
-    envelope = None
+    envelope, sigstore = None, None
     try:
         value = parse_json(raw, max_bytes=max_bytes)
-        if isinstance(value, dict) and "_type" not in value and value.keys() & {"payload", "payloadType", "signatures"}:
+        if is_sigstore_bundle(value):
+            sigstore = _parse_sigstore(raw)
+            value = parse_json(sigstore.payload or b"", max_bytes=max_bytes)
+        elif isinstance(value, dict) and "_type" not in value and value.keys() & _ENVELOPE:
             envelope, payload = parse_envelope(value)
             value = parse_json(payload, max_bytes=max_bytes)
     except JsonError as error:
         raise BundleError("attestation.statement", str(error)) from None
+    return replace(_with_predicate(_statement_of(value)), envelope=envelope, sigstore=sigstore)
+
+
+def _statement_of(value: JsonValue) -> RawStatement:
     try:
-        statement = RawStatement.model_validate(value)
+        return RawStatement.model_validate(value)
     except ValidationError as error:
         raise BundleError("attestation.statement", explain(error)) from None
-    return _with_predicate(statement, envelope)
 
 
-def _with_predicate(statement: RawStatement, envelope: Envelope | None) -> Statement:
+def _parse_sigstore(raw: bytes) -> SigstoreBundle:
+    """A Sigstore bundle around an envelope of exactly the in-toto type."""
+    try:
+        found = parse_sigstore_bundle(raw)
+    except RefusedError as error:
+        raise BundleError("attestation.envelope", str(error)) from None
+    if found.media_type not in LEAF_ONLY:
+        raise BundleError("attestation.envelope", f"got {found.media_type}, expected a Sigstore bundle of version 0.3")
+    if found.payload_type != PAYLOAD_TYPE:
+        got = "a signature without an envelope" if found.payload_type is None else ascii(found.payload_type)[:100]
+        raise BundleError("attestation.envelope", f"got {got}, expected payloadType {PAYLOAD_TYPE}")
+    return found
+
+
+def _with_predicate(statement: RawStatement) -> Statement:
     try:
         match statement.predicate_type:
             case "https://slsa.dev/provenance/v1":
@@ -109,16 +138,41 @@ def _with_predicate(statement: RawStatement, envelope: Envelope | None) -> State
                 builder, build_type = v1.run_details.builder.id, v1.build_definition.build_type
                 found = v1.build_definition.resolved_dependencies
                 dependencies = tuple(Dependency(item.uri, item.digest) for item in found)
+                run = v1.run_details.metadata.invocation_id if v1.run_details.metadata else ""
+                claims = Claims(has_parameters=bool(v1.build_definition.external_parameters), run=run)
             case "https://slsa.dev/provenance/v0.2":
                 v02 = ProvenanceV02.model_validate(statement.predicate)
                 builder, build_type = v02.builder.id, v02.build_type
                 dependencies = tuple(Dependency(item.uri, item.digest) for item in v02.materials)
+                claims = _claims_v02(v02)
             case other:
                 detail = f"got predicateType {other[:100]!a}, expected SLSA provenance v0.2 or v1"
                 raise BundleError("attestation.predicate", detail)
     except ValidationError as error:
         raise BundleError("attestation.predicate", f"{statement.predicate_type}: {explain(error)}") from None
-    return Statement(statement.predicate_type, tuple(statement.subject), builder, build_type, dependencies, envelope)
+    return Statement(
+        predicate_type=statement.predicate_type,
+        subjects=tuple(statement.subject),
+        builder_id=builder,
+        build_type=build_type,
+        dependencies=dependencies,
+        envelope=None,
+        sigstore=None,
+        claims=claims,
+    )
+
+
+def _claims_v02(predicate: ProvenanceV02) -> Claims:
+    metadata = predicate.metadata or {}
+    completeness = metadata.get("completeness")
+    parts = [completeness.get(part) for part in ("parameters", "materials")] if isinstance(completeness, dict) else []
+    reproducible, run = metadata.get("reproducible"), metadata.get("buildInvocationID")
+    return Claims(
+        has_parameters=predicate.invocation is not None,
+        is_complete=all(part is True for part in parts) if parts else None,
+        is_reproducible=reproducible if isinstance(reproducible, bool) else None,
+        run=run if isinstance(run, str) else "",
+    )
 
 
 def digest_problem(digest: Mapping[str, str]) -> str:

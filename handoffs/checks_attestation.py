@@ -6,13 +6,13 @@ from typing import Final
 
 from handoffs.attestations import (
     EMPTY_SHA256,
-    PAYLOAD_TYPE,
     STATEMENT_TYPE,
     digest_problem,
     is_absolute_uri,
     names_repository,
 )
 from handoffs.bundle import MEMBERS, digest_of
+from handoffs.dsse import PAYLOAD_TYPE
 from handoffs.evidence import Evidence, Judged, Unreadable, claimed, failed, first_of, passed, without
 
 ATTESTATION: Final = "attestation.intoto.json"
@@ -28,7 +28,7 @@ def attestation_envelope(evidence: Evidence) -> Judged:
         if found.code == "archive.members":
             return without("the attestation", found, expected)
         return passed("no problem with an envelope", expected)
-    return passed(found.envelope.payload_type if found.envelope else "no envelope", expected)
+    return passed(PAYLOAD_TYPE if found.envelope or found.sigstore else "no envelope", expected)
 
 
 def attestation_statement(evidence: Evidence) -> Judged:
@@ -46,12 +46,17 @@ def attestation_predicate(evidence: Evidence) -> Judged:
 
 
 def attestation_signature(evidence: Evidence) -> Judged:
-    """What the builder says of itself is a claim: a signature on it is not verified at this stage."""
+    """A builder whose Sigstore identity the policy pins signed this; any other signature is a claim nobody checked."""
     found, expected = evidence.statement, "a claim; the enforcer signs what it saw itself"
     if isinstance(found, Unreadable):
         return claimed("nothing readable", expected)
+    if evidence.signature is not None:
+        return evidence.signature.judged
+    if found.sigstore is not None:
+        why = "no trusted root is given" if evidence.context.trust is None else "nobody verified it"
+        return claimed(f"signed with Sigstore, not verified: {why}", expected)
     count = len(found.envelope.signatures) if found.envelope else 0
-    return claimed(f"{count} signatures, not verified" if count else "unsigned", expected)
+    return claimed(f"{count} signatures, not verified: no key is pinned" if count else "unsigned", expected)
 
 
 def attestation_subjects(evidence: Evidence) -> Judged:

@@ -22,6 +22,8 @@ from handoffs.rules import Approvals
 from handoffs.sbom import Sbom, parse_sbom
 from handoffs.scope import Raised, Steering
 from handoffs.secrets import redact
+from handoffs.sigstore_signers import Signer
+from handoffs.trust_roots import TrustedRoot
 
 NOT_CHECKED: Final = "not checked"
 _MAX_SHOWN: Final = 1_000
@@ -63,13 +65,35 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class BuilderTrust:
+    """Whose signature on an attestation counts: for each builder id one exact signer, judged under one root."""
+
+    root: TrustedRoot
+    signers: Mapping[str, Signer]
+
+
+@dataclass(frozen=True)
+class BuilderSignature:
+    """What a verifier found of the signature on the builder's attestation, and the root it judged by."""
+
+    judged: Judged
+    root_digest: str = ""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it holds, and is the pinned signer's."""
+        return self.judged.outcome is Outcome.PASSED
+
+
+@dataclass(frozen=True)
 class Context:
     """What the caller knows and the bundle must agree with. A check whose input is None fails.
 
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
     there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
     None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `approvals` says
-    what is refused where it would otherwise go to LEAD.
+    what is refused where it would otherwise go to LEAD. `trust` None: nobody's signature on an attestation is checked,
+    and all of them stay claims.
     """
 
     repository: str
@@ -82,6 +106,7 @@ class Context:
     max_commits_behind: int | None = None
     limits: Limits = field(default_factory=Limits)
     approvals: Approvals = field(default_factory=Approvals)
+    trust: BuilderTrust | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,7 @@ class Evidence:
     context: Context
     facts: GitFacts | None
     raised: tuple[Raised, ...] | None = None
+    signature: BuilderSignature | None = None
 
     def produced_files(self) -> dict[str, str]:
         """Path to blob id of every changed file that exists after the change."""

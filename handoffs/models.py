@@ -529,6 +529,21 @@ class EnforcerRules(models.Model):
         return f"enforcer rules of policy {self.policy_digest[:12]}"
 
 
+class TrustedRootUse(models.Model):
+    """A Sigstore trusted root that this portal took into use; the newest row is the one last seen. Append-only."""
+
+    digest = models.CharField(max_length=64, db_comment="SHA-256 of the root's file")
+    newest_at = models.DateTimeField(db_comment="latest start of any key's window in it: what says which root is older")
+    created_at = models.DateTimeField(auto_now_add=True)
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_trusted_root"
+
+    def __str__(self) -> str:
+        return f"trusted root {self.digest[:12]}"
+
+
 class RefIntent(models.Model):
     """A ref update the portal means to make: the forge's hook lets exactly this one through. Append-only."""
 

@@ -145,3 +145,18 @@ class RawStatement(_Wire):
     subject: Annotated[list[Subject], Field(min_length=1, max_length=1000)]
     predicate_type: Text = Field(alias="predicateType")
     predicate: dict[str, PydanticJson]
+
+
+class AnySubject(Subject):
+    """A subject as in-toto allows it: the name may be missing."""
+
+    name: str = ""
+
+
+class AnyStatement(_Wire):
+    """A statement of others: subjects without names are allowed, other versions and unknown fields are not."""
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[list[AnySubject], Field(min_length=1, max_length=1000)]
+    predicate_type: Text = Field(alias="predicateType")
+    predicate: dict[str, PydanticJson]

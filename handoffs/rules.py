@@ -57,11 +57,15 @@ class Signing(_Document):
 
 
 class BuilderIdentity(_Document):
-    """The one Sigstore identity under which a builder may sign its own attestation."""
+    """The one Sigstore identity under which a builder signs its own attestation; without that signature it is refused.
+
+    `source_repository_id` is GitHub's number of the repository whose workflow signs, compared if it is given.
+    """
 
     builder_id: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     identity: _Name
     issuer: _Name
+    source_repository_id: Annotated[str, Field(pattern=r"^[0-9]{0,20}\z")] = ""
 
     @model_validator(mode="after")
     def _refuse_vague_identity(self) -> Self:

@@ -14,6 +14,7 @@ from typing import Final
 from celery import current_app, shared_task
 from django.conf import settings
 from django.db import OperationalError
+from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
@@ -27,10 +28,13 @@ from handoffs.git_process import GitError
 from handoffs.isolation import Ceiling
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
+from handoffs.refusals import RefusedError
 from handoffs.secrets import redact
 from handoffs.signatures import SignatureError
 from handoffs.signing import sign_handoff
+from handoffs.sigstore_verifying import production_root, read_root_file
 from handoffs.store import DIGEST_CHANGED, BundleStore, StoreError
+from handoffs.trust_roots import TrustedRoot
 
 log = logging.getLogger(__name__)
 ENFORCER: Final = "leoportal-enforcer"
@@ -71,7 +75,23 @@ def tools_for(repository: Repository) -> Tools:
         portal_url=settings.PORTAL_URL,
         key_password=settings.SIGNING_KEY_PASSWORD,
         ceiling=Ceiling(cpu_seconds=settings.VERIFY_CPU_SECONDS, memory_bytes=settings.VERIFY_MEMORY_MIB << 20),
+        read_root=trusted_root,
+        pinned_roots=tuple(settings.SIGSTORE_TRUSTED_ROOT_SHA256),
     )
+
+
+def trusted_root() -> TrustedRoot:
+    """The Sigstore root of the settings, or the public one that is pinned in this release.
+
+    Raises: RefusedError with sigstore.root or sigstore.root_pin.
+    """
+    path, pinned = settings.SIGSTORE_TRUSTED_ROOT, settings.SIGSTORE_TRUSTED_ROOT_SHA256
+    root = read_root_file(Path(path)) if path else production_root()
+    if pinned and root.digest not in pinned:
+        raise RefusedError("sigstore.root_pin", f"{root.source} with sha256 {root.digest}", " or ".join(pinned))
+    if warning := root.age_warning(timezone.now()):
+        log.warning("%s", warning)
+    return root
 
 
 def nudge(task: str, *args: object) -> None:

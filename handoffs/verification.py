@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from handoffs.attestations import parse_attestation
+from handoffs.builder_signatures import judge_builder_signature
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
 from handoffs.components import ComponentDelta, component_delta
@@ -24,6 +25,7 @@ from handoffs.reviewability import raised_by
 from handoffs.sbom import parse_sbom
 from handoffs.scope import Raised
 from handoffs.scope_reading import follow_gates
+from handoffs.slsa import SlsaProperty, slsa_properties
 
 GITLINK: Final = "160000"
 
@@ -36,6 +38,7 @@ class Report:
     members could not be read. `result_tree` and `changes` are git's; empty where git was not asked or refused.
     `components` are the packages the change adds, removes and changes, with the licences the SBOM names.
     `raised` says why the change needs more than PLAN's PASS.
+    `trusted_root_digest` is of the root that the builder's signature was judged by; empty if it was not.
     """
 
     digest: str
@@ -48,6 +51,8 @@ class Report:
     raised: tuple[Raised, ...]
     change_digest: str
     components: ComponentDelta
+    slsa: tuple[SlsaProperty, ...] = ()
+    trusted_root_digest: str = ""
 
 
 @functools.cache
@@ -80,10 +85,11 @@ def glance_at(raw: bytes) -> Glance:
 def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     """Verify the bytes of `artifact.tar.gz`. Without a repository what needs one fails as `not checked`.
 
-    Not checked: who pushed it, and signatures; those are the enforcer's.
+    Not checked: who pushed it, and the enforcer's own signature.
     """
     digest = digest_of(raw)
     evidence = read_parts(raw, digest, context)
+    evidence = replace(evidence, signature=judge_builder_signature(evidence))
     facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
     evidence = replace(evidence, facts=facts)
     evidence = replace(evidence, raised=raised_by(evidence))
@@ -103,6 +109,8 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         raised=evidence.raised or (),
         change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
         components=component_delta(facts.packages if facts else None, evidence.sbom),
+        slsa=slsa_properties(evidence, results),
+        trusted_root_digest=evidence.signature.root_digest if evidence.signature else "",
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from leoportal.cli_bundle import bundle_app
 from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
+from leoportal.cli_verify import verify_app
 
 app = typer.Typer(
     name="leo",
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(verify_app, name="verify")
 app.add_typer(pr_app, name="pr")
 app.add_typer(gate_app, name="gate")
 app.add_typer(agent_app, name="agent")

@@ -14,12 +14,14 @@ import typer
 from handoffs.building import BundleRequest, create_bundle
 from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.checks import CHECKS, Context
+from handoffs.evidence import BuilderTrust
 from handoffs.git import Git
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerError, MarkerKind, write_marker
 from handoffs.verification import verify_bundle
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
-from leoportal.cli_report import failed_checks, last_line, report_json, say_report, status
+from leoportal.cli_report import failed_checks, last_line, report_json, say_report, say_slsa, status
+from leoportal.cli_signed import Found, refusing, sigstore_signer
 
 ARTIFACT_PATH: Final = ".leo/artifact.tar.gz"
 
@@ -91,11 +93,21 @@ def verify(  # noqa: PLR0913
     repository: Annotated[str | None, typer.Option(help="owner/name; the manifest's own if not given.")] = None,
     branch: Annotated[str | None, typer.Option(help="Staging branch; the manifest's own if not given.")] = None,
     builder: Annotated[list[str] | None, typer.Option(help="Allowed builder id; may be repeated.")] = None,
+    identity: Annotated[str, typer.Option(help="The builder's own Sigstore identity: then its signature counts.")] = "",
+    issuer: Annotated[str, typer.Option(help="Who vouches for that identity; one exact https address.")] = "",
+    trusted_root: Annotated[
+        Path | None, typer.Option(help="Sigstore trusted_root.json to judge by; the pinned one if not given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run every check on a bundle. Needs no network and no portal."""
     raw = _bytes_of(file)
     manifest = _manifest_of(raw)
+    trust = None
+    if identity or issuer or trusted_root:
+        with refusing(as_json=as_json):
+            by = sigstore_signer(identity, issuer, trusted_root, Found(file.name))
+            trust = BuilderTrust(by.root, {manifest.builder_id: by.signer} if manifest else {})
     with _explained("leo bundle verify --help"):
         git = Git(repo) if repo is not None else None
         context = Context(
@@ -104,12 +116,14 @@ def verify(  # noqa: PLR0913
             branch=branch or (manifest.branch if manifest else None),
             target_branch_sha=git.resolve(target) if git else None,
             allowed_builders=tuple(builder) if builder else None,
+            trust=trust,
         )
     report = verify_bundle(raw, git=git, context=context)
     if as_json:
         say_json(report_json(report))
     else:
         say_report(report, file)
+        say_slsa(report)
         assumed = [
             name for name, given in (("marker", marker), ("repository", repository), ("branch", branch)) if not given
         ]

@@ -9,6 +9,7 @@ from audit.canonical import JsonValue
 from handoffs.checks import CheckResult, Outcome
 from handoffs.components import ComponentChange, ComponentDelta
 from handoffs.scope import bounded
+from handoffs.slsa import Source, Standing, slsa_to_json
 from handoffs.verification import Report
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
@@ -81,6 +82,16 @@ def _told(row: ComponentChange, kind: str) -> str:
     return f"{row.ecosystem} {row.name} {versions}{licence}"
 
 
+def say_slsa(report: Report) -> None:
+    """What of SLSA holds: first what the builder says of itself, then, apart, what was seen here."""
+    for source, title in ((Source.BUILDER, "claimed by the builder"), (Source.PORTAL, "seen here")):
+        say(f"  SLSA, {title}:")
+        for item in report.slsa:
+            if item.source is source:
+                word = {Standing.MET: "ok", Standing.CLAIMED: "claim", Standing.NOT_MET: "no"}[item.standing]
+                say_row(word, item.name, f"{item.standing.value}: {item.why}")
+
+
 def last_line(report: Report, file: Path, repo: Path | None) -> str:
     """The count, the verdict and the next command."""
     failed = len(failed_checks(report))
@@ -102,6 +113,8 @@ def report_json(report: Report) -> JsonValue:
         "result_tree": report.result_tree,
         "raised": [{"kind": one.kind, "path": one.path, "why": one.why} for one in bounded(report.raised)],
         "components": report.components.as_json(),
+        "slsa": slsa_to_json(report.slsa),
+        "trusted_root": report.trusted_root_digest or None,
         "changes": [
             {"path": change.path.encode("utf-8", "replace").decode(), "status": change.status}
             for change in report.changes

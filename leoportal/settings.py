@@ -207,6 +207,10 @@ FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
 RSA_KEY_BITS = 4096
 VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)
 VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)
+# The trusted root of your own Sigstore; empty: the public one as it is pinned in the release.
+# Digests, if there are any, are the only roots that are taken, also an older one.
+SIGSTORE_TRUSTED_ROOT = env.str("SIGSTORE_TRUSTED_ROOT", default="")
+SIGSTORE_TRUSTED_ROOT_SHA256 = env.list("SIGSTORE_TRUSTED_ROOT_SHA256", default=[])
 
 LOGGING = {
     "version": 1,

@@ -36,6 +36,10 @@ WORDS: Final[Mapping[str, Word]] = {
     "NOT_APPLICABLE": Word("Not applicable", "–", "wait"),
     "CLAIMED": Word("Claimed", "?", "wait"),
     "VERIFIED": Word("Verified", "✓", "plain"),
+    # SLSA properties
+    "met": Word("Met", "✓", "pass"),
+    "claimed": Word("Only claimed", "?", "wait"),
+    "not met": Word("Not met", "○", "wait"),
     # gates, in GitHub's words
     "success": Word("Passed", "✓", "pass"),
     "failure": Word("Failed", "✗", "fail"),
@@ -140,6 +144,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "identity.linked": "linked a commit address to somebody",
     "role.granted": "granted a role",
     "token.issued": "issued a token",
+    "trusted_root.taken": "took a Sigstore trusted root into use",
     "export.made": "made an export",
     "repository.governed": "put a repository under protection",
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from handoffs.attestations import digest_problem, is_absolute_uri, names_repository, pae, parse_attestation
+from handoffs.attestations import digest_problem, is_absolute_uri, names_repository, parse_attestation
 from handoffs.bundle import BundleError
+from handoffs.dsse import pae
 from tests.support.bundles import BUILDER, honest_handover
 
 

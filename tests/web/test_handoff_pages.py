@@ -180,3 +180,21 @@ def test_no_package_changes_are_said_and_missing_knowledge_is_not_taken_for_it(s
 def test_an_opened_check_names_what_judged_it(scene: Scene):
     handoff = scene.handoff()
     assert "judged by leoportal 0.1.0, git 2.39.5" in text_of(scene, f"/handoffs/{handoff.pk}/")
+
+
+def test_slsa_tells_claims_apart_from_what_was_seen(scene: Scene):
+    handoff = scene.handoff()
+    told = [
+        ("Isolated build", "builder-claimed", "claimed", "run <b>1</b>"),
+        ("Hermetic and reproducible", "builder-claimed", "not met", "nobody built it again"),
+        ("The patch gives the same tree again", "portal-observed", "met", "tree 1"),
+    ]
+    Handoff.objects.filter(pk=handoff.pk).update(
+        slsa=[{"name": n, "source": s, "standing": t, "why": w, "requirement": "SOP 10.5"} for n, s, t, w in told]
+    )
+    page = scene.client("plan").get(f"/handoffs/{handoff.pk}/").content.decode()
+    claimed, seen = page.index("What the builder says of itself"), page.index("What the portal saw itself")
+    assert claimed < page.index("Isolated build") < page.index("Hermetic") < seen < page.index("The patch gives")
+    assert "Only claimed" in page
+    assert "run &lt;b&gt;1&lt;/b&gt;" in page
+    assert "SLSA L3" not in page

@@ -30,6 +30,7 @@ APPEND_ONLY: Final = (
     "leo_signature",
     "leo_signing_downgrade",
     "leo_transparency_record",
+    "leo_trusted_root",
     "leo_verdict_statement",
 )
 
