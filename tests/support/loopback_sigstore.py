@@ -362,7 +362,7 @@ class LoopbackSigstore:
         log = self.logs[1]
         index, when = log.append(canonical), int(time.time())
         proof = self._proof(log, index)
-        promised = {
+        promised: dict[str, Any] = {
             "body": _b64(canonical),
             "integratedTime": when + ("bad-set" in self.faults),
             "logID": self._rekor1_id.hex(),
