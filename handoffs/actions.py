@@ -7,8 +7,9 @@ Source: SOP sections 1.2, 4.1 and 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from django.db import transaction
@@ -40,6 +41,7 @@ from handoffs.models import (
     Repository,
     Status,
 )
+from handoffs.sigstore_signing import Sigstore
 from handoffs.store import BundleStore
 from handoffs.verification import Report, verify_bundle
 
@@ -58,6 +60,8 @@ class Tools:
     email: str
     portal_url: str
     key_password: str
+    sigstore: Sigstore | None = None
+    clock: Callable[[], datetime] = timezone.now
 
     @property
     def git(self) -> Git:

@@ -114,7 +114,7 @@ def _check(config: ClientTrustConfig, work: Mapping[str, Any]) -> dict[str, Any]
     artifact, index = _open_bundle(work["artifact_bundle"], work["identity"])
     digest = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(work["digest"]))
     verifier.verify_artifact(digest, artifact, pinned)
-    answer: dict[str, Any] = {"log_index": index, "payload": "", "envelope": ""}
+    answer: dict[str, Any] = {"log_index": index, "statement_log_index": None, "payload": "", "envelope": ""}
     if work["statement_bundle"]:
         statement, answer["statement_log_index"] = _open_bundle(work["statement_bundle"], work["identity"])
         kind, payload = verifier.verify_dsse(statement, pinned)
@@ -232,7 +232,7 @@ def _ask_services(config: ClientTrustConfig) -> None:
 
 
 def _describe(error: Exception) -> ClientError:
-    """Which kind of end an error is. The library leaves the reason of a refusal out: the HTTP status is in its cause."""
+    """Which kind of end an error is. The library leaves out why it was refused: the HTTP status is in its cause."""
     if isinstance(error, ClientError):
         return error
     name = type(error).__name__

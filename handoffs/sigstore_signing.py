@@ -57,7 +57,7 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Bundles:
-    """What is checked: the Sigstore bundles, as text, and the digest of the artifact. `statement_bundle` may be empty."""
+    """What is checked: the digest of the artifact and the bundles, as text. `statement_bundle` may be empty."""
 
     digest: str
     artifact_bundle: str
@@ -68,12 +68,14 @@ class Bundles:
 class Signed:
     """A keyless signature that came back and holds.
 
-    Units: `log_index` of the artifact's entry, by its inclusion proof; `root_digest` SHA-256 of the canonical root.
+    Units: `log_index` of the artifact's entry, by its inclusion proof, and of the statement's; `root_digest` SHA-256
+    of the trusted root in canonical JSON.
     """
 
     bundles: Bundles
     envelope: bytes
     log_index: int
+    statement_log_index: int | None
     root_digest: str
 
 
@@ -111,6 +113,7 @@ class Sigstore:
             bundles=Bundles(digest, found["artifact_bundle"], found["statement_bundle"]),
             envelope=base64.b64decode(found["envelope"]),
             log_index=found["log_index"],
+            statement_log_index=found["statement_log_index"],
             root_digest=found["root_digest"],
         )
 

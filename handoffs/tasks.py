@@ -14,6 +14,7 @@ from typing import Final
 from celery import current_app, shared_task
 from django.conf import settings
 from django.db import OperationalError
+from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
@@ -22,13 +23,16 @@ from audit.events import Actor
 from audit.models import Identity, Principal
 from handoffs import actions
 from handoffs.actions import Tools
+from handoffs.attempts import orphan_attempts
 from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
 from handoffs.localgit import LocalGit
 from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
 from handoffs.signatures import SignatureError
-from handoffs.signing import sign_handoff
+from handoffs.signing import SignerWaitsError, sign_handoff
+from handoffs.sigstore_signing import Sigstore
 from handoffs.store import BundleStore, StoreError
+from handoffs.transparency import log_signature, lost_attempts, pending_signatures
 
 log = logging.getLogger(__name__)
 ENFORCER: Final = "leoportal-enforcer"
@@ -36,6 +40,7 @@ ENFORCER: Final = "leoportal-enforcer"
 STEPS: Final[Mapping[str, Callable[[Handoff, Tools], None]]] = {
     Status.RECEIVED: actions.verify_handoff,
     Status.VERIFIED: sign_handoff,
+    Status.WAITING_SIGNER: sign_handoff,
     Status.SIGNED: actions.apply_handoff,
     Status.APPLIED: actions.open_pull_request,
 }
@@ -68,6 +73,20 @@ def tools_for(repository: Repository) -> Tools:
         email=address.value,
         portal_url=settings.PORTAL_URL,
         key_password=settings.SIGNING_KEY_PASSWORD,
+        sigstore=sigstore(),
+    )
+
+
+def sigstore() -> Sigstore | None:
+    """The Sigstore of the settings; None where there is none."""
+    if not settings.SIGSTORE_TRUST_CONFIG:
+        return None
+    token = settings.SIGSTORE_IDENTITY_TOKEN_FILE
+    return Sigstore(
+        trust_config=Path(settings.SIGSTORE_TRUST_CONFIG),
+        token_file=Path(token) if token else None,
+        seconds=settings.SIGSTORE_SECONDS,
+        root_digests=tuple(settings.SIGSTORE_TRUSTED_ROOT_SHA256),
     )
 
 
@@ -127,6 +146,26 @@ def sweep_handoffs() -> int:
 
 
 @shared_task(ignore_result=True)
+def sweep_signing() -> int:
+    """Give up signing attempts that nobody works on, and log what was signed while the log was away."""
+    now = timezone.now()
+    after = timedelta(seconds=settings.LEASE_SECONDS + settings.SIGSTORE_SECONDS)
+    for attempt in lost_attempts(now, after=after):
+        orphan_attempts([attempt], attempt.handoff, tools_for(attempt.handoff.repository))
+    count = 0
+    for signature in pending_signatures(now) if sigstore() else ():
+        try:
+            is_logged = log_signature(signature, tools_for(signature.handoff.repository))
+        except (StoreError, HandoffError, StaleStatusError) as error:
+            log.warning("%s cannot be logged: %s", signature, error)
+            continue
+        if not is_logged:
+            break
+        count += 1
+    return count
+
+
+@shared_task(ignore_result=True)
 def advance(handoff_id: int) -> str:
     """Take a handoff through its steps until the enforcer's duty ends. Returns the status it reached."""
     attempt = Handoff.objects.claim(handoff_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
@@ -134,6 +173,10 @@ def advance(handoff_id: int) -> str:
         return "not mine"
     try:
         status = _advance(handoff_id)
+    except SignerWaitsError as waiting:
+        Handoff.objects.release(handoff_id, attempt, error=str(waiting), retry_in=waiting.retry_in, is_waiting=True)
+        log.warning("handoff %s waits: %s", handoff_id, waiting)
+        return "waiting"
     except (GitError, ForgeError, StoreError, SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait)

@@ -149,7 +149,13 @@ def install(traps: Traps) -> Wrapper:
 
         return run
 
-    names = {Status.RECEIVED: "verify", Status.VERIFIED: "sign", Status.SIGNED: "apply", Status.APPLIED: "open"}
+    names = {
+        Status.RECEIVED: "verify",
+        Status.VERIFIED: "sign",
+        Status.WAITING_SIGNER: "sign-later",
+        Status.SIGNED: "apply",
+        Status.APPLIED: "open",
+    }
     setattr(  # noqa: B010  Final for the product, not for its saboteur
         tasks,
         "STEPS",

@@ -86,10 +86,9 @@ def test_the_steps_follow_the_record(scene: Scene):
 
 
 def test_files_come_as_attachments_and_the_bundle_is_hashed_again(scene: Scene):
-    handoff = scene.handoff()
     raw = b"\x1f\x8b bundle"
     digest = BundleStore(settings.BUNDLE_STORE).put(raw)
-    Handoff.objects.filter(pk=handoff.pk).update(digest=digest)
+    handoff = scene.handoff(digest=digest)
     client = scene.client("auditor")
     answer = client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz")
     assert answer.content == raw
