@@ -69,8 +69,8 @@ chromium:   ## a Chromium for the browser tests, if this machine lets us
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: a bundle against command-line tools, pages with 100 and 100,000 handoffs. ARGS=bundle or pages
 	@$(PY) -m bench $(ARGS)
 
-kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n
-	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} $${SEED:+--seed "$$SEED"}
+kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
+	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners; do \

@@ -1,21 +1,21 @@
 """A worker killed at ten points of keyless signing: one accepted signature, and every extra log entry has its orphan.
 
-The short form is `tests/kill/test_signing.py`; `python -m tests.kill.signing --times 25` is the long one (`make kill`).
+The short form is `tests/kill/test_signing.py`; the long one is a part of `make kill`.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
+import hashlib
 import json
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from handoffs.signatures import PAYLOAD_TYPE, pae
 from tests.kill.arrival import Arrivals
 from tests.support.loopback_sigstore import LoopbackSigstore, Seen
 from tests.support.processes import Stack, running_stack
@@ -141,10 +141,6 @@ class KilledSigning:
 
 def _digests_of(statement: bytes) -> set[str]:
     """How a log may name a statement: by its own digest, or by that of its envelope's encoding."""
-    import hashlib  # noqa: PLC0415
-
-    from handoffs.signatures import PAYLOAD_TYPE, pae  # noqa: PLC0415
-
     return {hashlib.sha256(data).hexdigest() for data in (statement, pae(PAYLOAD_TYPE, statement))}
 
 
@@ -166,21 +162,12 @@ def killed_signing(parent: Path | None, *, rekor: int) -> Iterator[KilledSigning
         yield KilledSigning(stack, sigstore)
 
 
-def main() -> int:
-    """Every point, many times, with both versions of the log."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=25)
-    times = parser.parse_args().times
+def kill_at_each_point(times: int, say: Callable[[str], None]) -> None:
+    """The long form: every point so many times, with both versions of the log."""
     for rekor in (1, 2):
         with killed_signing(None, rekor=rekor) as killed:
             for number in range(times):
                 for point in POINTS:
                     branch = killed.kill_at(point, f"{point.replace('.', '-')}-{number}")
                     killed.assert_signed_once(branch)
-                sys.stdout.write(f"Rekor v{rekor}: {(number + 1) * len(POINTS)} kills, each signed exactly once\n")
-                sys.stdout.flush()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+                say(f"Rekor v{rekor}: {(number + 1) * len(POINTS)} kills, each signed exactly once")
