@@ -159,7 +159,15 @@ def download_statement(_request: Request, pk: int) -> HttpResponse:
 
 
 def _handoff(pk: int) -> Handoff:
-    related = ("repository", "builder", "sponsor", "previous", "pull_request", "signature__key", "signature__logged_later")
+    related = (
+        "repository",
+        "builder",
+        "sponsor",
+        "previous",
+        "pull_request",
+        "signature__key",
+        "signature__logged_later",
+    )
     handoff = Handoff.objects.select_related(*related, "signing_downgrade__lead").filter(pk=pk).first()
     if handoff is None:
         raise Http404("There is no such handoff.")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,10 +21,12 @@ from audit import events
 from audit.actions import take_part
 from audit.events import AuditError, Role
 from audit.models import Identity, LogEntry, Principal
+from handoffs.actions import record_event
 from handoffs.attempts import end_attempt, start_attempt
 from handoffs.fallback import acknowledge_downgrade, read_outage, rules_in_force, visible_length
 from handoffs.models import (
     TRANSITIONS,
+    BundleCheck,
     Handoff,
     HandoffError,
     HandoffEvent,
@@ -61,13 +64,15 @@ def rekor1() -> Iterator[LoopbackSigstore]:
 
 
 def happened(handoff: Handoff, event: str) -> list[dict]:
-    return list(HandoffEvent.objects.filter(handoff=handoff, event=event).order_by("pk").values_list("detail", flat=True))
+    return list(
+        HandoffEvent.objects.filter(handoff=handoff, event=event).order_by("pk").values_list("detail", flat=True)
+    )
 
 
 def again(handoff: Handoff) -> str:
     """The sweep's next look at a handoff, as if its time had come."""
     Handoff.objects.filter(pk=handoff.pk).update(next_try_at=None)
-    return advance(handoff.pk)
+    return str(advance(handoff.pk))
 
 
 def waiting(portal: Portal, sigstore: LoopbackSigstore) -> Handoff:
@@ -126,16 +131,18 @@ def test_what_is_meant_to_be_signed_is_stored_before_anything_leaves_the_machine
     portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
 ):
     use_sigstore(settings, tmp_path, rekor1)
-    seen = []
+    seen: list[Any] = []
     ask = rekor1.answer
 
     def watch(request):
         with psycopg.connect(settings_url(), autocommit=True) as other:
             seen.append(other.execute("SELECT outcome, statement FROM leo_signing_attempt").fetchall())
-            seen[-1].append(other.execute("SELECT count(*) FROM leo_log_entry WHERE kind = 'signing.started'").fetchone())
+            seen[-1].append(
+                other.execute("SELECT count(*) FROM leo_log_entry WHERE kind = 'signing.started'").fetchone()
+            )
         return ask(request)
 
-    rekor1.answer = watch
+    rekor1.answer = watch  # type: ignore[method-assign]
     handoff = portal.hand_over()
     assert handoff.status == Status.TRIGGERED
     statement = statement_of(handoff, portal.tools())
@@ -188,7 +195,7 @@ def test_a_run_that_comes_too_late_accepts_nothing_and_is_an_orphan(
             connection.close()
         return ask(request)
 
-    rekor1.answer = supersede_meanwhile
+    rekor1.answer = supersede_meanwhile  # type: ignore[method-assign]
     portal.push_bundle(portal.bundle(GOOD_CHANGE))
     handoff = portal.receive()
     assert handoff.status == Status.SUPERSEDED
@@ -215,7 +222,7 @@ def test_an_outage_waits_and_probes_at_most_once_in_an_interval(
     handoff = waiting(portal, sigstore)
     assert (handoff.attempts, handoff.lease_until) == (0, None)
     assert handoff.error.startswith("signing.fulcio_down: ")
-    assert timedelta(seconds=150) < handoff.next_try_at - timezone.now() <= timedelta(seconds=200)
+    assert timedelta(seconds=150) < (handoff.next_try_at or timezone.now()) - timezone.now() <= timedelta(seconds=200)
     asked = len(sigstore.requests)
     for _ in range(7):  # an operator's retries make no probe
         assert again(handoff) == "waiting"
@@ -282,9 +289,7 @@ def test_openpgp_stands_in_only_after_the_probes_and_lead(
 
 
 @pytest.mark.threat("ATT-10")
-def test_a_policy_without_fallback_never_downgrades(
-    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
-):
+def test_a_policy_without_fallback_never_downgrades(portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore):
     use_sigstore(settings, tmp_path, rekor1, fallback="acknowledged")
     handoff = waiting(portal, rekor1)
     fail_probes(handoff, timezone.now(), 60, 30, 10)
@@ -408,7 +413,7 @@ def test_a_signing_service_with_another_time_is_not_signed_with(portal: Portal, 
 
 @pytest.mark.threat("ATT-05")
 def test_no_path_to_signed_skips_verified():
-    paths = {Status.RECEIVED}
+    paths: set[str] = {Status.RECEIVED}
     while True:
         further = {new for old in paths if old != Status.VERIFIED for new in TRANSITIONS[old]} | paths
         if further == paths:
@@ -435,13 +440,26 @@ def test_the_database_refuses_a_signed_handoff_that_was_not_verified(portal: Por
     with pytest.raises(IntegrityError, match="signed-was-verified"):
         Handoff.objects.filter(pk=handoff.pk).update(digest="6" * 64)
     Handoff.objects.filter(pk=other.pk).update(digest="7" * 64)
-    with pytest.raises(IntegrityError, match="signed-was-verified"):
-        Signature.objects.create(
-            handoff=other, key=handoff.signature.key, digest="7" * 64, signature="x", envelope=b"{}",
-            signed_at=timezone.now(),
-        )  # fmt: skip
+    forge_signature(other, handoff.signature)
+    BundleCheck.objects.create(handoff=other, position=0, code="x", group="x", sentence="x", outcome="PASSED")
+    forge_signature(other, handoff.signature)  # checks without the event of a verification
+    with transaction.atomic():
+        record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "8" * 64})
+    forge_signature(other, handoff.signature)  # the event is about another digest
+    BundleCheck.objects.create(handoff=other, position=1, code="y", group="x", sentence="x", outcome="FAILED")
+    with transaction.atomic():
+        record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "7" * 64})
+    forge_signature(other, handoff.signature)  # a check failed
     other.refresh_from_db()
     assert other.status == Status.RECEIVED
+
+
+def forge_signature(handoff: Handoff, like: Signature) -> None:
+    """A signature row written past the actions is refused when its transaction ends."""
+    with pytest.raises(IntegrityError, match="signed-was-verified"):
+        Signature.objects.create(
+            handoff=handoff, key=like.key, digest="7" * 64, signature="x", envelope=b"{}", signed_at=timezone.now()
+        )
 
 
 def test_a_statement_is_the_same_bytes_whenever_it_is_made(

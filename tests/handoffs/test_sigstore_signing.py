@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from handoffs.signatures import SignatureError
 from handoffs.sigstore_signing import (
-    Bundles,
     ClockSkewError,
     Pinned,
     Signed,
@@ -177,8 +176,6 @@ def test_a_service_whose_clock_differs_is_not_signed_with(bench1: Bench):
         with pytest.raises(ClockSkewError, match=r"clock\.skew"):
             bench1.sign(None)
         assert len(bench1.service.digests_logged()) == before
-
-
 
 
 @pytest.mark.threat("ATT-04")

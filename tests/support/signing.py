@@ -11,6 +11,7 @@ from django.db import transaction
 
 from audit import events
 from audit.actions import append_event
+from audit.canonical import JsonValue
 from handoffs.models import Handoff, HandoffEvent
 from handoffs.tasks import enforcer
 from leoportal.setup import OPERATOR
@@ -41,15 +42,21 @@ def rotate_token(folder: Path, sigstore: LoopbackSigstore, **claims: Any) -> Non
 def enact_signing(signing: dict[str, object]) -> None:
     """The policy in force with another signing section."""
     document = yaml.safe_load(PolicyVersion.objects.latest("number").document)
-    document["signing"] = {"probes": 3, "probe_seconds": 600, "identity": "", "issuer": "", "fallback": "never"} | signing
+    document["signing"] = {
+        "probes": 3,
+        "probe_seconds": 600,
+        "identity": "",
+        "issuer": "",
+        "fallback": "never",
+    } | signing
     enact_policy(yaml.safe_dump(document, sort_keys=False).encode(), by=OPERATOR)
 
 
 def fail_probe(handoff: Handoff, at: datetime) -> None:
     """One failed probe in the trail, at another time than now."""
     with transaction.atomic():
-        detail = {"code": "signing.network", "detail": "ConnectionError", "attempt": 0}
-        entry = append_event(events.SIGNING_UNAVAILABLE, enforcer(), str(handoff), dict(detail))
+        detail: dict[str, JsonValue] = {"code": "signing.network", "detail": "ConnectionError", "attempt": 0}
+        entry = append_event(events.SIGNING_UNAVAILABLE, enforcer(), str(handoff), detail)
         HandoffEvent.objects.create(
             handoff=handoff,
             event=events.SIGNING_UNAVAILABLE,
