@@ -14,7 +14,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 from django.utils import timezone
 
 from audit import events
@@ -100,6 +102,13 @@ def test_a_handoff_is_signed_keylessly_and_passes_the_gate(portal: Portal, setti
     assert (attempt.outcome, bytes(attempt.statement)) == ("accepted", statement)
     result = run_slsa_gate(portal.pull(), portal.tools())
     assert result.conclusion is GateOutcome.SUCCESS, result.evidence
+    client = Client()
+    client.force_login(User.objects.get(username="plan"), backend="leoportal.roles.SignInBackend")
+    for name, expected in (("artifact", signature.artifact_bundle), ("statement", signature.statement_bundle)):
+        answer = client.get(f"/handoffs/{handoff.pk}/{name}.sigstore.json")
+        assert (answer.status_code, answer.content.decode()) == (200, expected)
+        assert answer["Content-Disposition"].endswith('.sigstore.json"')
+    assert client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz.asc").status_code == 404
     order = [row.event for row in HandoffEvent.objects.filter(handoff=handoff).order_by("pk")]
     assert order.index(events.SIGNING_STARTED) < order.index(events.HANDOFF_SIGNED)
 
