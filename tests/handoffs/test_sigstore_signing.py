@@ -48,7 +48,7 @@ class Bench:
         self.service = service
         self.token_file = folder / "token"
         self.pinned = Pinned(IDENTITY, service.url)
-        self.client = Sigstore(service.write_config(folder), self.token_file, seconds=20.0)
+        self.client = Sigstore(service.write_config(folder), self.token_file, seconds=60.0)
         self.show(service.token(IDENTITY))
 
     def show(self, token: str) -> None:

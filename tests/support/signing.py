@@ -28,7 +28,7 @@ def use_sigstore(
     """Settings, a fresh token, and a policy that pins this Sigstore's issuer."""
     settings.SIGSTORE_TRUST_CONFIG = str(sigstore.write_config(folder / "sigstore"))
     settings.SIGSTORE_IDENTITY_TOKEN_FILE = str(folder / "sigstore" / "token")
-    settings.SIGSTORE_SECONDS = 20.0
+    settings.SIGSTORE_SECONDS = 60.0
     rotate_token(folder, sigstore)
     document = {"method": "sigstore", "identity": IDENTITY, "issuer": sigstore.url, "fallback": fallback}
     enact_signing(document | signing)
