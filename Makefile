@@ -75,8 +75,8 @@ fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, marker
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)
 
-kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n
-	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} $${SEED:+--seed "$$SEED"}
+kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
+	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners; do \

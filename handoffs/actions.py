@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from django.db import transaction
@@ -46,6 +47,7 @@ from handoffs.models import (
 from handoffs.refusals import RefusedError
 from handoffs.scope import bounded
 from handoffs.secrets import redact, redact_json
+from handoffs.sigstore_signing import Sigstore
 from handoffs.slsa import slsa_to_json
 from handoffs.store import BundleStore
 from handoffs.trust_roots import TrustedRoot
@@ -73,6 +75,8 @@ class Tools:
     ceiling: Ceiling = field(default_factory=Ceiling)
     read_root: Callable[[], TrustedRoot] | None = None
     pinned_roots: tuple[str, ...] = ()
+    sigstore: Sigstore | None = None
+    clock: Callable[[], datetime] = timezone.now
 
     @property
     def git(self) -> Git:

@@ -43,11 +43,18 @@ class WorkQuerySet[M: models.Model](models.QuerySet[M]):
         )
         return self.values_list("attempts", flat=True).get(pk=pk) if taken else None
 
-    def release(self, pk: int, attempt: int, *, error: str = "", retry_in: timedelta | None = None) -> None:
-        """Give the lease back; after a failure say when to try again. A fenced-off run changes nothing."""
+    def release(
+        self, pk: int, attempt: int, *, error: str = "", retry_in: timedelta | None = None, is_waiting: bool = False
+    ) -> None:
+        """Give the lease back; after a failure say when to try again. A fenced-off run changes nothing.
+
+        Waiting for somebody else is not failing: it uses no attempt up.
+        """
         moment = Now() + retry_in if retry_in else None
         row = self.filter(pk=pk, attempts=attempt)
-        if error:
+        if is_waiting:
+            row.update(lease_until=None, next_try_at=moment, error=redact(error)[:2000], attempts=0)
+        elif error:
             row.update(lease_until=None, next_try_at=moment, error=redact(error)[:2000])
         else:
             row.update(lease_until=None, next_try_at=None, error="", attempts=0)
@@ -116,6 +123,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.SUPERSEDED: frozenset(),
 }
 ENDED = (Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED)
+SIGNING = (Status.VERIFIED, Status.WAITING_SIGNER)
 WORKING = (Status.RECEIVED, Status.VERIFIED, Status.WAITING_SIGNER, Status.SIGNED, Status.APPLIED)
 
 
@@ -396,13 +404,17 @@ class Method(models.TextChoices):
 
 
 class SigningAttempt(models.Model):
-    """One try to sign, noted before anything leaves this machine: what was meant, and how it ended."""
+    """One try to sign, noted before anything leaves this machine: what was meant, and how it ended.
+
+    ORPHANED: nobody knows whether its entries are in the log. LOGGED: it logged an OpenPGP signature afterwards.
+    """
 
     class Outcome(models.TextChoices):
         STARTED = "started"
         ACCEPTED = "accepted"
         FAILED = "failed"
         ORPHANED = "orphaned"
+        LOGGED = "logged"
 
     handoff = models.ForeignKey(Handoff, models.PROTECT, related_name="signing_attempts")
     method = models.CharField(max_length=10, choices=Method)
@@ -421,7 +433,7 @@ class SigningAttempt(models.Model):
             ),
             models.CheckConstraint(
                 name="signingattempt_outcome_known",
-                condition=Q(outcome__in=["started", "accepted", "failed", "orphaned"]),
+                condition=Q(outcome__in=["started", "accepted", "failed", "orphaned", "logged"]),
             ),
         ]
 
@@ -494,6 +506,11 @@ class Signature(models.Model):
     def signer(self) -> str:
         """Who signed: the OpenPGP fingerprint, or the Sigstore identity."""
         return self.key.fingerprint if self.key else self.identity
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether it stands in a transparency log: from the start, or since somebody logged it afterwards."""
+        return self.transparency == Signature.Transparency.LOGGED or hasattr(self, "logged_later")
 
 
 class TransparencyRecord(models.Model):

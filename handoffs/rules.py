@@ -36,6 +36,8 @@ class _Document(BaseModel):
 class Signing(_Document):
     """How the enforcer signs. `sigstore` needs one exact identity and issuer; `openpgp` is for air-gapped deployments.
 
+    The identity is a URI, never an e-mail address: certificates are public (ATT-15).
+
     `fallback` says whether OpenPGP may stand in when Sigstore is down: never, or after `probes` failed probes over
     `probe_seconds`, and only when LEAD acknowledged it for the handoff.
     """
@@ -51,6 +53,8 @@ class Signing(_Document):
     def _refuse_vague_identity(self) -> Self:
         if self.method == "sigstore":
             refuse_vague(self.identity, self.issuer)
+            if "://" not in self.identity:
+                raise ValueError(f"got the identity {self.identity[:80]!r}, expected a URI: it stands in a public log")
         elif self.identity or self.issuer:
             raise ValueError("identity and issuer belong to method sigstore")
         return self

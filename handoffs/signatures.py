@@ -161,7 +161,7 @@ class Verified:
     """What the enforcer verified, for its statement."""
 
     digest: str
-    repository: str
+    handoff: str
     merge_base: str
     result_tree: str
     verified_at: datetime
@@ -169,11 +169,14 @@ class Verified:
     verifier_id: str
 
 
-def verification_summary(verified: Verified, *, fingerprint: str) -> JsonValue:
+def verification_summary(verified: Verified, *, fingerprint: str = "") -> JsonValue:
     """The portal-observed statement: this artifact passed these checks. The builder's levels are not repeated.
 
-    Deterministic: the same verified facts give the same bytes. Source: SLSA VSA v1.
+    Deterministic: the same verified facts give the same bytes. It may be sent to a public log, and so it names the
+    repository only by the digest of the artifact, whose manifest names it (ATT-15). `fingerprint` is that of the
+    OpenPGP key, if one signs. Source: SLSA VSA v1.
     """
+    key: dict[str, JsonValue] = {"leoportal_signingKeyFingerprint": fingerprint} if fingerprint else {}
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": "artifact.tar.gz", "digest": {"sha256": verified.digest}}],
@@ -181,13 +184,15 @@ def verification_summary(verified: Verified, *, fingerprint: str) -> JsonValue:
         "predicate": {
             "verifier": {"id": verified.verifier_id, "version": {"leoportal": "0.1.0"}},
             "timeVerified": verified.verified_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "resourceUri": f"git+{verified.repository}@{verified.merge_base}",
+            "resourceUri": f"pkg:generic/artifact.tar.gz?checksum=sha256:{verified.digest}",
             "policy": {"uri": f"{verified.verifier_id}#bundle-checks", "digest": _digest_of(verified.checks)},
             "verificationResult": "PASSED",
             "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED"],
             "slsaVersion": "1.0",
+            "leoportal_handoff": verified.handoff,
+            "leoportal_mergeBase": verified.merge_base,
             "leoportal_resultTree": verified.result_tree,
-            "leoportal_signingKeyFingerprint": fingerprint,
+            **key,
         },
     }
 

@@ -23,6 +23,7 @@ from audit.events import Actor
 from audit.models import Identity, Principal
 from handoffs import actions, intake
 from handoffs.actions import Tools
+from handoffs.attempts import orphan_attempts
 from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
 from handoffs.isolation import Ceiling
@@ -31,9 +32,11 @@ from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError,
 from handoffs.refusals import RefusedError
 from handoffs.secrets import redact
 from handoffs.signatures import SignatureError
-from handoffs.signing import sign_handoff
+from handoffs.signing import SignerWaitsError, sign_handoff
+from handoffs.sigstore_signing import Sigstore
 from handoffs.sigstore_verifying import production_root, read_root_file
 from handoffs.store import DIGEST_CHANGED, BundleStore, StoreError
+from handoffs.transparency import log_signature, lost_attempts, pending_signatures
 from handoffs.trust_roots import TrustedRoot
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ ENFORCER: Final = "leoportal-enforcer"
 STEPS: Final[Mapping[str, Callable[[Handoff, Tools], None]]] = {
     Status.RECEIVED: actions.verify_handoff,
     Status.VERIFIED: sign_handoff,
+    Status.WAITING_SIGNER: sign_handoff,
     Status.SIGNED: actions.apply_handoff,
     Status.APPLIED: actions.open_pull_request,
 }
@@ -77,6 +81,20 @@ def tools_for(repository: Repository) -> Tools:
         ceiling=Ceiling(cpu_seconds=settings.VERIFY_CPU_SECONDS, memory_bytes=settings.VERIFY_MEMORY_MIB << 20),
         read_root=trusted_root,
         pinned_roots=tuple(settings.SIGSTORE_TRUSTED_ROOT_SHA256),
+        sigstore=sigstore(),
+    )
+
+
+def sigstore() -> Sigstore | None:
+    """The Sigstore of the settings; None where there is none."""
+    if not settings.SIGSTORE_TRUST_CONFIG:
+        return None
+    token = settings.SIGSTORE_IDENTITY_TOKEN_FILE
+    return Sigstore(
+        trust_config=Path(settings.SIGSTORE_TRUST_CONFIG),
+        token_file=Path(token) if token else None,
+        seconds=settings.SIGSTORE_SECONDS,
+        root_digests=tuple(settings.SIGSTORE_SIGNING_ROOT_SHA256),
     )
 
 
@@ -150,6 +168,26 @@ def sweep_handoffs() -> int:
 
 
 @shared_task(ignore_result=True)
+def sweep_signing() -> int:
+    """Give up signing attempts that nobody works on, and log what was signed while the log was away."""
+    now = timezone.now()
+    after = timedelta(seconds=settings.LEASE_SECONDS + settings.SIGSTORE_SECONDS)
+    for attempt in lost_attempts(now, after=after):
+        orphan_attempts([attempt], attempt.handoff, tools_for(attempt.handoff.repository))
+    count = 0
+    for signature in pending_signatures(now) if sigstore() else ():
+        try:
+            is_logged = log_signature(signature, tools_for(signature.handoff.repository))
+        except (StoreError, HandoffError, StaleStatusError) as error:
+            log.warning("%s cannot be logged: %s", signature, error)
+            continue
+        if not is_logged:
+            break
+        count += 1
+    return count
+
+
+@shared_task(ignore_result=True)
 def advance(handoff_id: int) -> str:
     """Take a handoff through its steps until the enforcer's duty ends. Returns the status it reached."""
     attempt = Handoff.objects.claim(handoff_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
@@ -157,6 +195,10 @@ def advance(handoff_id: int) -> str:
         return "not mine"
     try:
         status = _advance(handoff_id)
+    except SignerWaitsError as waiting:
+        Handoff.objects.release(handoff_id, attempt, error=str(waiting), retry_in=waiting.retry_in, is_waiting=True)
+        log.warning("handoff %s waits: %s", handoff_id, waiting)
+        return "waiting"
     except (GitError, ForgeError, StoreError, SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait)

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from audit import events
-from audit.accountability import Act
+from audit.accountability import Act, may
+from audit.actions import find_conflict
+from audit.events import Actor, AuditError
+from audit.models import Participation
 from handoffs.evidence import Outcome
-from handoffs.lane import raised_of
-from handoffs.models import ENDED, MAX_ATTEMPTS, WORKING, BundleCheck, Handoff, HandoffEvent, Signature, Status
+from handoffs.fallback import MIN_VISIBLE, acknowledge_downgrade, read_outage
+from handoffs.forms import DowngradeForm
+from handoffs.lane import raised_of, rules_in_force
+from handoffs.models import (
+    ENDED,
+    MAX_ATTEMPTS,
+    WORKING,
+    BundleCheck,
+    Handoff,
+    HandoffError,
+    HandoffEvent,
+    Signature,
+    Status,
+)
 from handoffs.store import BundleStore, StoreError
+from handoffs.tasks import nudge
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
+from leoportal.words import span_of
 
 PAGE_SIZE: Final = 50
+SIGSTORE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STEPS: Final = (
     ("Receive", events.HANDOFF_RECEIVED, Status.RECEIVED),
     ("Verify contents", events.HANDOFF_VERIFIED, Status.RECEIVED),
@@ -66,34 +85,27 @@ def list_handoffs(request: Request) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def show_handoff(request: Request, pk: int) -> HttpResponse:
     """One bundle: its steps, every check with what was found, and its files."""
-    related = ("repository", "builder", "sponsor", "previous", "pull_request", "signature__key")
-    handoff = Handoff.objects.select_related(*related).filter(pk=pk).first()
-    if handoff is None:
-        raise Http404("There is no such handoff.")
-    happened = list(HandoffEvent.objects.filter(handoff=handoff).order_by("pk"))
-    checks = list(BundleCheck.objects.filter(handoff=handoff))
-    names = dict.fromkeys(check.group for check in checks)
-    groups = [(name, [check for check in checks if check.group == name]) for name in names]
-    counts = {outcome.value: sum(check.outcome == outcome.value for check in checks) for outcome in Outcome}
-    context = {
-        "handoff": handoff,
-        "raised": raised_of(handoff),
-        "events": happened,
-        "steps": _steps(handoff, happened),
-        "groups": groups,
-        "failed": sorted(
-            (check for check in checks if check.outcome == Outcome.FAILED.value), key=lambda check: check.is_unchecked
-        ),
-        "counts": counts,
-        "is_working": handoff.status in WORKING or handoff.status == Status.OPENED,
-        "is_stuck": handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS,
-        "attempts_left": max(0, MAX_ATTEMPTS - handoff.attempts),
-        "signature": getattr(handoff, "signature", None),
-        "pull": getattr(handoff, "pull_request", None),
-    }
+    context = _context(_handoff(pk), request.actor)
     if request.htmx and request.htmx.target == "handoff-checks":
         return render_page(request, "handoffs/handoff.html", context, part="handoff-checks")
     return render_live(request, "handoffs/handoff.html", context, part="handoff-live")
+
+
+@page(Act.ACKNOWLEDGE_DOWNGRADE, "POST")
+def acknowledge(request: Request, pk: int) -> HttpResponse:
+    """LEAD lets OpenPGP sign this handoff in place of Sigstore. What was typed survives every refusal."""
+    handoff, form = _handoff(pk), DowngradeForm(request.POST)
+    refusal: HandoffError | AuditError | None = None
+    if form.is_valid():
+        try:
+            acknowledge_downgrade(pk, form.cleaned_data["justification"], by=request.actor)
+        except (HandoffError, AuditError) as error:
+            refusal = error
+        else:
+            nudge("handoffs.tasks.advance", pk)
+            return HttpResponseRedirect(reverse("handoffs:handoff", args=[pk]))
+    context = {**_context(handoff, request.actor), "form": form, "refusal": refusal}
+    return render_live(request, "handoffs/handoff.html", context, part="handoff-live", status=409 if refusal else 422)
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -116,7 +128,23 @@ def download_artifact(_request: Request, pk: int) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_signature(_request: Request, pk: int) -> HttpResponse:
     """The enforcer's detached OpenPGP signature of the bundle."""
-    return _attachment(_signature(pk).signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature")
+    signature = _signature(pk)
+    if not signature.signature:
+        raise Http404("This handoff is signed with Sigstore; download the Sigstore bundle.")
+    return _attachment(signature.signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature")
+
+
+@page(Act.VIEW_HANDOFFS, "GET")
+def download_bundle(_request: Request, pk: int, what: str) -> HttpResponse:
+    """The Sigstore bundle over the artifact (also of a signature that was logged afterwards), or with the statement."""
+    signature = _signature(pk)
+    later = signature.logged_later if hasattr(signature, "logged_later") else None
+    artifact = signature.artifact_bundle or (later.artifact_bundle if later else "")
+    bundle = artifact if what == "artifact" else signature.statement_bundle
+    if not bundle:
+        raise Http404("There is no such Sigstore bundle; the handoff is signed with OpenPGP.")
+    name = "artifact.tar.gz" if what == "artifact" else "statement"
+    return _attachment(bundle.encode(), f"H-{pk}-{name}.sigstore.json", SIGSTORE_TYPE)
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -135,6 +163,62 @@ def download_statement(_request: Request, pk: int) -> HttpResponse:
     return _attachment(raw, f"H-{pk}-statement.dsse.json", "application/vnd.dsse.envelope.v1+json")
 
 
+def _handoff(pk: int) -> Handoff:
+    related = (
+        "repository",
+        "builder",
+        "sponsor",
+        "previous",
+        "pull_request",
+        "signature__key",
+        "signature__logged_later",
+    )
+    handoff = Handoff.objects.select_related(*related, "signing_downgrade__lead").filter(pk=pk).first()
+    if handoff is None:
+        raise Http404("There is no such handoff.")
+    return handoff
+
+
+def _context(handoff: Handoff, actor: Actor) -> dict[str, object]:
+    """Everything the page of a handoff shows."""
+    happened = list(HandoffEvent.objects.filter(handoff=handoff).order_by("pk"))
+    checks = list(BundleCheck.objects.filter(handoff=handoff))
+    names = dict.fromkeys(check.group for check in checks)
+    return {
+        "handoff": handoff,
+        "raised": raised_of(handoff),
+        "events": happened,
+        "steps": _steps(handoff, happened),
+        "groups": [(name, [check for check in checks if check.group == name]) for name in names],
+        "failed": sorted(
+            (check for check in checks if check.outcome == Outcome.FAILED.value), key=lambda check: check.is_unchecked
+        ),
+        "counts": {outcome.value: sum(check.outcome == outcome.value for check in checks) for outcome in Outcome},
+        "is_working": handoff.status in WORKING or handoff.status == Status.OPENED,
+        "is_stuck": handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS,
+        "attempts_left": max(0, MAX_ATTEMPTS - handoff.attempts),
+        "signature": getattr(handoff, "signature", None),
+        "downgrade": getattr(handoff, "signing_downgrade", None),
+        "pull": getattr(handoff, "pull_request", None),
+        **(_waiting(handoff, actor) if handoff.status == Status.WAITING_SIGNER else {}),
+    }
+
+
+def _waiting(handoff: Handoff, actor: Actor) -> dict[str, object]:
+    """While the signing service is down: the probes so far, what happens next, and whether LEAD may step in."""
+    outage = read_outage(handoff, rules_in_force().signing)
+    may_acknowledge = may(actor.role, Act.ACKNOWLEDGE_DOWNGRADE) and outage.may_fall_back
+    return {
+        "outage": outage,
+        "span": span_of(outage.span),
+        "needed": span_of(timedelta(seconds=outage.rules.probe_seconds)),
+        "may_acknowledge": may_acknowledge,
+        "conflict": find_conflict(Participation.objects.parts(handoff.chain), actor) if may_acknowledge else "",
+        "form": DowngradeForm(),
+        "least": MIN_VISIBLE,
+    }
+
+
 def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
     done = {row.event: row for row in happened}
     is_stuck = handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS
@@ -144,7 +228,9 @@ def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
         row = done.get(event)
         if row is not None:
             state = "done"
-        elif handoff.status == before:
+        elif handoff.status == Status.WAITING_SIGNER and event == events.HANDOFF_SIGNED and not is_stuck:
+            state = "waiting-signer"
+        elif handoff.status in (before, Status.WAITING_SIGNER if before == Status.VERIFIED else ""):
             state = "stuck" if is_stuck else "running"
         else:
             state = "ended" if has_ended else "waits"
@@ -163,7 +249,7 @@ def _step(number: int, name: str, state: str, row: HandoffEvent | None) -> Step:
 
 
 def _signature(pk: int) -> Signature:
-    signature = Signature.objects.select_related("key").filter(handoff_id=pk).first()
+    signature = Signature.objects.select_related("key", "logged_later").filter(handoff_id=pk).first()
     if signature is None:
         raise Http404("This handoff is not signed.")
     return signature

@@ -195,11 +195,17 @@ CELERY_BEAT_SCHEDULE = {
     for name, task, seconds in (
         ("sweep-staging", "handoffs.tasks.sweep_staging", SWEEP_SECONDS),
         ("sweep-handoffs", "handoffs.tasks.sweep_handoffs", SWEEP_SECONDS),
+        ("sweep-signing", "handoffs.tasks.sweep_signing", max(SWEEP_SECONDS, 30.0)),
         ("sweep-verification", "verdicts.tasks.sweep_verification", SWEEP_SECONDS),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
         ("integrate-log", "audit.tasks.integrate_log", 1.0),
     )
 }
+
+SIGSTORE_TRUST_CONFIG = env.str("SIGSTORE_TRUST_CONFIG", default="")
+SIGSTORE_IDENTITY_TOKEN_FILE = env.str("SIGSTORE_IDENTITY_TOKEN_FILE", default="")
+SIGSTORE_SIGNING_ROOT_SHA256 = env.list("SIGSTORE_SIGNING_ROOT_SHA256", default=[])
+SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
 
 SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" / "bin")))
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))

@@ -13,28 +13,18 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from audit.canonical import JsonError, JsonValue
+from audit.canonical import JsonValue
 from handoffs.actions import MAX_ARTIFACT_BYTES, Tools
 from handoffs.evidence import Outcome
 from handoffs.forge import ARTIFACT_PATH, ForgeError
 from handoffs.git_process import GitError
 from handoffs.markers import MarkerKind, write_marker
-from handoffs.models import Handoff, PullRequest, Signature
-from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached
-from handoffs.store import StoreError
+from handoffs.models import Handoff, PullRequest
 from verdicts import evidence
 from verdicts.policy import parse_policy
 from verdicts.policy_document import PolicyError
 from verdicts.results import GateOutcome
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """One thing a gate looked at."""
-
-    name: str
-    is_met: bool
-    got: str
+from verdicts.signature_checks import GateCheck, check_signature
 
 
 @dataclass(frozen=True)
@@ -61,8 +51,7 @@ def run_slsa_gate(pull: PullRequest, tools: Tools) -> GateResult:
     return GateResult(
         (
             _artifact_bytes(handoff, tools),
-            _signature(handoff, tools),
-            _statement(handoff),
+            *check_signature(handoff, tools),
             _provenance_claim(handoff),
             _head_tree(pull, handoff, tools),
             _commit_graph(pull, handoff, tools),
@@ -127,43 +116,6 @@ def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:
         return GateCheck(name, is_met=False, got=str(error))
     found = hashlib.sha256(raw).hexdigest()
     return GateCheck(name, is_met=found == handoff.digest, got=found)
-
-
-def _signature(handoff: Handoff, tools: Tools) -> GateCheck:
-    name = "the enforcer's signature covers the artifact, by a key that was valid when it signed"
-    signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
-    if signature is None or signature.key is None:
-        return GateCheck(name, is_met=False, got="no signature")
-    key = signature.key
-    try:
-        raw = tools.store.get(handoff.digest)
-        verify_detached(raw, signature.signature, public_key=key.public_key, fingerprint=key.fingerprint)
-    except (SignatureError, StoreError) as error:
-        return GateCheck(name, is_met=False, got=str(error))
-    is_met = key.vouches_for(signature.signed_at) and signature.digest == handoff.digest
-    return GateCheck(name, is_met=is_met, got=f"{key.fingerprint} at {signature.signed_at.isoformat()}")
-
-
-def _statement(handoff: Handoff) -> GateCheck:
-    name = "the enforcer's signed statement says PASSED for this artifact and this tree"
-    signature = Signature.objects.filter(handoff=handoff).select_related("key").first()
-    if signature is None or signature.key is None:
-        return GateCheck(name, is_met=False, got="no statement")
-    key = signature.key
-    try:
-        statement = open_envelope(bytes(signature.envelope), public_key=key.public_key, fingerprint=key.fingerprint)
-    except (SignatureError, JsonError, ValueError) as error:
-        return GateCheck(name, is_met=False, got=str(error))
-    match statement:
-        case {
-            "predicateType": str(kind),
-            "subject": [{"digest": {"sha256": str(digest)}}],
-            "predicate": {"verificationResult": "PASSED", "leoportal_resultTree": str(tree)},
-        }:
-            is_met = (kind, digest, tree) == (VSA_TYPE, handoff.digest, handoff.result_tree)
-            return GateCheck(name, is_met=is_met, got=f"{digest} {tree}")
-        case _:
-            return GateCheck(name, is_met=False, got="another kind of statement")
 
 
 def _provenance_claim(handoff: Handoff) -> GateCheck:

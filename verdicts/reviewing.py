@@ -163,7 +163,8 @@ def for_review() -> QuerySet[PullRequest]:
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
     related = ("repository", "handoff__builder", "handoff__sponsor", "handoff__repository", "handoff__signature__key")
-    return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
+    signed = ("handoff__signature__logged_later", "handoff__signing_downgrade__lead")
+    return PullRequest.objects.select_related(*related, *signed).annotate(work_left=Exists(work))
 
 
 def observe(pull: PullRequest) -> tuple[str, str]:

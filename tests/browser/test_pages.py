@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page
 
 from audit.actions import integrate_log
 from audit.models import LogEntry
-from handoffs.models import PullRequest
+from handoffs.models import PullRequest, Status
+from handoffs.tasks import advance
 from tests.support.browser import Site, Visitor, address, change
+from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.page_checks import problems_of
 from tests.support.portal import START
+from tests.support.signing import enact_signing, fail_probes, use_sigstore
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 
@@ -187,3 +191,27 @@ def test_the_pages_of_the_auditor_and_the_enforcer(site: Site, gallery):
     enforcer = gallery("exec")
     enforcer.visit("/", "handoffs-for-enforcer")
     enforcer.visit(address(pull), "pr-for-enforcer")
+
+
+def test_a_handoff_that_waits_for_its_signer_and_one_signed_with_sigstore(
+    site: Site, gallery, settings, tmp_path: Path
+):
+    with LoopbackSigstore(rekor=1) as sigstore:
+        use_sigstore(settings, tmp_path, sigstore, fallback="acknowledged")
+        signed = site.portal.hand_over(change("keyless"), branch="staging/codex-keyless", task="Add keyless")
+        sigstore.faults = {"fulcio-down"}
+        raw = site.portal.bundle(change("waiting"), branch="staging/codex-waiting", task="Add waiting")
+        site.portal.push_bundle(raw, branch="staging/codex-waiting")
+        waiting = site.portal.receive()
+        gallery("plan").visit(f"/handoffs/{signed.pk}/", "handoff-sigstore")
+        lead = gallery("lead")
+        lead.visit(f"/handoffs/{waiting.pk}/", "handoff-waits-too-early")
+        fail_probes(waiting, timezone.now(), 11, 6)
+        lead.visit(f"/handoffs/{waiting.pk}/", "handoff-waits")
+        page = lead.visitor.page
+        page.get_by_label("Justification").fill("The release cannot wait for the signing service.")
+        page.get_by_role("button", name="Acknowledge OpenPGP").click()
+        page.get_by_text("lead (LEAD) acknowledged OpenPGP; it signs next.").wait_for()
+        assert advance(waiting.pk) == Status.OPENED
+        lead.visit(f"/handoffs/{waiting.pk}/", "handoff-downgraded")
+        enact_signing({"method": "openpgp"})

@@ -115,7 +115,7 @@ def verified() -> Verified:
     """Some verified facts."""
     return Verified(
         digest="ab" * 32,
-        repository="acme/payments",
+        handoff="H-1",
         merge_base="cd" * 20,
         result_tree="ef" * 20,
         verified_at=datetime(2026, 11, 23, 10, 0, tzinfo=UTC),

@@ -21,7 +21,7 @@ AGENTS: Final = {"SECURITY", "DATABASE", "TESTING", "PERFORMANCE", "DESIGN"}
 GATES: Final = {"slsa", "policy-bundle"}
 # Each row of these tables belongs to one log entry, and each entry of these kinds to one row.
 RECORDED: Final = {
-    "leo_handoff_tracking": ("handoff.%", "pull.merged"),
+    "leo_handoff_tracking": ("handoff.%", "signing.%", "pull.merged"),
     "leo_gate_executions": ("gate.reported",),
     "leo_agent_report": ("agent.reported",),
     "leo_verification_results": ("verdict.recorded",),
@@ -169,7 +169,8 @@ class Arrivals:
         or is still at it, says the same again, about the same commit: the ref moves once.
         """
         events = self.stack.rows(
-            "SELECT event, detail->>'commit', log_entry_id FROM leo_handoff_tracking WHERE handoff_id = %s ORDER BY id",
+            "SELECT event, detail->>'commit', log_entry_id FROM leo_handoff_tracking WHERE handoff_id = %s"
+            " AND event LIKE 'handoff.%%' ORDER BY id",
             handoff["id"],
         )
         counted = Counter(event for event, _, _ in events)

@@ -30,6 +30,7 @@ with tempfile.TemporaryDirectory() as unused:
 
 from leoportal.stack.pytest_plugin import find_parent_folder
 from tests.kill.arrival import LANE, Arrivals
+from tests.kill.signing import kill_at_each_point
 from tests.support.processes import Stack, running_stack
 
 PLACES: Final = (
@@ -117,7 +118,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long, at least every place once")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random rounds")
+    parser.add_argument("--signings", type=int, default=25, help="kills at each point of keyless signing, before that")
     options = parser.parse_args()
+    kill_at_each_point(options.signings, say)
     random.seed(options.seed)
     began = time.monotonic()
     say(f"seed {options.seed}; {len(PLACES)} places, then random rounds for {options.minutes:g} minutes in all")

@@ -1,6 +1,6 @@
 """What people do, each act a process of its own that can be killed: set the portal up, release a change, merge it.
 
-python -m tests.kill.people make | release | merge
+python -m tests.kill.people make | sigstore | release | merge
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ WRAPPER = install(Traps(Path(os.environ[FOLDER])))
 
 from handoffs.models import Repository  # noqa: E402  models need the set-up above
 from tests.support.portal import Portal  # noqa: E402
+from tests.support.signing import IDENTITY, enact_signing  # noqa: E402
 from verdicts.decision import Verdict  # noqa: E402
 from verdicts.merging import merge_pull_request  # noqa: E402
 from verdicts.results import GateOutcome  # noqa: E402
@@ -24,6 +25,9 @@ def main(act: str, folder: Path) -> None:
     """One act, on the newest pull request."""
     if act == "make":
         Portal.make(folder)
+        return
+    if act == "sigstore":
+        enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": os.environ["TEST_ISSUER"]})
         return
     portal = Portal(folder, folder / "source", Repository.objects.get())
     pull = portal.pull()

@@ -124,10 +124,11 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
-    from handoffs import actions, intake, tasks  # noqa: PLC0415
+    from handoffs import actions, attempts, intake, signing, tasks  # noqa: PLC0415
     from handoffs.localgit import LocalGit  # noqa: PLC0415
     from handoffs.models import PullRequest, Status  # noqa: PLC0415
     from handoffs.signatures import Signer  # noqa: PLC0415
+    from handoffs.sigstore_signing import Sigstore  # noqa: PLC0415
     from handoffs.store import BundleStore  # noqa: PLC0415
     from verdicts import actions as verification  # noqa: PLC0415
     from verdicts import merging  # noqa: PLC0415
@@ -149,7 +150,13 @@ def install(traps: Traps) -> Wrapper:
 
         return run
 
-    names = {Status.RECEIVED: "verify", Status.VERIFIED: "sign", Status.SIGNED: "apply", Status.APPLIED: "open"}
+    names = {
+        Status.RECEIVED: "verify",
+        Status.VERIFIED: "sign",
+        Status.WAITING_SIGNER: "sign-later",
+        Status.SIGNED: "apply",
+        Status.APPLIED: "open",
+    }
     setattr(  # noqa: B010  Final for the product, not for its saboteur
         tasks,
         "STEPS",
@@ -161,6 +168,8 @@ def install(traps: Traps) -> Wrapper:
     wrapper.replace(intake, "receive_handoff", "receive", lambda _repository, staging, **_: staging.branch)
     wrapper.replace(BundleStore, "put", "store", wrapper.current)
     wrapper.replace(Signer, "envelope", "signature", wrapper.current)
+    wrapper.replace(Sigstore, "sign", "sigstore", wrapper.current)
+    wrapper.replace(signing, "start_attempt", "intent", wrapper.current)
     wrapper.replace(LocalGit, "update_branch", "push", wrapper.current)
     wrapper.replace(verification, "trigger_gates", "trigger", branch_of_pull)
     wrapper.replace(
@@ -170,7 +179,7 @@ def install(traps: Traps) -> Wrapper:
     for name in ("report_agent", "finish_gate_work"):
         setattr(verification, name, _last(wrapper, getattr(verification, name), branch_of_pull))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
-    for module in (actions, verification, merging):
+    for module in (actions, attempts, signing, verification, merging):
         setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
     _wrap_scanners(wrapper, verifying, sandbox)
     return wrapper

@@ -29,7 +29,18 @@ from leoportal.stack.services import ROOT
 from leoportal.stack.supervisor import Child
 from tests.support.faulty_worker import FOLDER, Traps
 
-FOREIGN: Final = ("DATABASE", "REDIS", "CACHE", "LEO", "PYTEST", "SECRET_KEY", "SIGNING_KEY", "PG", "DJANGO")
+FOREIGN: Final = (
+    "DATABASE",
+    "REDIS",
+    "CACHE",
+    "LEO",
+    "PYTEST",
+    "SECRET_KEY",
+    "SIGNING_KEY",
+    "SIGSTORE",
+    "PG",
+    "DJANGO",
+)
 
 
 class Stack:

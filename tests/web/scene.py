@@ -130,11 +130,13 @@ class Scene:
         return actor_of(Principal.objects.get(name=name))
 
     @transaction.atomic
-    def handoff(self, *, title: str = "Retry queue for webhook deliveries", outcome: str = "PASSED") -> Handoff:
+    def handoff(
+        self, *, title: str = "Retry queue for webhook deliveries", outcome: str = "PASSED", digest: str = ""
+    ) -> Handoff:
         """A handoff with its checks, verified and signed, or refused."""
         number = next(_counter)
         path = Path(self.repository.path)
-        digest = f"{number:064x}"
+        digest = digest or f"{number:064x}"
         text = f"def deliver(attempt):\n    return min(300, 2 ** attempt)  # {number}\n"
         files = {"app.py": text, "tests/test_app.py": "def test():\n    assert True\n"}
         staging = commit(path, self.base, {}, f"[CODEX-READY:{digest}] {number}")
@@ -184,7 +186,9 @@ class Scene:
         if is_refused:
             record_event(handoff, events.HANDOFF_REFUSED, self.enforcer, {"failed": ["patch.applies"]})
             return handoff
-        record_event(handoff, events.HANDOFF_VERIFIED, self.enforcer, {}, marker=f"[CODEX-READY:{digest}]")
+        record_event(
+            handoff, events.HANDOFF_VERIFIED, self.enforcer, {"digest": digest}, marker=f"[CODEX-READY:{digest}]"
+        )
         now = timezone.now()
         Signature.objects.create(
             handoff=handoff, key=self.key, digest=digest, signature="-----BEGIN", envelope=b"{}", signed_at=now

@@ -76,6 +76,7 @@ POSTS = {
     "{pull}merge/": {"plan", "lead"},
     "/escalations/{pk}/decide/": {"lead"},
     "/audit/exports/make/": {"auditor"},
+    "/handoffs/{handoff}/acknowledge/": {"lead"},
 }
 
 

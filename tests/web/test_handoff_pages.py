@@ -6,12 +6,14 @@ import json
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from handoffs.components import ComponentDelta, component_delta
 from handoffs.lockfiles import lock_delta
 from handoffs.models import MAX_ATTEMPTS, Handoff, Status
 from handoffs.sbom import Subject, build_sbom, parse_sbom
 from handoffs.store import BundleStore
+from tests.support.signing import IDENTITY, enact_signing, fail_probes
 from tests.web.scene import Scene
 
 
@@ -91,10 +93,9 @@ def test_the_steps_follow_the_record(scene: Scene):
 
 
 def test_files_come_as_attachments_and_the_bundle_is_hashed_again(scene: Scene):
-    handoff = scene.handoff()
     raw = b"\x1f\x8b bundle"
     digest = BundleStore(settings.BUNDLE_STORE).put(raw)
-    Handoff.objects.filter(pk=handoff.pk).update(digest=digest)
+    handoff = scene.handoff(digest=digest)
     client = scene.client("auditor")
     answer = client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz")
     assert answer.content == raw
@@ -198,3 +199,61 @@ def test_slsa_tells_claims_apart_from_what_was_seen(scene: Scene):
     assert "Only claimed" in page
     assert "run &lt;b&gt;1&lt;/b&gt;" in page
     assert "SLSA L3" not in page
+
+
+def waiting(scene: Scene, *minutes_ago: float, fallback: str = "acknowledged") -> Handoff:
+    """A handoff whose signer is down, with failed probes so many minutes ago."""
+    enact_signing(
+        {"method": "sigstore", "identity": IDENTITY, "issuer": "https://issuer.example", "fallback": fallback}
+    )
+    handoff = scene.handoff(outcome="FAILED")
+    Handoff.objects.filter(pk=handoff.pk).update(status=Status.WAITING_SIGNER, error="signing.network: ConnectionError")
+    fail_probes(handoff, timezone.now(), *minutes_ago)
+    return handoff
+
+
+def test_a_handoff_that_waits_for_its_signer_says_since_when_and_what_comes_next(scene: Scene):
+    handoff = waiting(scene, 3)
+    text = text_of(scene, f"/handoffs/{handoff.pk}/")
+    assert "1 failed probe over 0 s" in text
+    assert "signing.network" in text
+    assert "Waiting uses up no attempt." in text
+    assert "After 3 failed probes over 10 min the policy lets LEAD acknowledge" in text
+    assert "Waits for the signing service" in text
+
+
+def test_only_lead_gets_the_form_and_only_when_the_probes_are_enough(scene: Scene):
+    handoff = waiting(scene, 11, 6)
+    address = f"/handoffs/{handoff.pk}/"
+    for name in ("plan", "auditor", "exec"):
+        assert "Acknowledge OpenPGP" not in scene.client(name).get(address).content.decode()
+        assert scene.client(name).post(f"{address}acknowledge/").status_code == 403
+    page = scene.client("lead").get(address).content.decode()
+    assert "Not yet: 2 of 3 probes, 5 min of 10 min." in page
+    assert "<fieldset disabled>" in page
+    early = scene.client("lead").post(f"{address}acknowledge/", {"justification": "w" * 40})
+    assert early.status_code == 409
+    assert "downgrade.too_early" in early.content.decode()
+    fail_probes(handoff, timezone.now(), 0.5)
+    assert "<fieldset>" in scene.client("lead").get(address).content.decode()
+
+
+def test_lead_acknowledges_and_what_was_typed_survives_a_refusal(scene: Scene, transactional_db):
+    handoff = waiting(scene, 11, 6, 0.5)
+    address = f"/handoffs/{handoff.pk}/acknowledge/"
+    short = scene.client("lead").post(address, {"justification": "too short, but kept"})
+    assert short.status_code == 422
+    assert "too short, but kept" in short.content.decode()
+    assert "at least 30 visible characters; it has 16" in short.content.decode()
+    why = "The release cannot wait for the signing service any longer."
+    assert scene.client("lead").post(address, {"justification": why}).status_code == 302
+    page = scene.client("plan").get(f"/handoffs/{handoff.pk}/").content.decode()
+    assert "lead (LEAD) acknowledged OpenPGP; it signs next." in page
+    assert "Acknowledge OpenPGP" not in scene.client("lead").get(f"/handoffs/{handoff.pk}/").content.decode()
+
+
+def test_a_policy_without_fallback_shows_no_form(scene: Scene):
+    handoff = waiting(scene, 60, 30, 1, fallback="never")
+    page = scene.client("lead").get(f"/handoffs/{handoff.pk}/").content.decode()
+    assert "The policy allows no other signature." in page
+    assert "Acknowledge OpenPGP" not in page

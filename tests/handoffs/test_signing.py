@@ -1,0 +1,529 @@
+"""Signing a verified handoff with the loopback Sigstore: attempts, outages, LEAD's acknowledgement, logging afterwards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.utils import timezone
+
+from audit import events
+from audit.actions import take_part
+from audit.events import AuditError, Role
+from audit.models import Identity, LogEntry, Principal
+from handoffs.actions import record_event
+from handoffs.attempts import end_attempt, start_attempt
+from handoffs.fallback import acknowledge_downgrade, read_outage, visible_length
+from handoffs.lane import rules_in_force
+from handoffs.models import (
+    TRANSITIONS,
+    BundleCheck,
+    Handoff,
+    HandoffError,
+    HandoffEvent,
+    Method,
+    Signature,
+    SigningAttempt,
+    StaleStatusError,
+    Status,
+    TransparencyRecord,
+)
+from handoffs.rules import Signing
+from handoffs.signing import SignerWaitsError, sign_handoff, statement_of
+from handoffs.sigstore_signing import Bundles, Pinned
+from handoffs.tasks import advance, sweep_signing
+from tests.support.loopback_sigstore import LoopbackSigstore
+from tests.support.portal import GOOD_CHANGE, Portal
+from tests.support.signing import IDENTITY, enact_signing, fail_probes, rotate_token, use_sigstore
+from verdicts.gates import run_slsa_gate
+from verdicts.results import GateOutcome
+
+WHY = "The release cannot wait for the signing service; the fix is reviewed."
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=[1, 2], ids=["rekor1", "rekor2"])
+def sigstore(request) -> Iterator[LoopbackSigstore]:
+    with LoopbackSigstore(rekor=request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def rekor1() -> Iterator[LoopbackSigstore]:
+    with LoopbackSigstore(rekor=1) as running:
+        yield running
+
+
+def happened(handoff: Handoff, event: str) -> list[dict]:
+    return list(
+        HandoffEvent.objects.filter(handoff=handoff, event=event).order_by("pk").values_list("detail", flat=True)
+    )
+
+
+def again(handoff: Handoff) -> str:
+    """The sweep's next look at a handoff, as if its time had come."""
+    Handoff.objects.filter(pk=handoff.pk).update(next_try_at=None)
+    return str(advance(handoff.pk))
+
+
+def waiting(portal: Portal, sigstore: LoopbackSigstore) -> Handoff:
+    """A handoff that waits for its signer."""
+    sigstore.faults = {"fulcio-down"}
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    assert handoff.status == Status.WAITING_SIGNER
+    return handoff
+
+
+def test_a_handoff_is_signed_keylessly_and_passes_the_gate(portal: Portal, settings, tmp_path: Path, sigstore):
+    use_sigstore(settings, tmp_path, sigstore)
+    handoff = portal.hand_over()
+    assert handoff.status == Status.TRIGGERED, handoff.error
+    signature = handoff.signature
+    assert (signature.method, signature.transparency, signature.signer) == (Method.SIGSTORE, "logged", IDENTITY)
+    statement = statement_of(handoff, portal.tools())
+    checked = portal.tools().sigstore.verify(
+        Bundles(handoff.digest, signature.artifact_bundle, signature.statement_bundle), Pinned(IDENTITY, sigstore.url)
+    )
+    assert checked.payload == statement
+    assert f"Signed-By: {IDENTITY}" in portal.tools().git.message_of(portal.pull().head_sha)
+    (attempt,) = handoff.signing_attempts.all()
+    assert (attempt.outcome, bytes(attempt.statement)) == ("accepted", statement)
+    result = run_slsa_gate(portal.pull(), portal.tools())
+    assert result.conclusion is GateOutcome.SUCCESS, result.evidence
+    client = Client()
+    client.force_login(User.objects.get(username="plan"), backend="leoportal.roles.SignInBackend")
+    for name, expected in (("artifact", signature.artifact_bundle), ("statement", signature.statement_bundle)):
+        answer = client.get(f"/handoffs/{handoff.pk}/{name}.sigstore.json")
+        assert (answer.status_code, answer.content.decode()) == (200, expected)
+        assert answer["Content-Disposition"].endswith('.sigstore.json"')
+    assert client.get(f"/handoffs/{handoff.pk}/artifact.tar.gz.asc").status_code == 404
+    order = [row.event for row in HandoffEvent.objects.filter(handoff=handoff).order_by("pk")]
+    assert order.index(events.SIGNING_STARTED) < order.index(events.HANDOFF_SIGNED)
+
+
+def test_the_gate_refuses_another_identity_another_artifact_and_another_root(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    portal.hand_over()
+    pull, tools = portal.pull(), portal.tools()
+    assert run_slsa_gate(pull, tools).conclusion is GateOutcome.SUCCESS
+    with LoopbackSigstore(rekor=1) as other:
+        foreign = replace(tools.sigstore, trust_config=other.write_config(tmp_path / "other"))
+        assert run_slsa_gate(pull, replace(tools, sigstore=foreign)).conclusion is GateOutcome.FAILURE
+    unpinned = replace(tools.sigstore, root_digests=("0" * 64,))
+    assert run_slsa_gate(pull, replace(tools, sigstore=unpinned)).conclusion is GateOutcome.FAILURE
+    assert run_slsa_gate(pull, replace(tools, sigstore=None)).conclusion is GateOutcome.FAILURE
+    enact_signing({"method": "sigstore", "identity": f"{IDENTITY}/other", "issuer": rekor1.url})
+    assert run_slsa_gate(pull, tools).conclusion is GateOutcome.FAILURE
+    path = settings.BUNDLE_STORE / pull.handoff.digest[:2] / pull.handoff.digest
+    enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": rekor1.url, "probes": 4})
+    assert run_slsa_gate(pull, tools).conclusion is GateOutcome.SUCCESS
+    path.write_bytes(path.read_bytes() + b"x")
+    assert run_slsa_gate(pull, tools).conclusion is GateOutcome.FAILURE
+
+
+@pytest.mark.threat("ATT-11")
+def test_what_is_meant_to_be_signed_is_stored_before_anything_leaves_the_machine(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    seen: list[Any] = []
+    ask = rekor1.answer
+
+    def watch(request):
+        with psycopg.connect(settings_url(), autocommit=True) as other:
+            seen.append(other.execute("SELECT outcome, statement FROM leo_signing_attempt").fetchall())
+            seen[-1].append(
+                other.execute("SELECT count(*) FROM leo_log_entry WHERE kind = 'signing.started'").fetchone()
+            )
+        return ask(request)
+
+    rekor1.answer = watch  # type: ignore[method-assign]
+    handoff = portal.hand_over()
+    assert handoff.status == Status.TRIGGERED
+    statement = statement_of(handoff, portal.tools())
+    assert {(outcome, bytes(stored)) for (outcome, stored), _ in seen} == {("started", statement)}
+    assert {count for _, count in seen} == {(1,)}
+
+
+def settings_url() -> str:
+    found = connection.get_connection_params()
+    return psycopg.conninfo.make_conninfo(
+        **{name: found[name] for name in ("dbname", "user", "password", "host", "port") if found.get(name)}
+    )
+
+
+@pytest.mark.threat("ATT-11")
+def test_an_interrupted_attempt_becomes_an_orphan_with_its_log_entries(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    rekor1.faults = {"fulcio-down"}
+    handoff = waiting(portal, rekor1)
+    rekor1.faults = set()
+    tools = portal.tools()
+    statement = statement_of(handoff, tools)
+    lost = start_attempt(handoff, Method.SIGSTORE, statement, tools, why="signature")
+    left = tools.sigstore.sign(handoff.digest, statement, Pinned(IDENTITY, rekor1.url))
+    tools = replace(tools, clock=lambda: timezone.now() + timedelta(seconds=100))
+    fail = HandoffEvent.objects.filter(handoff=handoff, event=events.SIGNING_UNAVAILABLE).count()
+    assert fail == 1
+    with pytest.raises(SignerWaitsError):  # the next probe is not due yet; the orphan is found all the same
+        sign_handoff(handoff, tools)
+    lost.refresh_from_db()
+    assert lost.outcome == "orphaned"
+    (orphan,) = happened(handoff, events.SIGNING_ORPHANED)
+    assert orphan["log_indexes"] == [left.log_index, left.statement_log_index]
+    with pytest.raises(StaleStatusError), transaction.atomic():
+        end_attempt(lost, SigningAttempt.Outcome.ACCEPTED)
+
+
+@pytest.mark.threat("ATT-11")
+def test_a_run_that_comes_too_late_accepts_nothing_and_is_an_orphan(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    ask = rekor1.answer
+
+    def supersede_meanwhile(request):
+        if request.path.endswith("/log/entries"):
+            Handoff.objects.filter(status=Status.VERIFIED).update(status=Status.SUPERSEDED)
+            connection.close()
+        return ask(request)
+
+    rekor1.answer = supersede_meanwhile  # type: ignore[method-assign]
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    assert handoff.status == Status.SUPERSEDED
+    assert not Signature.objects.filter(handoff=handoff).exists()
+    (attempt,) = handoff.signing_attempts.all()
+    assert attempt.outcome == "orphaned"
+    (orphan,) = happened(handoff, events.SIGNING_ORPHANED)
+    assert len(orphan["log_indexes"]) == 2
+
+
+def test_a_handoff_has_at_most_one_accepted_attempt(portal: Portal):
+    handoff = portal.hand_over()
+    tools = portal.tools()
+    second = start_attempt(handoff, Method.OPENPGP, b"{}", tools, why="signature")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        end_attempt(second, SigningAttempt.Outcome.ACCEPTED)
+
+
+@pytest.mark.threat("ATT-10")
+def test_an_outage_waits_and_probes_at_most_once_in_an_interval(
+    portal: Portal, settings, tmp_path: Path, sigstore: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, sigstore)
+    handoff = waiting(portal, sigstore)
+    assert (handoff.attempts, handoff.lease_until) == (0, None)
+    assert handoff.error.startswith("signing.fulcio_down: ")
+    assert timedelta(seconds=150) < (handoff.next_try_at or timezone.now()) - timezone.now() <= timedelta(seconds=200)
+    asked = len(sigstore.requests)
+    for _ in range(7):  # an operator's retries make no probe
+        assert again(handoff) == "waiting"
+    handoff.refresh_from_db()
+    assert len(sigstore.requests) == asked
+    assert handoff.attempts == 0
+    assert handoff in Handoff.objects.open().filter(attempts__lt=5)
+    assert len(happened(handoff, events.SIGNING_UNAVAILABLE)) == 1
+    sigstore.faults = set()
+    late = replace(portal.tools(), clock=lambda: timezone.now() + timedelta(seconds=110))
+    with pytest.raises(SignerWaitsError):
+        sign_handoff(handoff, late)
+
+
+def test_when_sigstore_is_back_the_handoff_is_signed_with_sigstore(
+    portal: Portal, settings, tmp_path: Path, sigstore: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, sigstore, fallback="acknowledged", probes=20)
+    handoff = waiting(portal, sigstore)
+    sigstore.faults = set()
+    later = replace(portal.tools(), clock=lambda: timezone.now() + timedelta(seconds=60))
+    sign_handoff(handoff, later)
+    assert again(handoff) == Status.OPENED
+    handoff = Handoff.objects.get(pk=handoff.pk)
+    assert handoff.signature.method == Method.SIGSTORE
+    assert [attempt.outcome for attempt in handoff.signing_attempts.order_by("pk")] == ["failed", "accepted"]
+
+
+@pytest.mark.threat("ATT-10")
+def test_openpgp_stands_in_only_after_the_probes_and_lead(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1, fallback="acknowledged")
+    handoff = waiting(portal, rekor1)
+    lead = portal.actor("lead")
+    now = timezone.now()
+    with pytest.raises(HandoffError, match=r"downgrade\.too_early"):
+        acknowledge_downgrade(handoff.pk, WHY, by=lead)
+    fail_probes(handoff, now, 9.9, 5)
+    with pytest.raises(HandoffError, match=r"downgrade\.too_early: got 3 failed probes over 5"):
+        acknowledge_downgrade(handoff.pk, WHY, by=lead)
+    fail_probes(handoff, now, 11)
+    assert read_outage(handoff, rules_in_force().signing).is_long_enough
+    assert again(handoff) == "waiting"
+    assert Handoff.objects.get(pk=handoff.pk).status == Status.WAITING_SIGNER
+    for name in ("plan", "auditor"):
+        with pytest.raises(AuditError, match=r"role\.not_allowed"):
+            acknowledge_downgrade(handoff.pk, WHY, by=portal.actor(name))
+    for text in ("too short", "short" + " " * 40, "\u200b" * 40, "x" * 29, "x" * 10_001):
+        with pytest.raises(HandoffError, match=r"downgrade\.justification"):
+            acknowledge_downgrade(handoff.pk, text, by=lead)
+    acknowledge_downgrade(handoff.pk, WHY, by=lead)
+    with pytest.raises(HandoffError, match=r"downgrade\.twice"):
+        acknowledge_downgrade(handoff.pk, WHY, by=lead)
+    assert again(handoff) == Status.OPENED
+    handoff = Handoff.objects.get(pk=handoff.pk)
+    assert (handoff.signature.method, handoff.signature.transparency) == (Method.OPENPGP, "pending-transparency")
+    (body,) = happened(handoff, events.SIGNING_DOWNGRADED)
+    assert body["probes"] == 4
+    assert json.loads(bytes(LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).leaf))["actor"] == "lead"
+    result = run_slsa_gate(portal.pull(), portal.tools())
+    assert result.conclusion is GateOutcome.SUCCESS
+    assert "acknowledged by LEAD" in str(result.evidence)
+
+
+@pytest.mark.threat("ATT-10")
+def test_a_policy_without_fallback_never_downgrades(portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore):
+    use_sigstore(settings, tmp_path, rekor1, fallback="acknowledged")
+    handoff = waiting(portal, rekor1)
+    fail_probes(handoff, timezone.now(), 60, 30, 10)
+    acknowledge_downgrade(handoff.pk, WHY, by=portal.actor("lead"))
+    enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": rekor1.url, "fallback": "never"})
+    assert again(handoff) == "waiting"
+    assert not Signature.objects.filter(handoff=handoff).exists()
+
+
+def test_no_acknowledgement_where_the_policy_says_never(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    handoff = waiting(portal, rekor1)
+    fail_probes(handoff, timezone.now(), 60, 30, 10)
+    with pytest.raises(HandoffError, match=r"downgrade\.policy"):
+        acknowledge_downgrade(handoff.pk, WHY, by=portal.actor("lead"))
+
+
+def test_lead_who_has_another_duty_on_the_handoff_cannot_acknowledge(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1, fallback="acknowledged")
+    handoff = waiting(portal, rekor1)
+    fail_probes(handoff, timezone.now(), 60, 30, 10)
+    lead = portal.actor("lead")
+    with transaction.atomic():
+        take_part(handoff.chain, replace(lead, role=Role.PLAN))
+    with pytest.raises(AuditError, match=r"sod\.conflict"):
+        acknowledge_downgrade(handoff.pk, WHY, by=lead)
+    assert not happened(handoff, events.SIGNING_DOWNGRADED)
+
+
+def test_a_refusal_is_no_outage_and_waits_for_a_person(
+    portal: Portal, settings, tmp_path: Path, sigstore: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, sigstore, fallback="acknowledged")
+    sigstore.faults = {"wrong-identity"}
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    assert handoff.status == Status.VERIFIED
+    assert handoff.error.startswith("signing.identity: ")
+    assert handoff.attempts == 1
+    assert not happened(handoff, events.SIGNING_UNAVAILABLE)
+    assert happened(handoff, events.SIGNING_REFUSED)[0]["code"] == "signing.identity"
+    (orphan,) = happened(handoff, events.SIGNING_ORPHANED)
+    assert orphan["why"] == "signing.identity"
+    assert handoff.signing_attempts.get().outcome == "orphaned"
+    assert not Signature.objects.filter(handoff=handoff).exists()
+
+
+def test_signatures_that_are_in_no_log_are_logged_when_the_policy_says_so(
+    portal: Portal, settings, tmp_path: Path, sigstore: LoopbackSigstore
+):
+    handoff = portal.hand_over()
+    assert sweep_signing() == 0
+    use_sigstore(settings, tmp_path, sigstore)
+    before = len(sigstore.digests_logged())
+    assert run_slsa_gate(portal.pull(), portal.tools()).conclusion is GateOutcome.FAILURE
+    assert sweep_signing() == 1
+    record = TransparencyRecord.objects.get()
+    assert record.signature.is_logged
+    assert Signature.objects.get().transparency == "pending-transparency"
+    assert sigstore.digests_logged()[before:] == [handoff.digest]
+    portal.tools().sigstore.verify(Bundles(handoff.digest, record.artifact_bundle), Pinned(IDENTITY, sigstore.url))
+    assert happened(handoff, events.SIGNING_LOGGED)[0]["log_indexes"] == [record.log_index]
+    assert run_slsa_gate(portal.pull(), portal.tools()).conclusion is GateOutcome.SUCCESS
+    assert sweep_signing() == 0
+    assert len(sigstore.digests_logged()) == before + 1
+
+
+def test_an_air_gapped_portal_logs_nothing(portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore):
+    portal.hand_over()
+    settings.SIGSTORE_TRUST_CONFIG = str(rekor1.write_config(tmp_path / "sigstore"))
+    assert sweep_signing() == 0
+    assert rekor1.requests == []
+    assert not Signature.objects.get().is_logged
+
+
+def test_logging_that_fails_is_tried_again_later_and_leaves_its_trace(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    handoff = portal.hand_over()
+    use_sigstore(settings, tmp_path, rekor1)
+    rekor1.faults = {"rekor-down"}
+    assert sweep_signing() == 0
+    asked = len(rekor1.requests)
+    assert sweep_signing() == 0
+    assert len(rekor1.requests) == asked
+    assert happened(handoff, events.SIGNING_UNAVAILABLE)[0]["for"] == "transparency"
+
+
+@pytest.mark.threat("ATT-13")
+@pytest.mark.parametrize("skew", [timedelta(minutes=10), timedelta(minutes=-10), timedelta(hours=25)])
+def test_a_clock_that_is_wrong_stops_signing_until_it_is_right(portal: Portal, settings, tmp_path, rekor1, skew):
+    use_sigstore(settings, tmp_path, rekor1)
+    rekor1.faults = {"fulcio-down"}
+    handoff = waiting(portal, rekor1)
+    rekor1.faults = set()
+    asked = len(rekor1.requests)
+    wrong = replace(portal.tools(), clock=lambda: timezone.now() + skew)
+    with pytest.raises(SignerWaitsError, match=r"clock\.skew: this clock and the database's differ by"):
+        sign_handoff(handoff, wrong)
+    assert len(rekor1.requests) == asked
+    assert handoff.signing_attempts.count() == 1
+
+
+@pytest.mark.threat("ATT-13")
+@pytest.mark.parametrize("minutes", [10, -10, 25 * 60])
+def test_a_signing_service_with_another_time_is_not_signed_with(portal: Portal, settings, tmp_path, rekor1, minutes):
+    use_sigstore(settings, tmp_path, rekor1)
+    rekor1.date_skew = timedelta(minutes=minutes)
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    assert (handoff.status, handoff.attempts) == (Status.VERIFIED, 0)
+    assert handoff.error.startswith("clock.skew: ")
+    assert rekor1.digests_logged() == []
+    rekor1.date_skew = timedelta()
+    assert again(handoff) == Status.OPENED
+
+
+@pytest.mark.threat("ATT-05")
+def test_no_path_to_signed_skips_verified():
+    paths: set[str] = {Status.RECEIVED}
+    while True:
+        further = {new for old in paths if old != Status.VERIFIED for new in TRANSITIONS[old]} | paths
+        if further == paths:
+            break
+        paths = further
+    assert paths == {Status.RECEIVED, Status.VERIFIED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}
+    assert Status.SIGNED in TRANSITIONS[Status.VERIFIED]
+
+
+@pytest.mark.threat("ATT-05")
+def test_the_database_refuses_a_signed_handoff_that_was_not_verified(portal: Portal):
+    handoff = portal.hand_over()
+    other = Handoff.objects.create(
+        repository=portal.repository, staging_branch="staging/codex-x", staging_commit="1" * 40, chain="x"
+    )
+    for status in ("signed", "applied", "opened", "triggered"):
+        with pytest.raises(IntegrityError, match="signed-was-verified"):
+            Handoff.objects.filter(pk=other.pk).update(status=status, digest="2" * 64, applied_commit="3" * 40)
+        with pytest.raises(IntegrityError, match="signed-was-verified"):
+            Handoff.objects.create(
+                repository=portal.repository, staging_branch="b", staging_commit="4" * 40, status=status,
+                digest="5" * 64, applied_commit="3" * 40, chain="y",
+            )  # fmt: skip
+    with pytest.raises(IntegrityError, match="signed-was-verified"):
+        Handoff.objects.filter(pk=handoff.pk).update(digest="6" * 64)
+    Handoff.objects.filter(pk=other.pk).update(digest="7" * 64)
+    forge_signature(other, handoff.signature)
+    BundleCheck.objects.create(handoff=other, position=0, code="x", group="x", sentence="x", outcome="PASSED")
+    forge_signature(other, handoff.signature)  # checks without the event of a verification
+    with transaction.atomic():
+        record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "8" * 64})
+    forge_signature(other, handoff.signature)  # the event is about another digest
+    BundleCheck.objects.create(handoff=other, position=1, code="y", group="x", sentence="x", outcome="FAILED")
+    with transaction.atomic():
+        record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "7" * 64})
+    forge_signature(other, handoff.signature)  # a check failed
+    other.refresh_from_db()
+    assert other.status == Status.RECEIVED
+
+
+def forge_signature(handoff: Handoff, like: Signature) -> None:
+    """A signature row written past the actions is refused when its transaction ends."""
+    with pytest.raises(IntegrityError, match="signed-was-verified"):
+        Signature.objects.create(
+            handoff=handoff, key=like.key, digest="7" * 64, signature="x", envelope=b"{}", signed_at=timezone.now()
+        )
+
+
+def test_a_statement_is_the_same_bytes_whenever_it_is_made(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1)
+    handoff = waiting(portal, rekor1)
+    first = statement_of(handoff, portal.tools())
+    Handoff.objects.filter(pk=handoff.pk).update(moved_at=timezone.now() + timedelta(hours=1))
+    assert statement_of(Handoff.objects.get(pk=handoff.pk), portal.tools()) == first
+    assert hashlib.sha256(first).hexdigest() == happened(handoff, events.SIGNING_STARTED)[0]["statement"]
+
+
+def test_the_token_is_read_anew_for_each_signature(portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore):
+    use_sigstore(settings, tmp_path, rekor1)
+    rotate_token(tmp_path, rekor1, seconds=-60)
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    assert handoff.error.startswith("signing.token: ")
+    assert not any(request.path.endswith("signingCert") for request in rekor1.requests)
+    rotate_token(tmp_path, rekor1)
+    assert again(handoff) == Status.OPENED
+
+
+@pytest.mark.threat("ATT-15")
+def test_nothing_private_is_sent_to_the_public_services(
+    portal: Portal, settings, tmp_path: Path, sigstore: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, sigstore)
+    handoff = portal.hand_over()
+    assert handoff.status == Status.TRIGGERED
+    sent = b"\n".join(decoded(request.body) for request in sigstore.requests)
+    assert handoff.digest.encode() in sent or bytes.fromhex(handoff.digest) in sent
+    people = [*Principal.objects.values_list("name", flat=True), *Identity.objects.values_list("value", flat=True)]
+    secrets = ["acme/payments", "payments", "staging/codex", handoff.title, handoff.prd_id, *people]
+    for secret in secrets:
+        assert len(secret) < 5 or secret.encode() not in sent, secret
+    assert re.findall(rb"[A-Za-z0-9._-]{2,}@[A-Za-z0-9-]{2,}\.[a-z]{2,}", sent) == []
+    with pytest.raises(ValueError, match="expected a URI"):
+        Signing(method="sigstore", identity="ci@leo.example", issuer="https://accounts.example.com")
+
+
+def decoded(body: bytes) -> bytes:
+    """A request body with everything base64 in it laid open, however deep."""
+    found = [body]
+    for text in re.findall(rb"[A-Za-z0-9+/]{24,}={0,2}", body):
+        padded = text + b"=" * (-len(text) % 4)
+        try:
+            inner = base64.b64decode(padded)
+        except ValueError:
+            continue
+        found.append(decoded(inner) if inner.isascii() else inner)
+    return b"\n".join(found)
+
+
+def test_only_what_can_be_seen_counts_as_a_justification():
+    assert visible_length("a b\tc\n\u200b\u202e\u00a0d") == 4
