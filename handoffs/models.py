@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit.models import LogEntry, Principal
+from handoffs.key_rules import Algorithm
 
 HEX_COMMIT = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 HEX_SHA256 = r"^[0-9a-f]{64}$"
@@ -261,13 +262,26 @@ class KeyState(models.TextChoices):
 
 
 class SigningKey(models.Model):
-    """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings)."""
+    """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings).
+
+    Triggers hold what a constraint cannot: a key is never deleted, changes neither fingerprint nor lane, is never
+    made valid again, and signs for its own lane only while it is active.
+    """
 
     fingerprint = models.CharField(max_length=64, unique=True, db_comment="full primary fingerprint, upper-case hex")
     lane = models.CharField(max_length=10, choices=Lane, default=Lane.ENFORCER)
+    algorithm = models.CharField(
+        max_length=10, choices=[(kind.value, kind.value) for kind in Algorithm], default=Algorithm.RSA_4096.value
+    )
     user_id = models.CharField(max_length=200)
     public_key = models.TextField(db_comment="ASCII-armoured certificate")
-    secret_key = models.BinaryField(db_comment="encrypted; never exported")
+    secret_key = models.BinaryField(db_comment="encrypted; never exported; empty once the key has retired")
+    revocation = models.BinaryField(
+        default=bytes, db_comment="OpenPGP revocation made with the key; encrypted until it is needed"
+    )
+    revoked_public_key = models.TextField(
+        blank=True, db_comment="of a revoked key: its certificate with the revocation in it"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True, blank=True, db_comment="verify-only from then on")
@@ -292,6 +306,13 @@ class SigningKey(models.Model):
                 name="signingkey_revoked_says_since",
                 condition=Q(revoked_at=None, distrusted_since=None)
                 | Q(revoked_at__isnull=False, distrusted_since__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="signingkey_strong", condition=Q(algorithm__in=[kind.value for kind in Algorithm])
+            ),
+            models.CheckConstraint(
+                name="signingkey_distrusted_until_revoked",
+                condition=Q(distrusted_since=None) | Q(distrusted_since__lte=models.F("revoked_at")),
             ),
             models.UniqueConstraint(
                 fields=["lane"], name="signingkey_one_active", condition=Q(retired_at=None, revoked_at=None)
@@ -338,6 +359,10 @@ class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
     def open(self) -> Self:
         """Rotations with a step to do."""
         return self.exclude(step__in=[RotationStep.DONE, RotationStep.CANCELLED])
+
+    def for_list(self) -> Self:
+        """Newest first, with both keys; templates cannot query further."""
+        return self.select_related("old_key", "new_key").order_by("-pk").fetch_mode(models.FETCH_RAISE)
 
 
 class KeyRotation(models.Model):
@@ -479,6 +504,11 @@ class Signature(models.Model):
     def signer(self) -> str:
         """Who signed: the OpenPGP fingerprint, or the Sigstore identity."""
         return self.key.fingerprint if self.key else self.identity
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its key still vouches for it. Of Sigstore, the log and the certificate decide: the gate looks."""
+        return self.key is None or self.key.vouches_for(self.signed_at)
 
 
 class TransparencyRecord(models.Model):

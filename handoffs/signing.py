@@ -11,9 +11,11 @@ from django.utils import timezone
 from audit import events
 from audit.accountability import Act, require
 from handoffs.actions import Tools, record_event
-from handoffs.keys import active_key
+from handoffs.keys import active_key, confirm_active
 from handoffs.models import Handoff, Lane, Signature, Status
-from handoffs.signatures import Signer, Verified, verification_summary
+from handoffs.signatures import Signer
+from handoffs.summaries import verified_facts
+from handoffs.vsa import verification_summary
 
 
 def sign_handoff(handoff: Handoff, tools: Tools) -> None:
@@ -24,19 +26,11 @@ def sign_handoff(handoff: Handoff, tools: Tools) -> None:
     now = timezone.now()
     signer = Signer(bytes(key.secret_key), password=tools.key_password, fingerprint=key.fingerprint, now=now)
     statement = verification_summary(
-        Verified(
-            digest=handoff.digest,
-            repository=handoff.repository.full_name,
-            merge_base=handoff.merge_base,
-            result_tree=handoff.result_tree,
-            verified_at=handoff.moved_at,
-            checks=tuple(handoff.checks.values_list("code", flat=True)),
-            verifier_id=tools.portal_url,
-        ),
-        fingerprint=key.fingerprint,
+        verified_facts(handoff, raw, portal_url=tools.portal_url), fingerprint=key.fingerprint
     )
     signature, envelope = signer.sign(raw), signer.envelope(statement)
     with transaction.atomic(durable=True):
+        confirm_active(key, now)
         Handoff.objects.move(handoff.pk, old=Status.VERIFIED, new=Status.SIGNED)
         Signature.objects.create(
             handoff=handoff, key=key, digest=handoff.digest, signature=signature, envelope=envelope, signed_at=now

@@ -139,7 +139,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     """Judge a pull request as it stands. `tree` is what `observed_tree` found in the repository.
 
     A bundle counts as verified when every stored check passed, and as signed when its one signature covers exactly
-    the verified digest; the signature itself is checked by the SLSA gate.
+    the verified digest and its key is trusted for when it was received; the SLSA gate checks the signature itself.
     """
     version = policy_in_force()
     policy = parse_policy(version.document.encode())
@@ -157,7 +157,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         expected_tree=handoff.result_tree,
         observed_tree=tree,
         is_bundle_verified=is_verified(handoff),
-        is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
+        is_bundle_signed=is_signed(handoff),
         results=heard.results,
         gates=_gates(executions, policy),
         rounds_used=pull.round,
@@ -173,6 +173,13 @@ def is_verified(handoff: Handoff) -> bool:
     """Whether the stored checks of a handoff exist and none failed."""
     outcomes = list(handoff.checks.values_list("outcome", flat=True))
     return bool(outcomes) and Outcome.FAILED.value not in outcomes and handoff.status == Status.TRIGGERED
+
+
+def is_signed(handoff: Handoff) -> bool:
+    """Whether a handoff has a signature over its verified digest that a revocation has not taken back."""
+    if not hasattr(handoff, "signature"):
+        return False
+    return handoff.signature.digest == handoff.digest and handoff.signature.is_trusted
 
 
 def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:

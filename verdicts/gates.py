@@ -17,13 +17,17 @@ from audit.canonical import JsonError, JsonValue
 from handoffs.actions import ARTIFACT_PATH, MAX_ARTIFACT_BYTES, Tools
 from handoffs.evidence import Outcome
 from handoffs.git_process import GitError
-from handoffs.models import Handoff, PullRequest, Signature
-from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached
+from handoffs.keys import refuse_untrusted, verify_receipt
+from handoffs.models import Handoff, Lane, PullRequest, Signature
+from handoffs.signatures import SignatureError, open_envelope
 from handoffs.store import StoreError
+from handoffs.vsa import VSA_TYPE
 from verdicts import evidence
+from verdicts.models import PolicyVersion, VerdictError
 from verdicts.policy import parse_policy
 from verdicts.policy_document import PolicyError
 from verdicts.results import GateOutcome
+from verdicts.statements import verify_policy_statement
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
     return GateResult(
         (
             GateCheck("the policy in force is the text that was enacted", is_met=digest == version.digest, got=digest),
+            _policy_signature(version),
             GateCheck(
                 "the policy allows this builder",
                 is_met=builder_id is not None and builder_id.value in policy.allowed_builders,
@@ -116,6 +121,17 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
     )
 
 
+def _policy_signature(version: PolicyVersion) -> GateCheck:
+    """Not signed yet is no answer: the gate runs again. Signed wrongly is a failure. Source: SOP section 10.4."""
+    name = "the policy in force is signed by the gate lane, by a key that is trusted"
+    try:
+        return GateCheck(name, is_met=True, got=verify_policy_statement(version))
+    except VerdictError as error:
+        if error.code == "policy.unsigned":
+            raise
+        return GateCheck(name, is_met=False, got=str(error))
+
+
 def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:
     name = "the staging commit still holds the artifact that was verified"
     try:
@@ -134,10 +150,10 @@ def _signature(handoff: Handoff, tools: Tools) -> GateCheck:
     key = signature.key
     try:
         raw = tools.store.get(handoff.digest)
-        verify_detached(raw, signature.signature, public_key=key.public_key, fingerprint=key.fingerprint)
+        verify_receipt(key, raw, signature.signature, received_at=signature.signed_at)
     except (SignatureError, StoreError) as error:
         return GateCheck(name, is_met=False, got=str(error))
-    is_met = key.vouches_for(signature.signed_at) and signature.digest == handoff.digest
+    is_met = key.lane == Lane.ENFORCER and signature.digest == handoff.digest
     return GateCheck(name, is_met=is_met, got=f"{key.fingerprint} at {signature.signed_at.isoformat()}")
 
 
@@ -148,7 +164,13 @@ def _statement(handoff: Handoff) -> GateCheck:
         return GateCheck(name, is_met=False, got="no statement")
     key = signature.key
     try:
-        statement = open_envelope(bytes(signature.envelope), public_key=key.public_key, fingerprint=key.fingerprint)
+        refuse_untrusted(key, signature.signed_at)
+        statement = open_envelope(
+            bytes(signature.envelope),
+            public_key=key.public_key,
+            fingerprint=key.fingerprint,
+            received_at=signature.signed_at,
+        )
     except (SignatureError, JsonError, ValueError) as error:
         return GateCheck(name, is_met=False, got=str(error))
     match statement:
