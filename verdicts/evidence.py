@@ -53,7 +53,8 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
 
 def live_verdict(pull: PullRequest) -> Verdict | None:
     """The newest verdict on a pull request, stale or not."""
-    return Verdict.objects.filter(pull_request=pull).select_related("supervisor", "policy").order_by("-pk").first()
+    related = ("supervisor", "policy", "statement__key")
+    return Verdict.objects.filter(pull_request=pull).select_related(*related).order_by("-pk").first()
 
 
 def live_approval(pull: PullRequest) -> Decision | None:

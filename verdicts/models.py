@@ -300,3 +300,7 @@ class DecisionStatement(models.Model):
 
     def __str__(self) -> str:
         return f"statement of decision {self.decision_id}"
+
+
+# Everything the gate lane signs.
+STATEMENTS = (VerdictStatement, DecisionStatement, PolicyStatement)

@@ -14,6 +14,7 @@ from audit.events import Actor
 from handoffs.keys import record_revocation
 from handoffs.models import PullRequest, Signature, SigningKey
 from verdicts.actions import distrust_bundle
+from verdicts.models import STATEMENTS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ def affected_signatures(key: SigningKey, since: datetime) -> list[Signature]:
     """What stops holding when the key is distrusted since a moment: bundles' signatures received from then on."""
     rows = Signature.objects.filter(key=key, signed_at__gte=since).order_by("-signed_at")
     return list(rows.select_related("handoff__repository", "handoff__pull_request")[:1000])
+
+
+def affected_statements(key: SigningKey, since: datetime) -> int:
+    """How many statements of verdicts, decisions and policies stop holding."""
+    return sum(model.objects.filter(key=key, signed_at__gte=since).count() for model in STATEMENTS)
 
 
 @transaction.atomic(durable=True)
