@@ -99,7 +99,7 @@ def revoke(request: Request, fingerprint: str) -> HttpResponse:
         _, pulls = revoke_key(revocation, password=settings.SIGNING_KEY_PASSWORD, by=request.actor)
     except (HandoffError, AuditError) as refusal:
         return _render_revocation(request, key, form, since=since, refusal=refusal, status=409)
-    messages.success(request, f"{key.fingerprint} is revoked. Open pull requests judged again: {len(pulls)}.")
+    messages.success(request, f"{key.fingerprint[:12]} is revoked. Open pull requests judged again: {len(pulls)}.")
     return HttpResponseRedirect(reverse("verdicts:keys"))
 
 

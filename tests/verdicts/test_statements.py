@@ -45,12 +45,12 @@ from verdicts.revoking import Revocation, revoke_key
 from verdicts.statements import Attestor, attest_policy, attest_verdict, verify_policy_statement
 from verdicts.tasks import attestor, sweep_statements
 
-HOUR = timedelta(hours=1)
+TEXT = {"docs/fees.md": "# Fees\n\nHow they are rounded.\n"}  # a change that costs no scanner
 
 
 def passed(portal: Portal) -> Verdict:
     """A pull request with a PASS, and its statement."""
-    portal.verified()
+    portal.verified(TEXT)
     verdict = portal.verdict(VerdictKind.PASS)
     assert sweep_statements() == 1
     return verdict
@@ -119,7 +119,7 @@ def test_statements_of_a_verdict_and_its_bundle_verify_with_other_peoples_tools(
 
 
 def test_a_bundles_summary_names_artifact_policy_checks_and_the_builders_attestation(portal: Portal):
-    handoff = portal.hand_over()
+    handoff = portal.hand_over(TEXT)
     summary = parse_summary(read_envelope(bytes(handoff.signature.envelope)).payload)
     assert summary.subjects == (("artifact.tar.gz", {"sha256": handoff.digest}),)
     assert summary.policy.digest == {"sha256": evidence.policy_in_force().digest}
@@ -158,7 +158,7 @@ def test_a_verdicts_summary_says_what_was_judged(portal: Portal):
 
 
 def test_only_pass_is_passed_and_leads_decision_has_a_statement_too(portal: Portal):
-    portal.verified()
+    portal.verified(TEXT)
     portal.verdict(VerdictKind.ESCALATE, question="May this merge before the audit?")
     sweep_statements()
     said = statement_of(bytes(VerdictStatement.objects.get().envelope))["predicate"]
@@ -185,7 +185,7 @@ def test_a_verdict_is_attested_once_whoever_asks(portal: Portal):
 
 
 def test_a_verdict_waits_for_its_statement_while_the_gate_lane_has_no_key(portal: Portal):
-    portal.verified()
+    portal.verified(TEXT)
     verdict = portal.verdict(VerdictKind.PASS)
     gate = keys.active_key(Lane.GATE)
     revoke(gate, timezone.now())
@@ -198,7 +198,7 @@ def test_a_verdict_waits_for_its_statement_while_the_gate_lane_has_no_key(portal
 
 
 def test_nobody_but_the_portals_verifier_attests(portal: Portal):
-    portal.verified()
+    portal.verified(TEXT)
     verdict = portal.verdict(VerdictKind.PASS)
     for name in ("plan", "lead", "auditor", "leoportal-enforcer"):
         who = Attestor(portal.actor(name), configured.SIGNING_KEY_PASSWORD, "https://x.example")
@@ -208,7 +208,7 @@ def test_nobody_but_the_portals_verifier_attests(portal: Portal):
 
 @pytest.mark.threat("ATT-12")
 def test_a_key_of_the_enforcer_lane_signs_no_statement(portal: Portal):
-    portal.verified()
+    portal.verified(TEXT)
     verdict = portal.verdict(VerdictKind.PASS)
     with pytest.raises(IntegrityError, match=r"key\.lane"), transaction.atomic():
         VerdictStatement.objects.create(
@@ -228,7 +228,7 @@ def test_statements_are_append_only(portal: Portal):
 
 
 def test_the_policy_gate_wants_a_signed_policy(portal: Portal):
-    pull = portal.verified()
+    pull = portal.verified(TEXT)
     version = PolicyVersion.objects.latest("number")
     assert verify_policy_statement(version) == keys.active_key(Lane.GATE).fingerprint
     checks = {check.name: check.is_met for check in run_policy_gate(pull, portal.tools()).checks}
@@ -243,7 +243,7 @@ def test_the_policy_gate_wants_a_signed_policy(portal: Portal):
 
 
 def test_a_statement_of_another_policy_fails_the_gate(portal: Portal):
-    pull = portal.verified()
+    pull = portal.verified(TEXT)
     version = PolicyVersion.objects.latest("number")
     newer = enact_policy(version.document.replace("max_rounds: 3", "max_rounds: 2").encode(), by=setup.OPERATOR)
     row = PolicyStatement.objects.get()
@@ -257,7 +257,7 @@ def test_a_statement_of_another_policy_fails_the_gate(portal: Portal):
 
 
 def test_a_policy_whose_key_was_revoked_is_signed_again(portal: Portal):
-    pull = portal.verified()
+    pull = portal.verified(TEXT)
     revoke(keys.active_key(Lane.GATE))
     with pytest.raises(VerdictError, match=r"policy\.unsigned"):
         run_policy_gate(pull, portal.tools())
