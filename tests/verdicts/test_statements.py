@@ -23,7 +23,7 @@ from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKe
 from handoffs.published_keys import published_keys
 from handoffs.vsa import digest_of_json, parse_summary, read_envelope
 from leoportal import setup
-from tests.handoffs.test_keys import age, open_signer, visit
+from tests.handoffs.test_keys import visit
 from tests.handoffs.test_vsa import conformity
 from tests.support.portal import Portal
 from verdicts import evidence
@@ -342,10 +342,3 @@ def test_statements_are_given_out_to_people_with_a_role_only(portal: Portal):
     assert address in visit(portal, "lead").get("/prs/acme/payments/1/").content.decode()
     assert visit(portal, "lead").get("/prs/acme/payments/1/decisions/1/statement.dsse.json").status_code == 404
     assert Client().get(address).status_code == 302
-
-
-def test_an_old_key_still_opens_statements_after_its_time(portal: Portal):
-    verdict = passed(portal)
-    key = age(keys.active_key(Lane.GATE), 0)
-    assert key.vouches_for(verdict.statement.signed_at)
-    assert open_signer(key).fingerprint == key.fingerprint
