@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pysequoia
 import pytest
@@ -30,9 +31,10 @@ from handoffs.models import (
     StaleStatusError,
     Status,
 )
-from handoffs.signatures import SignatureError, Signer, open_envelope, verify_detached
+from handoffs.signatures import SignatureError, Signer, generate_key, open_envelope, verify_detached
 from handoffs.signing import sign_handoff
 from handoffs.tasks import key_vault, rotate_key, sweep_keys
+from leoportal import settings as product
 from leoportal import setup
 from tests.support.portal import Portal
 
@@ -84,7 +86,8 @@ def test_both_lanes_have_a_key_of_their_own(portal: Portal):
     found = {lane: keys.active_key(lane) for lane in Lane}
     assert len({key.fingerprint for key in found.values()}) == 2
     assert {key.lane for key in found.values()} == set(Lane.values)
-    assert configured.SIGNING_ALGORITHMS  # the tests' keys are Ed25519 for speed; the product's enforcer is RSA-4096
+    # The tests' keys are Ed25519 for speed. What the SOP demands is what the product's own settings say.
+    assert product.SIGNING_ALGORITHMS == {"enforcer": Algorithm.RSA_4096, "gate": Algorithm.ED25519}
 
 
 @pytest.mark.threat("ATT-12")
@@ -224,7 +227,8 @@ def test_a_rotation_goes_through_its_five_steps_and_the_old_key_signs_the_transi
     assert seen == ["requested", "made", "transition-signed", "switched", "done"]
     new = keys.active_key(Lane.ENFORCER)
     assert (new.replaces_id, rotation.new_key, rotation.draft) == (old.pk, new, {})
-    said = open_envelope(bytes(new.transition), public_key=old.public_key, fingerprint=old.fingerprint)
+    assert new.transition is not None
+    said: Any = open_envelope(bytes(new.transition), public_key=old.public_key, fingerprint=old.fingerprint)
     assert said["predicate"]["newFingerprint"] == new.fingerprint
     assert said["predicate"]["newPublicKey"] == new.public_key
     old.refresh_from_db()
@@ -240,6 +244,7 @@ def test_old_signatures_verify_after_the_rotation(portal: Portal):
     rotated()
     signature = Signature.objects.select_related("key").get(handoff=handoff)
     raw = portal.tools().store.get(handoff.digest)
+    assert signature.key is not None
     keys.verify_receipt(signature.key, raw, signature.signature, received_at=signature.signed_at)
     assert signature.is_trusted
     assert signature.key == old
@@ -309,9 +314,7 @@ def test_a_draft_swapped_after_the_transition_was_signed_is_not_switched_to(port
     rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     for _ in range(2):
         rotation = keys.advance_rotation(rotation, key_vault(), by=by())
-    planted = keys.generate_key(
-        "planted <p@x.invalid>", password="planted-password-of-mine", algorithm=Algorithm.ED25519
-    )
+    planted = generate_key("planted <p@x.invalid>", password="planted-password-of-mine", algorithm=Algorithm.ED25519)
     rotation.draft |= {
         "fingerprint": planted.fingerprint,
         "public_key": planted.public_key,
@@ -419,6 +422,7 @@ def test_a_revocation_takes_effect_even_without_the_password(portal: Portal):
 
 def test_a_retired_key_can_be_revoked_with_its_revocation_certificate(portal: Portal):
     old = rotated().old_key
+    assert old is not None
     revoked = revoke(old, old.created_at)
     assert pysequoia.Cert.from_bytes(revoked.revoked_public_key.encode()).is_revoked
     assert keys.active_key(Lane.ENFORCER).replaces == old

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -45,7 +46,9 @@ class Gpg:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home = home
 
-    def __call__(self, *arguments: str, data: bytes = b"", at: datetime | None = None, is_asked: bool = False):
+    def __call__(
+        self, *arguments: str, data: bytes = b"", at: datetime | None = None, is_asked: bool = False
+    ) -> subprocess.CompletedProcess[bytes]:
         clock = ["--faked-system-time", f"{at:%Y%m%dT%H%M%S}!"] if at else []
         command = ["gpg", "--homedir", str(self.home), "--batch", "--yes", "--no-tty", "--pinentry-mode", "loopback"]
         command += ["--passphrase", "", "--status-fd", "2", "--trust-model", "always", *clock, *arguments]
@@ -127,7 +130,7 @@ STATES = {
 
 
 @pytest.fixture(scope="module")
-def states(tmp_path_factory) -> dict[str, Case]:
+def states(tmp_path_factory) -> Iterator[dict[str, Case]]:
     folder = tmp_path_factory.mktemp("g")
     yield material(folder)
     subprocess.run(["gpgconf", "--homedir", str(folder / "home"), "--kill", "all"], check=False)

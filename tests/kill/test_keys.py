@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from handoffs.signatures import open_envelope
@@ -35,7 +37,7 @@ def test_a_worker_killed_around_a_step_of_a_rotation(arrivals: Arrivals, step: s
     assert (old, secret_left, draft) == (before[0][0], 0, "{}")
     active = stack.rows("SELECT fingerprint FROM handoffs_signingkey WHERE lane = 'gate' AND retired_at IS NULL")
     assert active == [(new,)]
-    said = open_envelope(bytes(transition), public_key=public_key, fingerprint=old)
+    said: Any = open_envelope(bytes(transition), public_key=public_key, fingerprint=old)
     assert said["predicate"]["newFingerprint"] == new
     switched = stack.rows(
         "SELECT 1 FROM leo_log_entry WHERE kind = 'key.rotated' AND position(%s in encode(leaf, 'escape')) > 0", new

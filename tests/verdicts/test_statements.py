@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings as configured
@@ -21,6 +22,7 @@ from audit.models import LogEntry
 from handoffs import keys
 from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKey
 from handoffs.published_keys import published_keys
+from handoffs.tasks import key_vault, rotate_key
 from handoffs.vsa import digest_of_json, parse_summary, read_envelope
 from leoportal import setup
 from tests.handoffs.test_keys import visit
@@ -56,7 +58,7 @@ def passed(portal: Portal) -> Verdict:
     return verdict
 
 
-def statement_of(envelope: bytes) -> dict:
+def statement_of(envelope: bytes) -> Any:
     return json.loads(read_envelope(envelope).payload)
 
 
@@ -191,9 +193,7 @@ def test_a_verdict_waits_for_its_statement_while_the_gate_lane_has_no_key(portal
     revoke(gate, timezone.now())
     assert sweep_statements() == 0
     assert not VerdictStatement.objects.filter(verdict=verdict).exists()
-    keys.create_signing_key(
-        Lane.GATE, keys.Vault(configured.SIGNING_KEY_PASSWORD, configured.SIGNING_ALGORITHMS), by=setup.OPERATOR
-    )
+    keys.create_signing_key(Lane.GATE, key_vault(), by=setup.OPERATOR)
     assert sweep_statements() == 1
 
 
@@ -261,9 +261,7 @@ def test_a_policy_whose_key_was_revoked_is_signed_again(portal: Portal):
     revoke(keys.active_key(Lane.GATE))
     with pytest.raises(VerdictError, match=r"policy\.unsigned"):
         run_policy_gate(pull, portal.tools())
-    keys.create_signing_key(
-        Lane.GATE, keys.Vault(configured.SIGNING_KEY_PASSWORD, configured.SIGNING_ALGORITHMS), by=setup.OPERATOR
-    )
+    keys.create_signing_key(Lane.GATE, key_vault(), by=setup.OPERATOR)
     sweep_statements()
     assert PolicyStatement.objects.count() == 2
     assert run_policy_gate(pull, portal.tools()).conclusion is GateOutcome.SUCCESS
@@ -274,7 +272,9 @@ def test_a_revoked_signature_takes_a_release_back_and_fails_the_gate(portal: Por
     passed(portal)
     pull = portal.pull()
     assert pull.status == PullStatus.READY_TO_MERGE
-    _, pulls = revoke(pull.handoff.signature.key)
+    key = pull.handoff.signature.key
+    assert key is not None
+    _, pulls = revoke(key)
     assert pulls == [pull]
     pull = portal.pull()
     assert pull.status == PullStatus.GATES_PASSING
@@ -304,8 +304,6 @@ def test_a_revocation_from_after_the_signature_changes_nothing_for_it(portal: Po
 
 def test_the_public_document_is_deterministic_bounded_and_holds_no_secret(portal: Portal):
     rotation = keys.request_rotation(Lane.ENFORCER, by=setup.OPERATOR, reason="a test")
-    from handoffs.tasks import rotate_key  # noqa: PLC0415
-
     old = keys.active_key(Lane.ENFORCER)
     rotate_key(rotation.pk)
     revoke(keys.active_key(Lane.GATE))
