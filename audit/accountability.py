@@ -30,6 +30,7 @@ class Act(StrEnum):
     ROTATE_KEY = "key.rotate"
     REVOKE_KEY = "key.revoke"
     VIEW_KEYS = "key.view"
+    ATTEST = "statement.sign"
     VIEW_HANDOFFS = "handoff.view"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
@@ -52,6 +53,7 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ROTATE_KEY: frozenset({Role.ENFORCER}),
     Act.REVOKE_KEY: frozenset({Role.ENFORCER, Role.LEAD}),
     Act.VIEW_KEYS: _WATCHERS,
+    Act.ATTEST: frozenset({Role.REPORTER}),
     Act.VIEW_HANDOFFS: _WATCHERS,
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),

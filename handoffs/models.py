@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from audit.models import LogEntry, Principal
 from handoffs.evidence import NOT_CHECKED, Outcome
+from handoffs.key_rules import Algorithm
 from handoffs.secrets import redact
 
 HEX_COMMIT = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
@@ -284,13 +285,26 @@ class KeyState(models.TextChoices):
 
 
 class SigningKey(models.Model):
-    """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings)."""
+    """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings).
+
+    Triggers hold what a constraint cannot: a key is never deleted, changes neither fingerprint nor lane, is never
+    made valid again, and signs for its own lane only while it is active.
+    """
 
     fingerprint = models.CharField(max_length=64, unique=True, db_comment="full primary fingerprint, upper-case hex")
     lane = models.CharField(max_length=10, choices=Lane, default=Lane.ENFORCER)
+    algorithm = models.CharField(
+        max_length=10, choices=[(kind.value, kind.value) for kind in Algorithm], default=Algorithm.RSA_4096.value
+    )
     user_id = models.CharField(max_length=200)
     public_key = models.TextField(db_comment="ASCII-armoured certificate")
-    secret_key = models.BinaryField(db_comment="encrypted; never exported")
+    secret_key = models.BinaryField(db_comment="encrypted; never exported; empty once the key has retired")
+    revocation = models.BinaryField(
+        default=bytes, db_comment="OpenPGP revocation made with the key; encrypted until it is needed"
+    )
+    revoked_public_key = models.TextField(
+        blank=True, db_comment="of a revoked key: its certificate with the revocation in it"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True, blank=True, db_comment="verify-only from then on")
@@ -315,6 +329,13 @@ class SigningKey(models.Model):
                 name="signingkey_revoked_says_since",
                 condition=Q(revoked_at=None, distrusted_since=None)
                 | Q(revoked_at__isnull=False, distrusted_since__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="signingkey_strong", condition=Q(algorithm__in=[kind.value for kind in Algorithm])
+            ),
+            models.CheckConstraint(
+                name="signingkey_distrusted_until_revoked",
+                condition=Q(distrusted_since=None) | Q(distrusted_since__lte=models.F("revoked_at")),
             ),
             models.UniqueConstraint(
                 fields=["lane"], name="signingkey_one_active", condition=Q(retired_at=None, revoked_at=None)
@@ -361,6 +382,10 @@ class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
     def open(self) -> Self:
         """Rotations with a step to do."""
         return self.exclude(step__in=[RotationStep.DONE, RotationStep.CANCELLED])
+
+    def for_list(self) -> Self:
+        """Newest first, with both keys; templates cannot query further."""
+        return self.select_related("old_key", "new_key").order_by("-pk").fetch_mode(models.FETCH_RAISE)
 
 
 class KeyRotation(models.Model):
@@ -511,6 +536,11 @@ class Signature(models.Model):
     def is_logged(self) -> bool:
         """Whether it stands in a transparency log: from the start, or since somebody logged it afterwards."""
         return self.transparency == Signature.Transparency.LOGGED or hasattr(self, "logged_later")
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its key still vouches for it. Of Sigstore, the log and the certificate decide: the gate looks."""
+        return self.key is None or self.key.vouches_for(self.signed_at)
 
 
 class TransparencyRecord(models.Model):

@@ -20,12 +20,11 @@ from handoffs.actions import Tools, record_event
 from handoffs.attempts import end_attempt, find_entries, orphan_attempts, record_orphan, start_attempt
 from handoffs.clocks import find_skew
 from handoffs.fallback import Outage, read_outage
-from handoffs.keys import active_key
+from handoffs.keys import active_key, confirm_active
 from handoffs.lane import rules_in_force
 from handoffs.models import (
     Handoff,
     HandoffError,
-    HandoffEvent,
     Lane,
     Method,
     Signature,
@@ -35,8 +34,10 @@ from handoffs.models import (
     Status,
 )
 from handoffs.rules import Signing
-from handoffs.signatures import Signer, Verified, verification_summary
+from handoffs.signatures import Signer
 from handoffs.sigstore_signing import ClockSkewError, Pinned, SigningRefusedError, SigningUnavailableError
+from handoffs.summaries import verified_facts
+from handoffs.vsa import verification_summary
 
 CLOCK_RETRY: Final = timedelta(seconds=30)
 
@@ -68,7 +69,7 @@ def sign_handoff(handoff: Handoff, tools: Tools) -> None:
     outage = read_outage(handoff, rules)
     if outage.next_at is not None and outage.next_at > tools.clock():
         raise SignerWaitsError(outage.code, outage.detail, retry_in=outage.next_at - tools.clock())
-    _sign_with_sigstore(handoff, outage, tools)
+    _sign_with_sigstore(handoff, raw, outage, tools)
 
 
 def choose_method(rules: Signing, *, is_acknowledged: bool) -> Method:
@@ -88,32 +89,17 @@ def check_clocks(tools: Tools) -> None:
         raise SignerWaitsError("clock.skew", skew, retry_in=CLOCK_RETRY)
 
 
-def statement_of(handoff: Handoff, tools: Tools, *, fingerprint: str = "") -> bytes:
-    """The statement to be signed: the same bytes for the same verified handoff, whenever it is asked for."""
-    verified = HandoffEvent.objects.filter(handoff=handoff, event=events.HANDOFF_VERIFIED).first()
-    if verified is None:
-        raise HandoffError("signing.not_verified", f"{handoff} was never verified")
-    return write_json(
-        verification_summary(
-            Verified(
-                digest=handoff.digest,
-                handoff=str(handoff),
-                merge_base=handoff.merge_base,
-                result_tree=handoff.result_tree,
-                verified_at=verified.created_at,
-                checks=tuple(handoff.checks.values_list("code", flat=True)),
-                verifier_id=tools.portal_url,
-            ),
-            fingerprint=fingerprint,
-        )
-    )
+def statement_of(handoff: Handoff, raw: bytes, tools: Tools, *, fingerprint: str = "") -> bytes:
+    """The statement to be signed: the same bytes for the same verified handoff under the same policy."""
+    facts = verified_facts(handoff, raw, portal_url=tools.portal_url)
+    return write_json(verification_summary(facts, fingerprint=fingerprint))
 
 
 def _sign_with_openpgp(handoff: Handoff, raw: bytes, tools: Tools) -> None:
     key = active_key(Lane.ENFORCER)
     now = tools.clock()
     signer = Signer(bytes(key.secret_key), password=tools.key_password, fingerprint=key.fingerprint, now=now)
-    statement = statement_of(handoff, tools, fingerprint=key.fingerprint)
+    statement = statement_of(handoff, raw, tools, fingerprint=key.fingerprint)
     attempt = start_attempt(handoff, Method.OPENPGP, statement, tools, why="signature")
     signature = Signature(
         handoff=handoff,
@@ -127,11 +113,11 @@ def _sign_with_openpgp(handoff: Handoff, raw: bytes, tools: Tools) -> None:
     _accept(signature, attempt, tools, {"fingerprint": key.fingerprint})
 
 
-def _sign_with_sigstore(handoff: Handoff, outage: Outage, tools: Tools) -> None:
+def _sign_with_sigstore(handoff: Handoff, raw: bytes, outage: Outage, tools: Tools) -> None:
     if tools.sigstore is None:
         raise HandoffError("signing.not_configured", "the policy says sigstore; set SIGSTORE_TRUST_CONFIG")
     pinned = Pinned(outage.rules.identity, outage.rules.issuer)
-    statement = statement_of(handoff, tools)
+    statement = statement_of(handoff, raw, tools)
     attempt = start_attempt(handoff, Method.SIGSTORE, statement, tools, why="signature")
     try:
         signed = tools.sigstore.sign(handoff.digest, statement, pinned)
@@ -160,6 +146,8 @@ def _accept(signature: Signature, attempt: SigningAttempt, tools: Tools, detail:
     handoff = signature.handoff
     try:
         with transaction.atomic(durable=True):
+            if signature.key is not None:
+                confirm_active(signature.key, signature.signed_at)
             end_attempt(attempt, SigningAttempt.Outcome.ACCEPTED)
             Handoff.objects.move(handoff.pk, old=Status(handoff.status), new=Status.SIGNED)
             signature.save(force_insert=True)

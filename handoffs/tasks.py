@@ -21,14 +21,25 @@ from redis.exceptions import RedisError
 from audit.actions import actor_of
 from audit.events import Actor
 from audit.models import Identity, Principal
-from handoffs import actions, intake
+from handoffs import actions, intake, keys
 from handoffs.actions import Tools
 from handoffs.attempts import orphan_attempts
 from handoffs.forge import Forge, ForgeError
 from handoffs.git_process import GitError
 from handoffs.isolation import Ceiling
+from handoffs.key_rules import ROTATE_AFTER
+from handoffs.keys import Vault
 from handoffs.localgit import LocalGit
-from handoffs.models import Handoff, HandoffError, Repository, StaleStatusError, Status
+from handoffs.models import (
+    Handoff,
+    HandoffError,
+    KeyRotation,
+    Lane,
+    Repository,
+    SigningKey,
+    StaleStatusError,
+    Status,
+)
 from handoffs.refusals import RefusedError
 from handoffs.secrets import redact
 from handoffs.signatures import SignatureError
@@ -118,6 +129,51 @@ def nudge(task: str, *args: object) -> None:
         current_app.send_task(task, args=args, retry=False)
     except (OSError, KombuError, RedisError) as error:
         log.warning("nudge %s lost, the sweep repairs it: %s", task, error)
+
+
+def key_vault() -> Vault:
+    """What opens and makes signing keys, from settings."""
+    algorithms = {Lane(lane): algorithm for lane, algorithm in settings.SIGNING_ALGORITHMS.items()}
+    return Vault(settings.SIGNING_KEY_PASSWORD, algorithms)
+
+
+@shared_task(ignore_result=True)
+def sweep_keys() -> int:
+    """Rotate what is 28 days old, and wake a worker for every rotation that nobody works on."""
+    now = timezone.now()
+    for key in SigningKey.objects.filter(retired_at=None, revoked_at=None, created_at__lte=now - ROTATE_AFTER):
+        if key.is_active_at(now):
+            keys.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")
+    due = list(KeyRotation.objects.due().values_list("pk", flat=True))
+    for pk in due:
+        nudge("handoffs.tasks.rotate_key", pk)
+    return len(due)
+
+
+@shared_task(ignore_result=True)
+def rotate_key(rotation_id: int) -> str:
+    """Take a rotation through its steps. Returns the step it reached."""
+    attempt = KeyRotation.objects.claim(rotation_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
+    if attempt is None:
+        return "not mine"
+    try:
+        rotation = KeyRotation.objects.get(pk=rotation_id)
+        while rotation.step in keys.STEPS:
+            rotation = keys.advance_rotation(rotation, key_vault(), by=enforcer())
+    except (SignatureError, HandoffError) as error:
+        wait = timedelta(seconds=min(2**attempt, 300))
+        KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=wait)
+        log.warning("rotation %s attempt %s failed: %s", rotation_id, attempt, error)
+        return "failed"
+    except (StaleStatusError, OperationalError) as error:
+        log.warning("rotation %s lost its place: %s", rotation_id, error)
+        return "stale"
+    except Exception:
+        wait = timedelta(seconds=2**attempt)
+        KeyRotation.objects.release(rotation_id, attempt, error="the worker failed; see its log", retry_in=wait)
+        raise
+    KeyRotation.objects.release(rotation_id, attempt)
+    return rotation.step
 
 
 @shared_task(ignore_result=True)

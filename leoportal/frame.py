@@ -6,12 +6,13 @@ from django.http import HttpRequest
 
 from audit.events import Role
 from handoffs.models import PullRequest
+from verdicts.keyring import key_warnings
 
 MOST = 100
 
 
 def page_frame(request: HttpRequest) -> dict[str, object]:
-    """Template context: the person's role and the counts of what is their turn (never totals)."""
+    """Template context: the person's role, the counts of what is their turn (never totals), and late keys."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
@@ -29,4 +30,5 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
         "my_role": role.value,
         "my_name": principal.name,
         "my_turn": waiting if waiting < MOST else f"{MOST - 1}+",
+        "key_warnings": key_warnings() if role is Role.ENFORCER else (),
     }

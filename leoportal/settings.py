@@ -11,6 +11,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from handoffs.key_rules import Algorithm, KeyRuleError, refuse_weak_password
+
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(env.str("LEOPORTAL_VAR", default=str(BASE_DIR / "var")))
@@ -40,6 +42,11 @@ def _secret(name: str, *, made_for_embedded: int) -> str:
 
 SECRET_KEY = _secret("SECRET_KEY", made_for_embedded=32)
 SIGNING_KEY_PASSWORD = _secret("SIGNING_KEY_PASSWORD", made_for_embedded=32)
+if not (DEBUG or TESTING):
+    try:
+        refuse_weak_password(SIGNING_KEY_PASSWORD)
+    except KeyRuleError as weak:
+        raise ImproperlyConfigured(weak.detail) from None
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PORTAL_URL = env.str("LEO_URL", default="http://127.0.0.1:8000").rstrip("/")
@@ -198,6 +205,8 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-signing", "handoffs.tasks.sweep_signing", max(SWEEP_SECONDS, 30.0)),
         ("sweep-verification", "verdicts.tasks.sweep_verification", SWEEP_SECONDS),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
+        ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
+        ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("integrate-log", "audit.tasks.integrate_log", 1.0),
     )
 }
@@ -210,7 +219,7 @@ SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
 SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" / "bin")))
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
-RSA_KEY_BITS = 4096
+SIGNING_ALGORITHMS = {"enforcer": Algorithm.RSA_4096, "gate": Algorithm.ED25519}
 VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)
 VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)
 # The trusted root of your own Sigstore; empty: the public one as it is pinned in the release.

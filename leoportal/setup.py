@@ -1,4 +1,4 @@
-"""First set-up of a portal: its own identities, a signing key, a policy; and adding people and repositories.
+"""First set-up of a portal: its own identities, signing keys, a policy; and adding people and repositories.
 
 Everything here is safe to repeat and recorded in the trail as done by the operator.
 """
@@ -6,6 +6,7 @@ Everything here is safe to repeat and recorded in the trail as done by the opera
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -13,14 +14,15 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from audit.actions import actor_of, add_identity, create_principal
+from audit.actions import add_identity, create_principal
 from audit.events import Actor, Role
 from audit.models import Identity, Kind, Principal, RoleGrant
 from handoffs.actions import govern_repository
+from handoffs.key_rules import Algorithm
 from handoffs.keys import active_key, create_signing_key
 from handoffs.localgit import HookConfig, LocalGit
 from handoffs.models import HandoffError, Lane, Repository, SigningKey
-from handoffs.tasks import ENFORCER
+from handoffs.tasks import ENFORCER, key_vault
 from verdicts.actions import enact_policy
 from verdicts.evidence import VERIFIER
 from verdicts.models import PolicyVersion
@@ -52,19 +54,21 @@ def ensure_lanes(enforcer_operator: str, verifier_operator: str) -> None:
     ensure_principal(VERIFIER, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=judge)
 
 
-def ensure_key(*, bits: int) -> SigningKey:
-    """A signing key that is valid now; made if there is none, which takes seconds."""
-    try:
-        return active_key(Lane.ENFORCER)
-    except HandoffError:
-        by = actor_of(Principal.objects.get(name=ENFORCER))
-        return create_signing_key(
-            "leoportal artifact signer <signer@leoportal.invalid>",
-            lane=Lane.ENFORCER,
-            password=settings.SIGNING_KEY_PASSWORD,
-            bits=bits,
-            by=by,
-        )
+def ensure_keys(*, enforcer: Algorithm | None = None) -> dict[Lane, SigningKey]:
+    """Both lanes' signing keys, valid now. What is missing is made: RSA-4096 takes seconds, the gate's key nothing.
+
+    `enforcer` is another algorithm for the enforcer lane than the settings say.
+    """
+    vault = key_vault()
+    if enforcer is not None:
+        vault = replace(vault, algorithms={**vault.algorithms, Lane.ENFORCER: enforcer})
+    keys = {}
+    for lane in Lane:
+        try:
+            keys[lane] = active_key(lane)
+        except HandoffError:
+            keys[lane] = create_signing_key(lane, vault, by=OPERATOR)
+    return keys
 
 
 def ensure_policy(builder_ids: tuple[str, ...]) -> PolicyVersion:

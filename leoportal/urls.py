@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from leoportal import views
 from leoportal.api import api_urls
+from verdicts.views_keys import well_known
 
 urlpatterns = [
     path("", views.land, name="land"),
@@ -14,6 +15,7 @@ urlpatterns = [
     path("", include("verdicts.urls")),
     path("audit/", include("audit.urls")),
     path("api/v1/", api_urls),
+    path(".well-known/leoportal-keys.json", well_known, name="leoportal-keys"),
     path("healthz/live", views.live, name="live"),
     path("healthz/ready", views.ready, name="ready"),
 ]

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
+from handoffs.key_rules import Algorithm
+from handoffs.models import Lane
 from tests.support.portal import Portal
 
 TABLE_TRIGGERS = """
@@ -45,7 +47,7 @@ def portal(transactional_db, settings, tmp_path: Path) -> Portal:
     settings.VAR = tmp_path
     settings.BUNDLE_STORE = tmp_path / "bundles"
     settings.FORGE_ROOT = tmp_path / "forge"
-    settings.RSA_KEY_BITS = 2048
+    settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
     return Portal.make(tmp_path)
 
 

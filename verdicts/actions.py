@@ -340,6 +340,24 @@ def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> boo
     return True
 
 
+def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
+    """The signature of a pull request's bundle no longer holds: run the SLSA gate again, and take a release back.
+
+    In the caller's transaction, on the locked row.
+    """
+    waiting = pull.work.filter(name="slsa", head_sha=pull.head_sha, status=WorkStatus.WAITING)
+    if pull.triggered_at is not None and pull.status in JUDGED and not waiting.exists():
+        VerificationWork.objects.create(
+            pull_request=pull,
+            head_sha=pull.head_sha,
+            round=pull.round,
+            kind=VerificationWork.Kind.GATE,
+            name="slsa",
+            run=1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0),
+        )
+    _reopen_if_worse(pull, why, by)
+
+
 def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
     """Anything that speaks against the merge and was not known when it was released takes the permission away.
 

@@ -80,7 +80,8 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
 
 def live_verdict(pull: PullRequest) -> Verdict | None:
     """The newest verdict on a pull request, stale or not."""
-    return Verdict.objects.filter(pull_request=pull).select_related("supervisor", "policy").order_by("-pk").first()
+    related = ("supervisor", "policy", "statement__key")
+    return Verdict.objects.filter(pull_request=pull).select_related(*related).order_by("-pk").first()
 
 
 def live_approval(pull: PullRequest) -> Decision | None:
@@ -230,7 +231,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     """Judge a pull request as it stands. `tree` is what `observed_tree` found in the repository.
 
     A bundle counts as verified when every stored check passed, and as signed when its one signature covers exactly
-    the verified digest; the signature itself is checked by the SLSA gate.
+    the verified digest and its key is trusted for when it was received; the SLSA gate checks the signature itself.
     """
     version = policy_in_force()
     policy = parse_policy(version.document.encode())
@@ -249,7 +250,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         observed_tree=tree,
         is_bundle_verified=is_verified(handoff),
         builder_problems=builder_problems(handoff, policy),
-        is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
+        is_bundle_signed=is_signed(handoff),
         results=heard.results,
         gates=_gates(executions, policy),
         rounds_used=pull.round,
@@ -278,6 +279,13 @@ def is_verified(handoff: Handoff) -> bool:
     """Whether the stored checks of a handoff exist and none failed."""
     outcomes = list(handoff.checks.values_list("outcome", flat=True))
     return bool(outcomes) and Outcome.FAILED.value not in outcomes and handoff.status == Status.TRIGGERED
+
+
+def is_signed(handoff: Handoff) -> bool:
+    """Whether a handoff has a signature over its verified digest that a revocation has not taken back."""
+    if not hasattr(handoff, "signature"):
+        return False
+    return handoff.signature.digest == handoff.digest and handoff.signature.is_trusted
 
 
 def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 
 from django import forms
+from django.utils import timezone
 
+from handoffs.keys import MAX_REASON, MIN_REASON
 from verdicts.deciding import MAX_OVERRIDE, MAX_TEXT, MIN_JUSTIFICATION, REASON_CLASSES, DecisionRequest, VerdictRequest
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import VERDICT_CHOICES, DecisionKind
@@ -101,3 +103,33 @@ class DecisionForm(forms.Form):
             reference=values["reference"],
             expires_at=datetime.combine(day, time(23, 59, 59), UTC) if day else None,
         )
+
+
+class RevocationForm(forms.Form):
+    """Since when a key is not trusted, and why."""
+
+    since = forms.DateTimeField(
+        label="Not trusted since (UTC)",
+        help_text="What the portal received from this moment on will not hold. For example 2026-01-31 12:00.",
+        error_messages={
+            "required": "Say since when the key is not trusted.",
+            "invalid": "Write the moment as 2026-01-31 12:00, in UTC.",
+        },
+    )
+    reason = forms.CharField(
+        label="Reason",
+        help_text="Kept in the trail and shown on this page. No names: a sentence such as laptop lost on the train.",
+        min_length=MIN_REASON,
+        max_length=MAX_REASON,
+        error_messages={
+            "required": "Write why: it is kept with the key.",
+            "min_length": f"The reason needs at least {MIN_REASON} characters.",
+        },
+    )
+
+    def clean_since(self) -> datetime:
+        """A moment that has passed."""
+        since: datetime = self.cleaned_data["since"]
+        if since > timezone.now():
+            raise forms.ValidationError("That moment has not come yet. A revocation says since when, not from when on.")
+        return since

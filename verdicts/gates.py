@@ -21,10 +21,12 @@ from handoffs.git_process import GitError
 from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest
 from verdicts import evidence
+from verdicts.models import PolicyVersion, VerdictError
 from verdicts.policy import parse_policy
 from verdicts.policy_document import PolicyError
 from verdicts.results import GateOutcome
 from verdicts.signature_checks import GateCheck, check_signature
+from verdicts.statements import verify_policy_statement
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
     return GateResult(
         (
             GateCheck("the policy in force is the text that was enacted", is_met=digest == version.digest, got=digest),
+            _policy_signature(version),
             GateCheck(
                 "the policy allows this builder",
                 is_met=builder_id is not None and builder_id.value in policy.allowed_builders,
@@ -106,6 +109,17 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
             ),
         )
     )
+
+
+def _policy_signature(version: PolicyVersion) -> GateCheck:
+    """Not signed yet is no answer: the gate runs again. Signed wrongly is a failure. Source: SOP section 10.4."""
+    name = "the policy in force is signed by the gate lane, by a key that is trusted"
+    try:
+        return GateCheck(name, is_met=True, got=verify_policy_statement(version))
+    except VerdictError as error:
+        if error.code == "policy.unsigned":
+            raise
+        return GateCheck(name, is_met=False, got=str(error))
 
 
 def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:

@@ -220,6 +220,23 @@ class VerdictStatement(models.Model):
         return f"statement of verdict {self.verdict_id}"
 
 
+class PolicyStatement(models.Model):
+    """The gate lane's signed statement that a policy was enacted. Append-only; another one if its key is distrusted."""
+
+    policy = models.ForeignKey(PolicyVersion, models.PROTECT, related_name="statements")
+    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="+")
+    envelope = models.BinaryField(db_comment="DSSE envelope around an in-toto Statement v1")
+    signed_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_policy_statement"
+        constraints = [models.UniqueConstraint(fields=["policy", "key"], name="policystatement_once_per_key")]
+
+    def __str__(self) -> str:
+        return f"statement of {self.policy_id}"
+
+
 class MergeIntent(models.Model):
     """A merge the portal is about to push. Append-only: if its commit is found on the branch, it happened."""
 
@@ -270,3 +287,23 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} on {self.head_sha[:12]}"
+
+
+class DecisionStatement(models.Model):
+    """The gate lane's signed Verification Summary Attestation of one LEAD decision. Append-only, one each."""
+
+    decision = models.OneToOneField(Decision, models.PROTECT, related_name="statement")
+    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="+")
+    envelope = models.BinaryField(db_comment="DSSE envelope around an in-toto Statement v1 with a SLSA VSA v1")
+    signed_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_decision_statement"
+
+    def __str__(self) -> str:
+        return f"statement of decision {self.decision_id}"
+
+
+# Everything the gate lane signs.
+STATEMENTS = (VerdictStatement, DecisionStatement, PolicyStatement)

@@ -56,7 +56,7 @@ def for_glance(rows: PullRequestQuerySet) -> PullRequestQuerySet:
     """`rows` with everything `glance_at` and a list need, in one query."""
     checks = BundleCheck.objects.filter(handoff=OuterRef("handoff"))
     failed = Exists(checks.filter(outcome=Outcome.FAILED.value))
-    return rows.for_list().select_related("handoff__signature").annotate(is_sound=Exists(checks) & ~failed)
+    return rows.for_list().select_related("handoff__signature__key").annotate(is_sound=Exists(checks) & ~failed)
 
 
 def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
@@ -126,7 +126,7 @@ def _glance(  # noqa: PLR0913 - what was read in bulk, row by row
         expected_tree=handoff.result_tree,
         observed_tree=handoff.result_tree,
         is_bundle_verified=is_verified,
-        is_bundle_signed=hasattr(handoff, "signature") and handoff.signature.digest == handoff.digest,
+        is_bundle_signed=evidence.is_signed(handoff),
         results=heard.results,
         gates=gates,
         rounds_used=pull.round,

@@ -181,7 +181,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     Raises: VerdictError("policy.none").
     """
     verdict = evidence.live_verdict(pull)
-    decision = Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first()
+    decision = Decision.objects.filter(pull_request=pull).select_related("lead", "statement").order_by("-pk").first()
     is_frozen = pull.status in ENDED and verdict is not None
     if is_frozen and verdict is not None:
         tree, cannot_read = "", ""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from audit.canonical import JsonError, JsonValue, parse_json
 from handoffs.actions import Tools
+from handoffs.keys import refuse_untrusted, verify_receipt
 from handoffs.lane import rules_in_force
-from handoffs.models import Handoff, Method, Signature, SigningDowngrade, SigningKey
+from handoffs.models import Handoff, Lane, Method, Signature, SigningDowngrade, SigningKey
 from handoffs.rules import Signing
-from handoffs.signatures import VSA_TYPE, SignatureError, open_envelope, verify_detached
+from handoffs.signatures import SignatureError, open_envelope
 from handoffs.sigstore_signing import Bundles, Pinned
 from handoffs.store import StoreError
+from handoffs.vsa import VSA_TYPE
 
 ARTIFACT = "the enforcer's signature covers the artifact, by a signer that was trusted when it signed"
 STATEMENT = "the enforcer's signed statement says PASSED for this artifact and this tree"
@@ -72,16 +74,22 @@ def _sigstore(handoff: Handoff, found: Signature, rules: Signing, tools: Tools) 
 def _openpgp_artifact(handoff: Handoff, found: Signature, key: SigningKey, tools: Tools) -> GateCheck:
     try:
         raw = tools.store.get(handoff.digest)
-        verify_detached(raw, found.signature, public_key=key.public_key, fingerprint=key.fingerprint)
+        verify_receipt(key, raw, found.signature, received_at=found.signed_at)
     except (SignatureError, StoreError) as error:
         return GateCheck(ARTIFACT, is_met=False, got=str(error))
-    is_met = key.vouches_for(found.signed_at) and found.digest == handoff.digest
+    is_met = key.lane == Lane.ENFORCER and found.digest == handoff.digest
     return GateCheck(ARTIFACT, is_met=is_met, got=f"{key.fingerprint} at {found.signed_at.isoformat()}")
 
 
 def _openpgp_statement(handoff: Handoff, found: Signature, key: SigningKey) -> GateCheck:
     try:
-        statement = open_envelope(bytes(found.envelope), public_key=key.public_key, fingerprint=key.fingerprint)
+        refuse_untrusted(key, found.signed_at)
+        statement = open_envelope(
+            bytes(found.envelope),
+            public_key=key.public_key,
+            fingerprint=key.fingerprint,
+            received_at=found.signed_at,
+        )
     except (SignatureError, JsonError, ValueError) as error:
         return GateCheck(STATEMENT, is_met=False, got=str(error))
     return _says_passed(handoff, statement)

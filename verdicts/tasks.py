@@ -22,16 +22,25 @@ from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.git import Git
 from handoffs.git_process import GitError
-from handoffs.models import PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
 from handoffs.patches import PatchError
+from handoffs.signatures import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
-from verdicts.models import VerdictError, VerificationWork, WorkStatus
+from verdicts.models import PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
+from verdicts.statements import (
+    Attestor,
+    attest_decision,
+    attest_policy,
+    attest_verdict,
+    unattested_decisions,
+    unattested_verdicts,
+)
 from verdicts.subagents import AGENTS
 
 log = logging.getLogger(__name__)
@@ -41,6 +50,26 @@ GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
 def verifier() -> Actor:
     """The identity under which the portal's own gates and sub-agents report."""
     return actor_of(Principal.objects.get(name=evidence.VERIFIER))
+
+
+def attestor() -> Attestor:
+    """Who signs statements of the gate lane, from settings."""
+    return Attestor(verifier(), settings.SIGNING_KEY_PASSWORD, settings.PORTAL_URL)
+
+
+@shared_task(ignore_result=True)
+def sweep_statements() -> int:
+    """Sign what was judged and has no statement: the policy in force, verdicts, decisions. Returns how many."""
+    who = attestor()
+    version = PolicyVersion.objects.order_by("-number").first()
+    try:
+        if version is not None:
+            attest_policy(version, who)
+        made = [attest_verdict(pk, who) for pk in unattested_verdicts()]
+        return len(made) + len([attest_decision(pk, who) for pk in unattested_decisions()])
+    except (HandoffError, SignatureError) as error:
+        log.warning("nothing can be attested: %s", error)
+        return 0
 
 
 @shared_task(ignore_result=True)

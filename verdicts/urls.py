@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from verdicts import views, views_lead, views_trail
+from verdicts import views, views_keys, views_lead, views_trail
 
 app_name = "verdicts"
 PR = "prs/<str:owner>/<str:repo>/<int:number>/"
@@ -16,6 +16,15 @@ urlpatterns = [
     path(f"{PR}merge/", views.merge_pull, name="merge"),
     path(f"{PR}diff/", views.show_diff, name="diff"),
     path(f"{PR}history/", views.show_history, name="history"),
+    path(f"{PR}verdicts/<int:pk>/statement.dsse.json", views_trail.download_verdict, name="verdict_statement"),
+    path(f"{PR}decisions/<int:pk>/statement.dsse.json", views_trail.download_decision, name="decision_statement"),
+    path("keys/", views_keys.list_keys, name="keys"),
+    path("keys/rotate/", views_keys.rotate_key, name="rotate_key"),
+    path("keys/rotations/<int:pk>/cancel/", views_keys.cancel_key_rotation, name="cancel_rotation"),
+    path("keys/rotations/<int:pk>/retry/", views_keys.retry_key_rotation, name="retry_rotation"),
+    path("keys/<slug:fingerprint>/public.asc", views_keys.download_public_key, name="public_key"),
+    path("keys/<slug:fingerprint>/revocation/", views_keys.ask_to_revoke, name="revoke_key"),
+    path("keys/<slug:fingerprint>/revoke/", views_keys.revoke, name="revoke"),
     path("escalations/", views_lead.list_escalations, name="escalations"),
     path("escalations/<int:pk>/", views_lead.show_escalation, name="escalation"),
     path("escalations/<int:pk>/decide/", views_lead.decide_escalation, name="decide"),

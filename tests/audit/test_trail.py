@@ -25,6 +25,7 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
 from verdicts.tables import TABLES, sheet_for
+from verdicts.tasks import sweep_statements
 
 SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
 
@@ -35,6 +36,7 @@ def full(portal: Portal) -> Portal:
     portal.verified()
     portal.verdict(VerdictKind.ESCALATE, question="May this merge before the audit?")
     portal.decide(DecisionKind.APPROVE)
+    sweep_statements()
     merge_pull_request(portal.pull().pk, portal.tools(), by=portal.actor("lead"))
     integrate_log()
     return portal

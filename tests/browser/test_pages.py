@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,10 @@ from playwright.sync_api import Page
 
 from audit.actions import integrate_log
 from audit.models import LogEntry
-from handoffs.models import PullRequest, Status
-from handoffs.tasks import advance
+from handoffs.keys import active_key, advance_rotation
+from handoffs.models import KeyRotation, Lane, PullRequest, SigningKey, Status
+from handoffs.tasks import advance, key_vault, rotate_key
+from leoportal.setup import ensure_keys
 from tests.support.browser import Site, Visitor, address, change
 from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.page_checks import problems_of
@@ -215,3 +218,42 @@ def test_a_handoff_that_waits_for_its_signer_and_one_signed_with_sigstore(
         assert advance(waiting.pk) == Status.OPENED
         lead.visit(f"/handoffs/{waiting.pk}/", "handoff-downgraded")
         enact_signing({"method": "openpgp"})
+
+
+def test_the_keys(site: Site, gallery):
+    """Active, being rotated, late, and revoked; the page of a revocation before and after."""
+    site.portal.hand_over(change("keyed"), branch="staging/codex-keyed", task="Add keyed")
+    enforcer = active_key(Lane.ENFORCER)
+    lead, exec_ = gallery("lead"), gallery("exec")
+    exec_.visit("/keys/", "keys-page")
+    page = exec_.visitor.page
+    page.get_by_role("button", name="Rotate the enforcer key now").click()
+    exec_.visitor.settle()
+    rotation = KeyRotation.objects.get(lane=Lane.ENFORCER)
+    for _ in range(2):
+        rotation = advance_rotation(rotation, key_vault(), by=site.portal.actor("exec"))
+    exec_.visit("/keys/", "keys-rotating")
+    KeyRotation.objects.filter(pk=rotation.pk).update(attempts=5, error="key.password: it does not open")
+    exec_.visit("/keys/", "keys-stuck")
+    page.get_by_role("button", name="Try again").click()
+    assert rotate_key(rotation.pk) == "done"
+    lead.visit("/keys/", "keys-rotated")
+    lead.visit(f"/keys/{enforcer.fingerprint}/revocation/", "revoke-ask")
+    form = lead.visitor.page
+    form.get_by_label("Not trusted since").fill("tomorrow")
+    form.get_by_role("button", name="See what it concerns").click()
+    lead.look("revoke-error")
+    form.get_by_label("Not trusted since").fill("2026-01-01 12:00")
+    form.get_by_label("Reason").fill("The laptop that held it was lost on the train.")
+    form.get_by_role("button", name="See what it concerns").click()
+    lead.look("revoke-review")
+    form.get_by_role("button", name=f"Revoke {enforcer.fingerprint[:12]}").click()
+    lead.look("keys-revoked")
+    lead.visit(f"/keys/{enforcer.fingerprint}/revocation/", "revoke-done")
+    gate = SigningKey.objects.filter(lane=Lane.GATE, retired_at=None)
+    before = gate.get()
+    gate.update(created_at=before.created_at - timedelta(days=28), expires_at=before.expires_at - timedelta(days=28))
+    exec_.visit("/keys/", "keys-late")
+    gate.update(expires_at=before.created_at)
+    exec_.visit("/keys/", "keys-off")
+    ensure_keys()

@@ -14,18 +14,9 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from handoffs.signatures import (
-    VSA_TYPE,
-    NewKey,
-    SignatureError,
-    Signer,
-    Verified,
-    generate_key,
-    open_envelope,
-    pae,
-    verification_summary,
-    verify_detached,
-)
+from handoffs.key_rules import Algorithm
+from handoffs.signatures import NewKey, SignatureError, Signer, generate_key, open_envelope, pae, verify_detached
+from handoffs.vsa import VSA_TYPE, Verified, verification_summary
 
 PASSWORD = "a-password-of-the-test-only"
 DATA = b"artifact bytes"
@@ -34,8 +25,10 @@ NOW = datetime.now(UTC)
 
 @cache
 def key(number: int = 1) -> NewKey:
-    """A key pair of the run; 2048 bits because it is thrown away."""
-    return generate_key(f"Test {number} <test{number}@leoportal.invalid>", password=PASSWORD, bits=2048)
+    """A key pair of the run."""
+    return generate_key(
+        f"Test {number} <test{number}@leoportal.invalid>", password=PASSWORD, algorithm=Algorithm.ED25519
+    )
 
 
 def signer(made: NewKey, *, now: datetime = NOW, password: str = PASSWORD) -> Signer:
@@ -121,6 +114,8 @@ def verified() -> Verified:
         verified_at=datetime(2026, 11, 23, 10, 0, tzinfo=UTC),
         checks=("archive.readable", "patch.applies"),
         verifier_id="https://portal.example",
+        policy_digest="12" * 32,
+        attestation_digest="34" * 32,
     )
 
 

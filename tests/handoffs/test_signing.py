@@ -23,7 +23,7 @@ from audit import events
 from audit.actions import take_part
 from audit.events import AuditError, Role
 from audit.models import Identity, LogEntry, Principal
-from handoffs.actions import record_event
+from handoffs.actions import Tools, record_event
 from handoffs.attempts import end_attempt, start_attempt
 from handoffs.fallback import acknowledge_downgrade, read_outage, visible_length
 from handoffs.lane import rules_in_force
@@ -66,6 +66,11 @@ def rekor1() -> Iterator[LoopbackSigstore]:
         yield running
 
 
+def stated(handoff: Handoff, tools: Tools) -> bytes:
+    """The statement that the enforcer signs for a handoff."""
+    return statement_of(handoff, tools.store.get(handoff.digest), tools)
+
+
 def happened(handoff: Handoff, event: str) -> list[dict]:
     return list(
         HandoffEvent.objects.filter(handoff=handoff, event=event).order_by("pk").values_list("detail", flat=True)
@@ -93,7 +98,7 @@ def test_a_handoff_is_signed_keylessly_and_passes_the_gate(portal: Portal, setti
     assert handoff.status == Status.TRIGGERED, handoff.error
     signature = handoff.signature
     assert (signature.method, signature.transparency, signature.signer) == (Method.SIGSTORE, "logged", IDENTITY)
-    statement = statement_of(handoff, portal.tools())
+    statement = stated(handoff, portal.tools())
     checked = portal.tools().sigstore.verify(
         Bundles(handoff.digest, signature.artifact_bundle, signature.statement_bundle), Pinned(IDENTITY, sigstore.url)
     )
@@ -155,7 +160,7 @@ def test_what_is_meant_to_be_signed_is_stored_before_anything_leaves_the_machine
     rekor1.answer = watch  # type: ignore[method-assign]
     handoff = portal.hand_over()
     assert handoff.status == Status.TRIGGERED
-    statement = statement_of(handoff, portal.tools())
+    statement = stated(handoff, portal.tools())
     assert {(outcome, bytes(stored)) for (outcome, stored), _ in seen} == {("started", statement)}
     assert {count for _, count in seen} == {(1,)}
 
@@ -176,7 +181,7 @@ def test_an_interrupted_attempt_becomes_an_orphan_with_its_log_entries(
     handoff = waiting(portal, rekor1)
     rekor1.faults = set()
     tools = portal.tools()
-    statement = statement_of(handoff, tools)
+    statement = stated(handoff, tools)
     lost = start_attempt(handoff, Method.SIGSTORE, statement, tools, why="signature")
     left = tools.sigstore.sign(handoff.digest, statement, Pinned(IDENTITY, rekor1.url))
     tools = replace(tools, clock=lambda: timezone.now() + timedelta(seconds=100))
@@ -477,9 +482,9 @@ def test_a_statement_is_the_same_bytes_whenever_it_is_made(
 ):
     use_sigstore(settings, tmp_path, rekor1)
     handoff = waiting(portal, rekor1)
-    first = statement_of(handoff, portal.tools())
+    first = stated(handoff, portal.tools())
     Handoff.objects.filter(pk=handoff.pk).update(moved_at=timezone.now() + timedelta(hours=1))
-    assert statement_of(Handoff.objects.get(pk=handoff.pk), portal.tools()) == first
+    assert stated(Handoff.objects.get(pk=handoff.pk), portal.tools()) == first
     assert hashlib.sha256(first).hexdigest() == happened(handoff, events.SIGNING_STARTED)[0]["statement"]
 
 

@@ -28,6 +28,8 @@ RECORDED: Final = {
     "pr_approval_audit": ("decision.recorded",),
     "leo_policy_version": ("policy.enacted",),
     "leo_push_refusal": ("push.refused",),
+    "leo_verdict_statement": ("verdict.attested",),
+    "leo_policy_statement": ("policy.attested",),
 }
 
 

@@ -1,6 +1,6 @@
 """What people do, each act a process of its own that can be killed: set the portal up, release a change, merge it.
 
-python -m tests.kill.people make | sigstore | release | merge
+python -m tests.kill.people make | rotate | sigstore | release | merge
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from tests.support.faulty_worker import FOLDER, Traps, install
 
 WRAPPER = install(Traps(Path(os.environ[FOLDER])))
 
-from handoffs.models import Repository  # noqa: E402  models need the set-up above
+from handoffs.keys import request_rotation  # noqa: E402
+from handoffs.models import Lane, Repository  # noqa: E402  models need the set-up above
+from leoportal import setup  # noqa: E402
 from tests.support.portal import Portal  # noqa: E402
 from tests.support.signing import IDENTITY, enact_signing  # noqa: E402
 from verdicts.decision import Verdict  # noqa: E402
@@ -28,6 +30,8 @@ def main(act: str, folder: Path) -> None:
         return
     if act == "sigstore":
         enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": os.environ["TEST_ISSUER"]})
+    if act == "rotate":
+        request_rotation(Lane.GATE, by=setup.OPERATOR, reason="a test of kills")
         return
     portal = Portal(folder, folder / "source", Repository.objects.get())
     pull = portal.pull()
@@ -38,7 +42,7 @@ def main(act: str, folder: Path) -> None:
         with WRAPPER.on(pull.handoff.staging_branch):
             merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
     else:
-        raise SystemExit(f"got {act!r}, expected make, release or merge")
+        raise SystemExit(f"got {act!r}, expected make, rotate, release or merge")
 
 
 if __name__ == "__main__":

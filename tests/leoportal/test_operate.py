@@ -9,7 +9,8 @@ from django.core.management import CommandError, call_command
 from audit.actions import actor_of_token
 from audit.events import Role
 from audit.models import LogEntry, Principal
-from handoffs.models import MAX_ATTEMPTS, Handoff, Status
+from handoffs.keys import active_key
+from handoffs.models import MAX_ATTEMPTS, Handoff, Lane, Status
 from handoffs.tasks import advance, sweep_handoffs, sweep_staging
 from tests.support.portal import GOOD_CHANGE, Portal
 from verdicts.evidence import policy_in_force
@@ -88,3 +89,21 @@ def test_a_handoff_that_failed_five_times_waits_and_is_taken_up_after_a_retry(po
     assert operate(capsys, "retry", str(handoff.pk)) == "the next sweep takes it up"
     assert advance(handoff.pk) == Status.OPENED
     assert "nothing was changed" in operate(capsys, "retry", str(handoff.pk))
+
+
+def test_keys_are_rotated_revoked_and_made_at_the_machine(portal: Portal, capsys):
+    first = active_key(Lane.GATE)
+    assert "only verifies" in operate(capsys, "key", "rotate", "gate")
+    second = active_key(Lane.GATE)
+    assert second.replaces == first
+    with pytest.raises(CommandError, match=r"key\.active_exists"):
+        operate(capsys, "key", "make", "gate")
+    reason = ("--since", "2026-01-01T00:00", "--reason", "the machine was broken into")
+    assert "no open pull request" in operate(capsys, "key", "revoke", second.fingerprint.lower(), *reason)
+    with pytest.raises(CommandError, match=r"key\.none"):
+        operate(capsys, "key", "rotate", "gate")
+    assert "no transition" in operate(capsys, "key", "make", "gate")
+    assert (active_key(Lane.GATE).replaces, active_key(Lane.GATE).transition) == (second, None)
+    said = operate(capsys, "setup", "--enforcer-operator", "opal", "--verifier-operator", "rhea")
+    assert active_key(Lane.GATE).fingerprint in said
+    assert "is in force and signed" in said

@@ -31,7 +31,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from audit.events import Role
 from handoffs.git import Git
-from handoffs.models import PullRequest, PullStatus
+from handoffs.key_rules import Algorithm
+from handoffs.models import Lane, PullRequest, PullStatus
 from leoportal import setup
 from tests.support.portal import Portal
 from verdicts.models import VerificationWork, WorkStatus
@@ -167,7 +168,7 @@ def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Sit
         "VAR": folder,
         "BUNDLE_STORE": folder / "bundles",
         "FORGE_ROOT": folder / "forge",
-        "RSA_KEY_BITS": 2048,
+        "SIGNING_ALGORITHMS": dict.fromkeys(Lane, Algorithm.ED25519),
         "ALLOWED_HOSTS": ["localhost"],
     }
     with override_settings(**values):

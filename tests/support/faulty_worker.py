@@ -124,7 +124,7 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
-    from handoffs import actions, attempts, intake, signing, tasks  # noqa: PLC0415
+    from handoffs import actions, attempts, intake, keys, signing, tasks  # noqa: PLC0415
     from handoffs.localgit import LocalGit  # noqa: PLC0415
     from handoffs.models import PullRequest, Status  # noqa: PLC0415
     from handoffs.signatures import Signer  # noqa: PLC0415
@@ -163,6 +163,14 @@ def install(traps: Traps) -> Wrapper:
         {
             status: wrapper.wrap(in_step(step), names[Status(status)], branch_of_handoff)
             for status, step in tasks.STEPS.items()
+        },
+    )
+    setattr(  # noqa: B010  Final for the product, not for its saboteur
+        keys,
+        "STEPS",
+        {
+            name: wrapper.wrap(step, f"rotate-{name}", lambda rotation, *_: str(rotation.lane))
+            for name, step in keys.STEPS.items()
         },
     )
     wrapper.replace(intake, "receive_handoff", "receive", lambda _repository, staging, **_: staging.branch)

@@ -14,6 +14,7 @@ from audit.models import Kind, Principal
 from handoffs.building import BundleRequest, create_bundle
 from handoffs.bundle import digest_of
 from handoffs.git import Git
+from handoffs.key_rules import Algorithm
 from handoffs.markers import MarkerKind, write_marker
 from handoffs.models import Handoff, PullRequest, Repository
 from handoffs.tasks import advance, sweep_staging, tools_for
@@ -24,7 +25,7 @@ from verdicts.deciding import DecisionRequest, VerdictRequest, record_decision, 
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Decision, DecisionKind, Verdict, VerificationWork, WorkStatus
 from verdicts.results import GateOutcome
-from verdicts.tasks import run_work, sweep_verification
+from verdicts.tasks import run_work, sweep_statements, sweep_verification
 
 BUILDER_ID = "https://builder.invalid/codex/v1"
 START = {
@@ -73,7 +74,8 @@ class Portal:
         setup.ensure_lanes("opal", "rhea")
         setup.ensure_builder("codex", sponsor="ada", builder_id=BUILDER_ID, email="codex@builder.invalid")
         setup.ensure_policy((BUILDER_ID,))
-        setup.ensure_key(bits=2048)
+        setup.ensure_keys(enforcer=Algorithm.ED25519)
+        sweep_statements()
         for name, role in (("plan", Role.PLAN), ("plan2", Role.PLAN), ("lead", Role.LEAD), ("auditor", Role.AUDITOR)):
             setup.ensure_person(name, role)
         stella = setup.ensure_principal("stella", kind=Kind.HUMAN, role=Role.REPORTER)
@@ -163,6 +165,7 @@ class Portal:
 
     def run_work(self) -> None:
         """Run the built-in gates and sub-agents that wait, further rounds included."""
+        sweep_statements()
         while True:
             waiting = list(VerificationWork.objects.filter(status=WorkStatus.WAITING).values_list("pk", flat=True))
             if not waiting:

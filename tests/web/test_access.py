@@ -69,6 +69,9 @@ PAGES = {
     "/audit/events/1/": {"plan", "lead", "auditor"},
     "/audit{pull}": {"plan", "lead", "auditor"},
     "/audit/exports/": {"plan", "lead", "auditor"},
+    "/keys/": {"plan", "lead", "auditor", "exec"},
+    "/keys/{key}/public.asc": {"plan", "lead", "auditor", "exec"},
+    "/keys/{key}/revocation/": {"plan", "lead", "auditor", "exec"},
 }
 POSTS = {
     "{pull}verdict/": {"plan"},
@@ -77,13 +80,19 @@ POSTS = {
     "/escalations/{pk}/decide/": {"lead"},
     "/audit/exports/make/": {"auditor"},
     "/handoffs/{handoff}/acknowledge/": {"lead"},
+    "/keys/rotate/": {"exec"},
+    "/keys/rotations/1/cancel/": {"exec"},
+    "/keys/rotations/1/retry/": {"exec"},
+    "/keys/{key}/revoke/": {"lead", "exec"},
 }
 
 
 def fill(address: str, pull) -> str:
     start = f"/prs/acme/payments/{pull.number}/"
     first = LogEntry.objects.order_by("pk").values_list("pk", flat=True)[0]
-    return address.format(pull=start, pk=pull.pk, handoff=pull.handoff_id).replace("events/1/", f"events/{first}/")
+    return address.format(pull=start, pk=pull.pk, handoff=pull.handoff_id, key="AB" * 20).replace(
+        "events/1/", f"events/{first}/"
+    )
 
 
 def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):

@@ -25,6 +25,9 @@ PAGES = (
     ("auditor", "/audit/events/{entry}/"),
     ("auditor", "/audit{pull}"),
     ("auditor", "/audit/exports/"),
+    ("exec", "/keys/"),
+    ("exec", "/handoffs/"),
+    ("lead", "/keys/{fingerprint}/revocation/"),
 )
 # What a page needs above the budget until evidence and frame read each row once (see CONTRIBUTING).
 OVER: dict[str, int] = {}
@@ -42,6 +45,7 @@ def test_a_page_keeps_its_budget_with_many_rows(scene: Scene, django_assert_max_
         pull=f"/prs/acme/payments/{first.number}/",
         escalated=escalated.pk,
         handoff=first.handoff_id,
+        fingerprint=scene.key.fingerprint,
         entry=LogEntry.objects.latest("pk").pk,
     )
     client = scene.client(name)

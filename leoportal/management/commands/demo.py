@@ -18,7 +18,7 @@ from audit.actions import issue_token
 from audit.events import Role
 from audit.models import Kind, Principal
 from handoffs.git_process import GitError
-from handoffs.models import Handoff, PullRequest, Repository, SigningKey, Status
+from handoffs.models import Handoff, Lane, PullRequest, Repository, SigningKey, Status
 from leoportal import setup, tour
 from leoportal.setup import OPERATOR
 from leoportal.tour import Chosen, Follower, TourError
@@ -62,8 +62,8 @@ class Command(BaseCommand):
         setup.ensure_builder("codex", sponsor="ada", builder_id=BUILDER_ID, email="codex@builder.invalid")
         setup.ensure_policy((BUILDER_ID,))
         if not SigningKey.objects.exists():
-            self._say("portal | making the signing key (RSA-4096, 30 days): 5 to 30 s, once")
-        key = setup.ensure_key(bits=settings.RSA_KEY_BITS)
+            self._say("portal | making the signing keys (the enforcer's is RSA-4096, 30 days): 5 to 30 s, once")
+        key = setup.ensure_keys()[Lane.ENFORCER]
         self._say(f"portal | signing key {key.fingerprint[:16]}… until {key.expires_at:%Y-%m-%d}")
         path = settings.VAR / "demo-signin.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from audit.models import Kind, Principal
 from handoffs.actions import retry_handoff
 from handoffs.git import Git
 from handoffs.git_process import GitError
-from handoffs.tasks import ENFORCER
+from handoffs.keys import create_signing_key, request_rotation
+from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
+from handoffs.signatures import SignatureError
+from handoffs.tasks import ENFORCER, key_vault, rotate_key
 from leoportal import setup
 from leoportal.setup import OPERATOR
 from verdicts.actions import enact_policy
 from verdicts.evidence import VERIFIER
 from verdicts.models import VerdictError
 from verdicts.policy_document import PolicyError
+from verdicts.revoking import Revocation, revoke_key
+from verdicts.tasks import sweep_statements
 
 PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Role.ENFORCER, Role.REPORTER)]
 
@@ -30,12 +36,12 @@ PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Ro
 class Command(BaseCommand):
     """Set up, people, builders, tokens, repositories, policies."""
 
-    help = "What an operator does: setup, person, builder, reporter, token, govern, retry, policy. Safe to repeat."
+    help = "What an operator does: setup, person, builder, reporter, token, govern, retry, policy, key. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One sub-command for each act."""
         acts = parser.add_subparsers(dest="act", required=True)
-        setup_ = acts.add_parser("setup", help="the portal's own identities, a signing key and a policy")
+        setup_ = acts.add_parser("setup", help="the portal's own identities, signing keys and a policy")
         setup_.add_argument("--enforcer-operator", required=True, help="the person who answers for the enforcer lane")
         setup_.add_argument("--verifier-operator", required=True, help="the person who answers for the built-in checks")
         person = acts.add_parser("person", help="somebody who signs in, in one role; prints the password once")
@@ -64,11 +70,25 @@ class Command(BaseCommand):
         policy = acts.add_parser("policy", help="put a policy document in force")
         policy.add_argument("file", type=Path)
 
+        self._add_key_acts(acts.add_parser("key", help="signing keys: make, rotate, revoke"))
+
+    def _add_key_acts(self, key: ArgumentParser) -> None:
+        verbs = key.add_subparsers(dest="verb", required=True)
+        make = verbs.add_parser("make", help="a key for a lane that has none that is valid; nothing vouches for it")
+        rotate = verbs.add_parser("rotate", help="replace a valid key now; the old key signs the transition")
+        for verb in (make, rotate):
+            verb.add_argument("lane", choices=[lane.value for lane in Lane])
+        rotate.add_argument("--reason", default="by an operator at the machine")
+        revoke = verbs.add_parser("revoke", help="distrust what a key signed since a moment; at once, for ever")
+        revoke.add_argument("fingerprint")
+        revoke.add_argument("--since", required=True, help="UTC, as 2026-01-31T12:00")
+        revoke.add_argument("--reason", required=True)
+
     def handle(self, *_args: Any, **options: Any) -> None:
         """Do one act; what it refuses is said with its code."""
         try:
             getattr(self, f"_{options['act']}")(options)
-        except (AuditError, PolicyError, VerdictError, GitError) as error:
+        except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
         except Principal.DoesNotExist:
             known = ", ".join(Principal.objects.order_by("name").values_list("name", flat=True)[:30])
@@ -78,9 +98,11 @@ class Command(BaseCommand):
 
     def _setup(self, options: dict[str, Any]) -> None:
         setup.ensure_lanes(options["enforcer_operator"], options["verifier_operator"])
-        key = setup.ensure_key(bits=settings.RSA_KEY_BITS)
+        for lane, key in setup.ensure_keys().items():
+            self.stdout.write(f"{lane} key {key.fingerprint} until {key.expires_at:%Y-%m-%d}")
         policy = setup.ensure_policy(())
-        self.stdout.write(f"signing key {key.fingerprint} until {key.expires_at:%Y-%m-%d}, policy v{policy.number}")
+        sweep_statements()
+        self.stdout.write(f"policy v{policy.number} is in force and signed")
 
     def _person(self, options: dict[str, Any]) -> None:
         password = setup.ensure_person(options["name"], Role(options["role"].upper()))
@@ -121,3 +143,30 @@ class Command(BaseCommand):
     def _policy(self, options: dict[str, Any]) -> None:
         version = enact_policy(options["file"].read_bytes(), by=OPERATOR)
         self.stdout.write(f"policy v{version.number} is in force, sha256 {version.digest}")
+        sweep_statements()
+
+    def _key(self, options: dict[str, Any]) -> None:
+        getattr(self, f"_key_{options['verb']}")(options)
+
+    def _key_make(self, options: dict[str, Any]) -> None:
+        key = create_signing_key(Lane(options["lane"]), key_vault(), by=OPERATOR)
+        self.stdout.write(
+            f"{key.lane} key {key.fingerprint} until {key.expires_at:%Y-%m-%d}; no transition: nobody vouches"
+        )
+
+    def _key_rotate(self, options: dict[str, Any]) -> None:
+        rotation = request_rotation(Lane(options["lane"]), by=OPERATOR, reason=options["reason"])
+        KeyRotation.objects.filter(pk=rotation.pk).update(attempts=0, next_try_at=None)
+        step = rotate_key(rotation.pk)
+        rotation.refresh_from_db()
+        if step != RotationStep.DONE:
+            raise CommandError(f"the rotation stands at {rotation.step} ({step}): {rotation.error}; the sweep goes on")
+        self.stdout.write(f"{rotation.lane} key {rotation.new_key} signs now; {rotation.old_key} only verifies")
+
+    def _key_revoke(self, options: dict[str, Any]) -> None:
+        since = datetime.fromisoformat(options["since"])
+        since = since if since.tzinfo else since.replace(tzinfo=UTC)
+        revocation = Revocation(options["fingerprint"].upper(), since, options["reason"])
+        key, pulls = revoke_key(revocation, password=settings.SIGNING_KEY_PASSWORD, by=OPERATOR)
+        flagged = ", ".join(f"PR-{pull.number}" for pull in pulls) or "no open pull request"
+        self.stdout.write(f"{key.fingerprint} is revoked; not trusted since {key.distrusted_since}: {flagged}")
