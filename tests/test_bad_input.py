@@ -202,8 +202,7 @@ def test_the_same_bundle_on_two_branches_is_one_handoff(portal: Portal):
         raw, branch="staging/codex-again", subject=write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Again")
     )
     second = portal.receive()
-    assert second.status == Status.REFUSED
-    assert set(second.checks.filter(outcome="FAILED").values_list("code", flat=True)) >= {"manifest.branch"}
+    assert (second.status, second.refusal_code) == (Status.REFUSED, "intake.duplicate")
     assert Handoff.objects.filter(status=Status.OPENED).count() == 1
 
 
