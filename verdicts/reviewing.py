@@ -162,7 +162,13 @@ def for_review() -> QuerySet[PullRequest]:
     work = VerificationWork.objects.filter(
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
-    related = ("repository", "handoff__builder", "handoff__sponsor", "handoff__repository", "handoff__signature__key")
+    related = (
+        "repository",
+        "handoff__builder__grant",
+        "handoff__sponsor",
+        "handoff__repository",
+        "handoff__signature__key",
+    )
     return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
 
 
