@@ -27,6 +27,8 @@ def raised_by(evidence: Evidence) -> tuple[Raised, ...]:
         return ()
     found = control_plane_paths((change.path for change in facts.changes), facts.steering)
     raised = [Raised(RaisedKind.CONTROL_PLANE, path, what) for path, what in found.items()]
+    unread = "a lock file of a kind that is not read: what it pins is unknown"
+    raised += (Raised(RaisedKind.UNREVIEWABLE, path, unread) for path in sorted(facts.packages.unread))
     added = _added(evidence)
     for change in facts.changes:
         if change.status != "D":

@@ -300,7 +300,6 @@ def test_the_policy_may_refuse_what_steers_the_gates(portal: Portal):
 
 
 def test_a_lock_file_that_nobody_could_read_needs_lead(portal: Portal):
-    portal.verified()
-    Handoff.objects.update(component_delta={"unread": ["flake.lock"]})
+    portal.verified({**GOOD_CHANGE, "flake.lock": "{}\n"})
     with pytest.raises(Exception, match=r"nobody can review: flake\.lock"):
         portal.verdict(VerdictKind.PASS)

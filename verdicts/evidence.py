@@ -268,7 +268,7 @@ def builder_problems(handoff: Handoff, policy: Policy) -> tuple[str, ...]:
     builder = handoff.builder
     if builder is None:
         return ("nobody is registered as the builder",)
-    grant = RoleGrant.objects.filter(principal=builder).first()
+    grant: RoleGrant | None = getattr(builder, "grant", None)
     if grant is None or grant.role != Role.BUILDER.value:
         return (f"{builder.name} no longer has the role BUILDER",)
     ids = {identity.value for identity in builder.identities.all() if identity.kind == Identity.Kind.BUILDER_ID}

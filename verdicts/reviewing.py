@@ -162,9 +162,9 @@ def for_review() -> QuerySet[PullRequest]:
     work = VerificationWork.objects.filter(
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
-    related = ("repository", "handoff__builder", "handoff__sponsor", "handoff__repository", "handoff__signature__key")
-    signed = ("handoff__signature__logged_later", "handoff__signing_downgrade__lead")
-    return PullRequest.objects.select_related(*related, *signed).annotate(work_left=Exists(work))
+    of_handoff = ("builder__grant", "sponsor", "repository", "signature__key", "signature__logged_later")
+    related = ("repository", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
+    return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
 
 
 def observe(pull: PullRequest) -> tuple[str, str]:

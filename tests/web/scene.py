@@ -238,7 +238,15 @@ class Scene:
     ) -> None:
         for kind in AgentKind:
             result = agent_result(kind, pull.head_sha, score=score, findings=(findings or {}).get(kind, ()))
-            actions.report_agent(pull.pk, result, by=self.verifier)
+            work = VerificationWork.objects.create(
+                pull_request=pull,
+                head_sha=pull.head_sha,
+                round=1,
+                kind=VerificationWork.Kind.AGENT,
+                name=kind.value,
+                run=1 + pull.work.count(),
+            )
+            actions.report_agent(pull.pk, result, by=self.verifier, work=work)
 
     def passing(self, **values: Any) -> PullRequest:
         """A pull request that PASS can be recorded on."""

@@ -10,15 +10,18 @@ from audit.models import LogEntry
 from handoffs.models import PullRequest, PullStatus
 from tests.web.scene import Scene
 from verdicts.actions import time_out
+from verdicts.evidence import gather
 from verdicts.models import Decision
 from verdicts.results import Severity
+from verdicts.reviewing import for_review
 
 JUSTIFICATION = "Checked the plan of the index build; it locks two seconds at night and is undone by dropping it."
 
 
 def decision_form(pull: PullRequest, decision: str = "approve", *, step: str = "record", **changes: str):
+    seen = gather(for_review().get(pk=pull.pk), tree=pull.handoff.result_tree).digest
     form = {"decision": decision, "justification": JUSTIFICATION, "head_sha": pull.head_sha, "step": step}
-    return {**form, "reason_class": "", "reference": "", "expires_on": "", **changes}
+    return {**form, "evidence": seen, "reason_class": "", "reference": "", "expires_on": "", **changes}
 
 
 def page_of(scene: Scene, pull: PullRequest, name: str = "lead") -> str:
