@@ -62,7 +62,8 @@ _NAMES: Final = {
     **dict.fromkeys(("action.yml", "action.yaml"), "action"),
     **dict.fromkeys(
         (".gitlab-ci.yml", ".travis.yml", "azure-pipelines.yml", "jenkinsfile", "bitbucket-pipelines.yml",
-         "appveyor.yml", ".appveyor.yml", ".drone.yml", ".woodpecker.yml", ".cirrus.yml", "cloudbuild.yaml", "cloudbuild.yml"),
+         "appveyor.yml", ".appveyor.yml", ".drone.yml", ".woodpecker.yml", ".cirrus.yml",
+         "cloudbuild.yaml", "cloudbuild.yml"),
         "workflow",
     ),
     **dict.fromkeys((".pre-commit-config.yaml", "lefthook.yml", ".lefthook.yml", "lefthook.yaml"), "hook"),
