@@ -93,10 +93,10 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     settle_contributors(handoff)
     take_part(handoff.chain, by)
-    _refuse_unfinished(pull, request.verdict)
     justification = _text(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
     _refuse_laxer(request.verdict, found)
+    _refuse_unfinished(pull, request.verdict)
     if request.verdict is VerdictKind.ESCALATE:
         _text(request.question, "verdict.question", at_least=10)
     computed = found.judgement.verdict.value if found.judgement.verdict else ""

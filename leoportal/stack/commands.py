@@ -76,6 +76,8 @@ def up(tour: tuple[str, ...] | None, interrupt: Interrupt) -> int:
 
     Raises: StackError; StopRequestedError when that happens before everything is up.
     """
+    if tour is not None:
+        _refuse_no_repository(tour)
     var = services.data_folder()
     with services.hold(var):
         supervisor = Supervisor(_say, interrupt)
@@ -92,6 +94,19 @@ def up(tour: tuple[str, ...] | None, interrupt: Interrupt) -> int:
             _say("stopping")
             supervisor.stop()
             _say("stopped; nothing is left running")
+
+
+def _refuse_no_repository(tour: tuple[str, ...]) -> None:
+    """Look at REPO before anything is started.
+
+    Raises: StackError stack.repo.
+    """
+    if "--repo" not in tour:
+        return
+    path = tour[tour.index("--repo") + 1]
+    look = ["git", "-C", path, "rev-parse", "--git-dir"]
+    if subprocess.run(look, check=False, capture_output=True).returncode != 0:
+        raise StackError("stack.repo", f"REPO={path} is no git repository. Next: name one, or leave REPO= out.")
 
 
 def run(argv: list[str], interrupt: Interrupt) -> int:

@@ -104,7 +104,7 @@ def test_the_auditor_sees_every_step_and_the_exports_hold_every_row(site: Site, 
         raw = download(auditor, table, "CSV", tmp_path)
         head, *rows, end = list(csv.reader(io.StringIO(raw.decode(), newline="")))
         if table == "leo_log_entry":
-            expected = hashes_of(table)  # the export is an event itself
+            expected = hashes_of(table)[:-1]  # the export is an event itself, and came after the tree head
         assert [row[head.index("leaf_hash")] for row in rows] == expected, table
         assert end[0] == "#end"
         told = dict(cell.split(":", 1) for cell in end[1:])
@@ -113,7 +113,7 @@ def test_the_auditor_sees_every_step_and_the_exports_hold_every_row(site: Site, 
         raw = download(auditor, table, "JSON Lines, with every leaf", tmp_path)
         *lines, last = [json.loads(line) for line in raw.decode().splitlines()]
         if table == "leo_log_entry":
-            expected = hashes_of(table)
+            expected = hashes_of(table)[:-1]
         assert [line["leafHash"] for line in lines] == expected, table
         for line in lines:
             assert leaf_hash(line["leaf"].encode()).hex() == line["leafHash"]

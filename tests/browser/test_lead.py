@@ -12,7 +12,7 @@ from verdicts.models import Decision
 
 QUESTION = "May this merge before the yearly audit?"
 WHY = "The audit looks at last year's figures; this change can be taken back by one revert."
-UNTESTED = {"payments/fees.py": START["payments/fees.py"] + "\n\ndef double(cents):\n    return 2 * cents\n"}
+UNTESTED = {"payments/fees.py": START["payments/fees.py"] + "\n\ndef twofold(cents):\n    return 2 * cents\n"}
 
 
 def test_an_escalation_appears_and_lead_approves_it_with_a_justification(site: Site):

@@ -29,7 +29,7 @@ from verdicts.merging import merge_pull_request
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1360, 390, 320)
-UNTESTED = {"payments/fees.py": START["payments/fees.py"] + "\n\ndef double(cents):\n    return 2 * cents\n"}
+UNTESTED = START["payments/fees.py"] + "\n\ndef double_{number}(cents):\n    return 2 * cents\n"
 QUESTION = "May this merge before the yearly audit, although nothing tests it?"
 
 
@@ -91,7 +91,8 @@ def gallery(site: Site):
 
 def escalated(site: Site) -> PullRequest:
     """A pull request that PLAN handed to LEAD with a question."""
-    pull = site.portal.verified(UNTESTED, branch="staging/codex-double", task="Add double")
+    files = {"payments/fees.py": UNTESTED.format(number=PullRequest.objects.count())}
+    pull = site.portal.verified(files, branch="staging/codex-double", task="Add double")
     site.portal.verdict(VerdictKind.ESCALATE, question=QUESTION)
     return pull
 
