@@ -10,7 +10,7 @@ from typing import Final
 class Role(StrEnum):
     """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer.
 
-    OPERATOR is who acts on the machine itself (`manage.py operate`). It is granted to nobody and may nothing in the
+    OPERATOR is who acts on the machine itself (`manage.py operate`). It is granted to nobody, so nobody has it in the
     portal.
     """
 
