@@ -25,7 +25,7 @@ SUMMARY = Summary(
     facts={"verdict": "PASS", "confidence": "91.50"},
 )
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")  # RFC 3986: a scheme and something after it
 # Every field of a VSA as SLSA v1 lists it: required or not, and what it may hold.
 LEVELS = {"SLSA_BUILD_LEVEL_UNEVALUATED", "SLSA_BUILD_LEVEL_0", "SLSA_BUILD_LEVEL_1", "SLSA_BUILD_LEVEL_2"}
 LEVELS |= {"SLSA_BUILD_LEVEL_3", "FAILED"}

@@ -131,7 +131,10 @@ def test_a_bundles_summary_names_artifact_policy_checks_and_the_builders_attesta
     assert [item.digest for item in summary.inputs] == [{"sha256": hashlib.sha256(raw).hexdigest()}]
     assert summary.facts["checks"] == list(handoff.checks.values_list("code", flat=True))
     assert summary.facts["signingKeyFingerprint"] == handoff.signature.key.fingerprint
-    assert "acme/payments" in summary.resource_uri
+    assert summary.resource_uri == f"pkg:generic/artifact.tar.gz?checksum=sha256:{handoff.digest}"
+    assert (
+        b"acme" not in read_envelope(bytes(handoff.signature.envelope)).payload
+    )  # it may be sent to a public log (ATT-15)
 
 
 def test_a_verdicts_summary_says_what_was_judged(portal: Portal):
