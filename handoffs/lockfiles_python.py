@@ -225,7 +225,7 @@ def _direct(line: str, options: str) -> Pin:
     if "://" in line and len(line.partition(" ;")[0].split()) == 1:
         name = re.split(r"[?#;@]", line.partition("://")[2].rstrip("/").rsplit("/", 1)[-1])[0].removesuffix(".git")
         return pin("generic", name.strip() or "unnamed", "", f"@ {line}", options)
-    if line.startswith((".", "/", "~", "file:")) or re.fullmatch(r"[\w.+-]+(?:/[\w.+-]+)+/?", line):
+    if line.startswith((".", "/", "~", "file:")) or re.fullmatch(r"[\w.+-]+(?:/[\w.+-]++)++/?", line):
         return setting("local", line, options)
     raise ValueError(line)
 

@@ -44,7 +44,7 @@ from verdicts.policy_document import parse_policy
 verify_app = typer.Typer(help="Check signatures and attestations, offline.", no_args_is_help=True)
 
 _IMAGE: Final = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*)*)(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
+    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*+)*+)(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
     r"@sha256:(?P<digest>[0-9a-f]{64})\Z"
 )
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Sigstore bundle of the signature.")]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,17 +79,17 @@ def pre_authentication_encoding(envelope: bytes) -> bytes:
 def check_with(tool: str, folder: Path, envelope: bytes, public_key: str) -> subprocess.CompletedProcess[str]:
     """Ask gpg or sqv about the envelope's detached signature over its PAE."""
     folder.mkdir(parents=True)
-    home = folder / "home"
-    home.mkdir(mode=0o700)
     (folder / "pae").write_bytes(pre_authentication_encoding(envelope))
     (folder / "pae.asc").write_bytes(base64.b64decode(json.loads(envelope)["signatures"][0]["sig"]))
     (folder / "key.asc").write_text(public_key)
     if tool == "sqv":
         command = ["sqv", "--keyring", "key.asc", "pae.asc", "pae"]
     else:
-        gpg = ["gpg", "--homedir", str(home), "--batch", "--status-fd", "1", "--trust-model", "always"]
-        subprocess.run([*gpg, "--import", "key.asc"], cwd=folder, check=True, capture_output=True)
-        command = [*gpg, "--verify", "pae.asc", "pae"]
+        with tempfile.TemporaryDirectory(prefix="gpg-") as home:  # short: gpg's sockets have 107 bytes for their path
+            gpg = ["gpg", "--homedir", home, "--batch", "--status-fd", "1", "--trust-model", "always"]
+            subprocess.run([*gpg, "--import", "key.asc"], cwd=folder, check=True, capture_output=True)
+            command = [*gpg, "--verify", "pae.asc", "pae"]
+            return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, errors="replace")
     return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, errors="replace")
 
 
