@@ -127,7 +127,8 @@ def change_digest(files: tuple[FilePatch, ...]) -> str:
                 if line.kind != b" ":
                     hasher.update(b"\0" + line.kind + b"".join(line.content.split()))
         if file.binary is not None:
-            hasher.update(b"\0binary" + file.binary.data)
+            hasher.update(b"\0binary")
+            hasher.update(file.binary.data)
         parts.append(hasher.digest())
     return hashlib.sha256(b"".join(parts)).hexdigest()
 

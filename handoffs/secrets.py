@@ -169,6 +169,11 @@ def _spans(text: str) -> Iterator[tuple[int, int, str]]:
             yield match.start(1), match.end(1), _RANDOM
 
 
+def _joined(lines: list[tuple[int, str]]) -> str:
+    """The text of the lines; a single line, which may be a whole binary file, is not copied."""
+    return lines[0][1] if len(lines) == 1 else "\n".join(line for _, line in lines)
+
+
 def _find_in(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Line and kind of every credential in lines that are read as one text."""
     starts: list[int] = []
@@ -176,7 +181,7 @@ def _find_in(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     for _, line in lines:
         starts.append(at)
         at += len(line) + 1
-    for start, _, kind in _spans("\n".join(line for _, line in lines)):
+    for start, _, kind in _spans(_joined(lines)):
         yield lines[bisect_right(starts, start) - 1][0], kind
 
 
@@ -196,7 +201,7 @@ def _unescaped(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
 
 def _decoded(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """What the base64 in the lines holds, where it can hold a credential: runs of whole lines are read as one."""
-    whole = "\n".join(line for _, line in lines)
+    whole = _joined(lines)
     if not any(trace in whole for trace in _TRACES):
         return []
     found = []

@@ -69,17 +69,24 @@ def test_another_workflows_valid_signature_is_refused(portal: Portal, settings, 
 
 @pytest.mark.threat("ATT-03")
 def test_an_attestation_is_used_once(portal: Portal, settings, tmp_path: Path):
-    """The same signed bundle again: on its own branch, and on another one."""
+    """The same signed bundle again: on its own branch, on another one, and once a newer one has taken its place."""
     raw, made = signed_bundle(portal)
     pin(made, tmp_path, settings)
     portal.push_bundle(raw)
     first = portal.receive()
     assert first.status != Status.REFUSED
-    for branch, code in (("staging/codex-net", "handoff.duplicate"), ("staging/codex-again", "manifest.branch")):
+    for branch in ("staging/codex-net", "staging/codex-again"):
         portal.push_bundle(raw, branch=branch, subject=f"[CODEX-READY:{digest_of(raw)}] Again")
         again = portal.receive()
         assert again.pk != first.pk
-        assert (again.status, again.refusal_code) == (Status.REFUSED, code)
+        assert (again.status, again.refusal_code) == (Status.REFUSED, "intake.duplicate")
+    portal.push_bundle(portal.bundle({"newer.md": "x\n"}))
+    portal.receive()
+    first.refresh_from_db()
+    assert first.status == Status.SUPERSEDED
+    portal.push_bundle(raw, subject=f"[CODEX-READY:{digest_of(raw)}] Once more")
+    last = portal.receive()
+    assert (last.status, last.refusal_code) == (Status.REFUSED, "handoff.duplicate")
 
 
 @pytest.mark.threat("ATT-14")

@@ -30,6 +30,7 @@ def main(act: str, folder: Path) -> None:
         return
     if act == "sigstore":
         enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": os.environ["TEST_ISSUER"]})
+        return
     if act == "rotate":
         request_rotation(Lane.GATE, by=setup.OPERATOR, reason="a test of kills")
         return
@@ -42,7 +43,7 @@ def main(act: str, folder: Path) -> None:
         with WRAPPER.on(pull.handoff.staging_branch):
             merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
     else:
-        raise SystemExit(f"got {act!r}, expected make, rotate, release or merge")
+        raise SystemExit(f"got {act!r}, expected make, rotate, sigstore, release or merge")
 
 
 if __name__ == "__main__":
