@@ -16,8 +16,8 @@ WORKFLOW = "on:\n  pull_request:\n    paths: ['src/**']\njobs:\n  gate:\n    ste
 
 
 def shoot(visitor: Visitor, name: str) -> None:
-    """Keep pictures of the page where LEO_SHOTS says: light, dark, and 390 pixels wide."""
-    folder = os.environ.get("LEO_SHOTS")
+    """Keep pictures of the page where SCREENSHOTS says: light, dark, and 390 pixels wide."""
+    folder = os.environ.get("SCREENSHOTS")
     if not folder:
         return
     page = visitor.page
