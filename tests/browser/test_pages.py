@@ -223,7 +223,7 @@ def test_a_handoff_that_waits_for_its_signer_and_one_signed_with_sigstore(
 
 def test_the_keys(site: Site, gallery):
     """Active, being rotated, late, and revoked; the page of a revocation before and after."""
-    site.portal.hand_over(change("keyed"), branch="staging/codex-keyed", task="Add keyed")
+    site.portal.hand_over(change("rotated"), branch="staging/codex-rotated", task="Add rotated")
     enforcer = active_key(Lane.ENFORCER)
     lead, exec_ = gallery("lead"), gallery("exec")
     exec_.visit("/keys/", "keys-page")
