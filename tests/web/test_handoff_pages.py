@@ -122,7 +122,7 @@ BEFORE = {
     "package.json": b'{"dependencies":{"left-pad":"^1.3"}}',
 }
 AFTER = {
-    "requirements.txt": b"django==5.1\nflask==3.0\n-i https://mirror.example/simple\n",
+    "requirements.txt": b"django==5.1\nflask==3.0\n-i https://mirror.example/packages\n",
     "package.json": b'{"dependencies":{"left-pad":"^1.4","<b>evil":"*"}}',
     "bun.lock": b"",
 }
@@ -156,7 +156,7 @@ def test_added_removed_and_changed_packages_are_shown_with_licence(scene: Scene,
     ):
         assert part in text, part
     assert "<code>bun.lock</code>: not compared." in text
-    assert "requirements.txt -i https://mirror.example/simple" in text
+    assert "requirements.txt -i https://mirror.example/packages" in text
     assert "<b>evil" not in text
 
 
