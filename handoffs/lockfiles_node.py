@@ -157,18 +157,19 @@ def _classic_keys(line: str) -> list[str]:
 
 def _classic_entry(keys: list[str], fields: dict[str, str]) -> Pin:
     """The package of one entry; its keys may be aliases of it."""
-    names = set()
+    names, wanted = set(), []
     for key in keys:
         match = _LOCATOR.match(key)
         if match is None:
             raise ValueError(key)
+        wanted.append(match[2])
         alias = _ALIAS.match(match[2])
         names.add(alias[1] if alias else match[1])
     resolved = fields.get("resolved", "")
     if len(names) != 1 or "version" not in fields:
         raise ValueError(keys[0])
     version, integrity = fields["version"], fields.get("integrity", "")
-    if not resolved and all(_LOCATOR.match(key)[2].startswith(("file:", "link:")) for key in keys):  # type: ignore[index]
+    if not resolved and all(place.startswith(("file:", "link:")) for place in wanted):
         return setting("local", keys[0])
     return pin("npm", names.pop(), version, resolved, integrity)
 

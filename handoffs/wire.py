@@ -69,16 +69,16 @@ def _raise(kind: Any, value: Any) -> Any:
     if kind is Any or origin in {Union, types.UnionType}:
         return _raise_union(arguments, value)
     if origin is typing.Literal:
-        return _checked(value in arguments, value)
+        return _checked(value, holds=value in arguments)
     if origin in {tuple, list, frozenset}:
-        return _raise_items(origin, arguments, _checked(isinstance(value, list), value))
+        return _raise_items(origin, arguments, _checked(value, holds=isinstance(value, list)))
     if origin in {dict, Mapping}:
-        return {key: _raise(arguments[1], item) for key, item in _checked(isinstance(value, dict), value).items()}
+        return {key: _raise(arguments[1], item) for key, item in _checked(value, holds=isinstance(value, dict)).items()}
     if kind in _PLAIN:
-        return _checked(type(value) is kind, value)
+        return _checked(value, holds=type(value) is kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = _hints_of(kind)
-        _checked(isinstance(value, dict) and value.keys() == hints.keys(), value)
+        _checked(value, holds=isinstance(value, dict) and value.keys() == hints.keys())
         return kind(**{name: _raise(hint, value[name]) for name, hint in hints.items()})
     if issubclass(kind, Enum):
         return kind(value)
@@ -99,11 +99,11 @@ def _raise_union(arguments: tuple[Any, ...], value: Any) -> Any:
 def _raise_items(origin: Any, arguments: tuple[Any, ...], items: list[Any]) -> Any:
     if origin is not tuple or arguments[-1] is Ellipsis:
         return origin(_raise(arguments[0], item) for item in items)
-    _checked(len(items) == len(arguments), items)
+    _checked(items, holds=len(items) == len(arguments))
     return tuple(_raise(kind, item) for kind, item in zip(arguments, items, strict=True))
 
 
-def _checked(holds: bool, value: Any) -> Any:  # noqa: FBT001
+def _checked(value: Any, *, holds: bool) -> Any:
     if not holds:
         raise TypeError(f"got {type(value).__name__}")
     return value

@@ -50,7 +50,7 @@ class Problem:
     instead: str
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
+class _RefusedError(Exception):
     def __init__(self, line: int, why: str) -> None:
         super().__init__(why)
         self.line = line
@@ -70,7 +70,7 @@ def lint_workflow(content: bytes) -> tuple[Problem, ...]:
     try:
         root = _read(content)
         found = list(_lint(root))
-    except _Refused as error:
+    except _RefusedError as error:
         return (_unreadable(error.line, str(error)),)
     return tuple(sorted(set(found), key=lambda problem: (problem.line, problem.rule)))
 
@@ -90,9 +90,9 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise _Refused(line, "an anchor, alias or tag")
+            raise _RefusedError(line, "an anchor, alias or tag")
         if self.depth >= MAX_DEPTH:
-            raise _Refused(line, f"deeper than {MAX_DEPTH} levels")
+            raise _RefusedError(line, f"deeper than {MAX_DEPTH} levels")
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -102,19 +102,19 @@ class _Loader(yaml.SafeLoader):
 
 def _read(content: bytes) -> yaml.MappingNode:
     if len(content) > MAX_BYTES:
-        raise _Refused(1, f"{len(content)} bytes, at most {MAX_BYTES} are read")
+        raise _RefusedError(1, f"{len(content)} bytes, at most {MAX_BYTES} are read")
     try:
         loader = _Loader(content.decode("utf-8"))
         node = loader.get_single_node()
     except UnicodeDecodeError:
-        raise _Refused(1, "not UTF-8") from None
+        raise _RefusedError(1, "not UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _Refused(mark.line + 1 if mark else 1, error.problem or "not YAML") from None
+        raise _RefusedError(mark.line + 1 if mark else 1, error.problem or "not YAML") from None
     except yaml.YAMLError:
-        raise _Refused(1, "not YAML") from None
+        raise _RefusedError(1, "not YAML") from None
     if not isinstance(node, yaml.MappingNode):
-        raise _Refused(1, "not a mapping")
+        raise _RefusedError(1, "not a mapping")
     waiting: list[yaml.Node] = [node]
     while waiting:
         one = waiting.pop()
@@ -330,7 +330,7 @@ def _map(node: yaml.Node | None) -> Map:
     for key, value in node.value:
         name = _text(key)
         if name in found:
-            raise _Refused(_line(key), f"the key {name[:60]!r} stands twice")
+            raise _RefusedError(_line(key), f"the key {name[:60]!r} stands twice")
         found[name] = (key, value)
     return found
 

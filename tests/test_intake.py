@@ -22,6 +22,7 @@ from handoffs.tasks import advance, sweep_staging
 from tests.support.portal import GOOD_CHANGE, Portal, git
 from tests.test_quarantine import put
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.gates import run_slsa_gate
 from verdicts.models import AgentReport, Decision, GateExecution, Verdict
 
 
@@ -242,7 +243,6 @@ def test_look_alike_branches_and_rewritten_history_are_refused_by_the_hook_and_a
     "way", ["extra commit", "commit and its revert", "merge commit", "another author", "other parent"]
 )
 def test_a_pull_request_is_exactly_one_commit_by_the_enforcer(portal: Portal, way: str):
-    from verdicts.gates import run_slsa_gate  # noqa: PLC0415
 
     portal.hand_over()
     pull, bare = portal.pull(), Git(portal.bare)

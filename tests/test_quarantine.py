@@ -16,10 +16,12 @@ from django.test import Client
 from typer.testing import CliRunner
 
 from audit.export import FORMATS
+from handoffs.actions import verify_handoff
 from handoffs.bundle import digest_of
 from handoffs.git import Git
 from handoffs.hook import Update, judge
 from handoffs.models import Handoff, PullRequest, Status
+from handoffs.signing import sign_handoff
 from handoffs.store import BundleStore
 from handoffs.tasks import advance, sweep_staging
 from leoportal.cli import app
@@ -239,8 +241,6 @@ def test_a_credential_can_be_taken_out_and_the_diff_does_not_show_it(portal: Por
 @pytest.mark.threat("BUN-03")
 @pytest.mark.parametrize("after", [Status.VERIFIED, Status.SIGNED])
 def test_bytes_that_changed_after_verification_are_quarantined(portal: Portal, after: Status):
-    from handoffs.actions import verify_handoff  # noqa: PLC0415
-    from handoffs.signing import sign_handoff  # noqa: PLC0415
 
     portal.push_bundle(portal.bundle(GOOD_CHANGE))
     sweep_staging()

@@ -11,6 +11,7 @@ from typing import Any
 import pysequoia
 import pytest
 from django.conf import settings as configured
+from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -18,6 +19,7 @@ from django.utils import timezone
 from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys
+from handoffs.actions import verify_handoff
 from handoffs.key_rules import Algorithm
 from handoffs.models import (
     Handoff,
@@ -31,12 +33,12 @@ from handoffs.models import (
     StaleStatusError,
     Status,
 )
-from handoffs.signatures import SignatureError, Signer, generate_key, open_envelope, verify_detached
+from handoffs.signatures import SignatureError, Signer, _vault, generate_key, open_envelope, verify_detached
 from handoffs.signing import sign_handoff
-from handoffs.tasks import key_vault, rotate_key, sweep_keys
+from handoffs.tasks import key_vault, rotate_key, sweep_keys, sweep_staging
 from leoportal import settings as product
 from leoportal import setup
-from tests.support.portal import Portal
+from tests.support.portal import GOOD_CHANGE, Portal
 
 DAY = timedelta(days=1)
 
@@ -72,9 +74,6 @@ def rotated(lane: Lane = Lane.ENFORCER) -> KeyRotation:
 
 def verified_handoff(portal: Portal) -> Handoff:
     """A handoff that stands before its signature."""
-    from handoffs.actions import verify_handoff  # noqa: PLC0415
-    from handoffs.tasks import sweep_staging  # noqa: PLC0415
-    from tests.support.portal import GOOD_CHANGE  # noqa: PLC0415
 
     portal.push_bundle(portal.bundle(GOOD_CHANGE))
     sweep_staging()
@@ -490,13 +489,11 @@ def test_no_private_half_and_no_password_is_anywhere_in_clear(portal: Portal, ca
 
 def opened(secret: bytes) -> bytes:
     """What the vault holds, for looking for it elsewhere."""
-    from handoffs.signatures import _vault  # noqa: PLC0415
 
     return _vault(configured.SIGNING_KEY_PASSWORD).decrypt(secret)
 
 
 def visit(portal: Portal, name: str) -> Client:
-    from django.contrib.auth.models import User  # noqa: PLC0415
 
     client = Client()
     client.force_login(User.objects.get(username=name), backend="leoportal.roles.SignInBackend")

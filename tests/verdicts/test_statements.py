@@ -21,6 +21,7 @@ from django.utils import timezone
 from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys
+from handoffs.archive import Limits, read_archive
 from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKey
 from handoffs.published_keys import published_keys
 from handoffs.tasks import key_vault, rotate_key
@@ -126,7 +127,6 @@ def test_a_bundles_summary_names_artifact_policy_checks_and_the_builders_attesta
     summary = parse_summary(read_envelope(bytes(handoff.signature.envelope)).payload)
     assert summary.subjects == (("artifact.tar.gz", {"sha256": handoff.digest}),)
     assert summary.policy.digest == {"sha256": evidence.policy_in_force().digest}
-    from handoffs.archive import Limits, read_archive  # noqa: PLC0415
 
     raw = read_archive(portal.tools().store.get(handoff.digest), Limits()).members["attestation.intoto.json"]
     assert [item.digest for item in summary.inputs] == [{"sha256": hashlib.sha256(raw).hexdigest()}]
