@@ -7,7 +7,6 @@ from typing import Final
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count
 from django.http import Http404, HttpResponse
 
 from audit.accountability import Act, may
@@ -19,6 +18,7 @@ from leoportal.web import Request, page, render_page
 from leoportal.words import EVENTS
 
 PAGE_SIZE: Final = 50
+MAX_COUNTED: Final = 1000
 MAX_SHOWN_BYTES: Final = 200_000
 
 
@@ -26,27 +26,39 @@ MAX_SHOWN_BYTES: Final = 200_000
 def explore(request: Request) -> HttpResponse:
     """Entries that fit the filters; pages are addressed by the last entry seen, so they never shift."""
     form = TrailForm(request.GET)
-    before = request.GET.get("before", "")
-    if before and not (before.isascii() and before.isdigit() and len(before) < 19):
-        raise BadRequest(f"before is {before[:40]!r}, expected an entry's number.")
-    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash").order_by("-pk")
+    last_seen = _last_seen(request)
+    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash").newest_first()
     is_valid = form.is_valid()
     rows = form.matching(rows) if is_valid else rows.none()
-    found = list((rows.filter(pk__lt=int(before)) if before else rows)[: PAGE_SIZE + 1])
+    found = list((rows.older_than(last_seen) if last_seen else rows)[: PAGE_SIZE + 1])
     filters = {name: value for name, value in request.GET.items() if name in form.fields and value}
     context = {
         "form": form,
         "entries": found[:PAGE_SIZE],
         "older": urlencode({**filters, "before": found[PAGE_SIZE - 1].pk}) if len(found) > PAGE_SIZE else "",
-        "is_first": not before,
+        "is_first": last_seen is None,
         "newest": urlencode(filters),
         "is_filtered": bool(filters),
         "head": TreeHead.objects.order_by("-size").first(),
-        "pending": LogPending.objects.aggregate(n=Count("pk"))["n"],
+        "pending": len(LogPending.objects.values_list("pk")[: MAX_COUNTED + 1]),
+        "max_counted": MAX_COUNTED,
         "kinds": EVENTS,
         "may_export": may(request.actor.role, Act.EXPORT_TRAIL),
     }
     return render_page(request, "audit/explorer.html", context, status=200 if is_valid else 422)
+
+
+def _last_seen(request: Request) -> LogEntry | None:
+    """The entry after which this page begins, if it is not the first one."""
+    before = request.GET.get("before", "")
+    if not before:
+        return None
+    if not (before.isascii() and before.isdigit() and len(before) < 19):
+        raise BadRequest(f"before is {before[:40]!r}, expected an entry's number.")
+    found = LogEntry.objects.only("created_at").filter(pk=int(before)).first()
+    if found is None:
+        raise Http404(f"There is no entry {before}, so there is nothing before it. Start at the newest.")
+    return found
 
 
 @page(Act.VIEW_TRAIL, "GET")

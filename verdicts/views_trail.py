@@ -83,7 +83,7 @@ def make_export(request: Request) -> HttpResponseBase:
 
 
 def _render(request: Request, form: ExportForm, *, status: int = 200) -> HttpResponse:
-    made: QuerySet[LogEntry] = LogEntry.objects.filter(kind=events.EXPORT_MADE).defer("leaf").order_by("-pk")
+    made: QuerySet[LogEntry] = LogEntry.objects.filter(kind=events.EXPORT_MADE).defer("leaf").newest_first()
     may_export = may(request.actor.role, Act.EXPORT_TRAIL)
     context = {"form": form, "made": made[:20], "head": tree_head(), "may_export": may_export}
     return render_page(request, "verdicts/exports.html", context, status=status)

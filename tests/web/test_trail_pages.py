@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import io
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -56,6 +59,26 @@ def test_explorer_pages_never_shift(scene: Scene, monkeypatch: pytest.MonkeyPatc
     assert f"before={keys[4]}" in first
     second = client.get(f"/audit/?before={keys[4]}").content.decode()
     assert [f"/audit/events/{key}/" in second for key in keys[4:11]] == [False, *[True] * 5, False]
+
+
+def test_pages_hold_every_entry_once_whatever_the_order_of_times_and_numbers(scene: Scene, monkeypatch):
+    """A later number may carry an earlier time, and one moment several entries."""
+    monkeypatch.setattr("audit.views.PAGE_SIZE", 3)
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for minutes in (0, 0, 0, 0, 5, 5, -5, 5, 0):
+        LogEntry.objects.create(
+            kind="gate.reported", actor="clocks", role="REPORTER", created_at=noon + timedelta(minutes=minutes),
+            leaf=b"{}", leaf_hash=leaf_hash(b"{}"),
+        )  # fmt: skip
+    address, seen = "/audit/?actor=clocks&first=2026-03-01&last=2026-03-01", []
+    while address:
+        text = scene.client("auditor").get(address).content.decode()
+        seen += [int(key) for key in re.findall(r'class="row-link" href="/audit/events/(\d+)/"', text)]
+        older = re.search(r'href="(/audit/\?[^"]*before=[^"]*)"', text)
+        address = html.unescape(older[1]) if older else ""
+    rows = LogEntry.objects.filter(actor="clocks").values_list("created_at", "pk")
+    assert seen == [pk for _, pk in sorted(rows, reverse=True)]
+    assert scene.client("auditor").get("/audit/?before=999999999").status_code == 404
 
 
 def test_an_entry_shows_its_leaf_and_its_hash_computed_again(scene: Scene):
