@@ -21,12 +21,12 @@ import orjson
 from bench.measure import Series, interleave, print_table, ratio
 from bench.repositories import PER_FOLDER, Change, Subject, make_subject
 from bench.schema import compile_schema
-from handoffs.attestations import parse_attestation
-from handoffs.bundle import LISTED, digest_of, parse_manifest, read_archive, write_archive
-from handoffs.checks import CHECKS, CheckResult, Evidence, read_parts
-from handoffs.patches import parse_patch
-from handoffs.sbom import parse_sbom
-from handoffs.verification import gather_facts, verify_bundle
+from handoffs.attestations.attestations import parse_attestation
+from handoffs.bundles.bundle import LISTED, digest_of, parse_manifest, read_archive, write_archive
+from handoffs.bundles.patches import parse_patch
+from handoffs.checks.catalogue import CHECKS, CheckResult, Evidence, read_parts
+from handoffs.checks.verification import gather_facts, verify_bundle
+from handoffs.packages.sbom import parse_sbom
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PATCH_GROUPS: Final = ("merge_base", "patch", "scope")
@@ -291,9 +291,7 @@ def print_growth(narrow: Rivals, wide: Rivals, *, rounds: int) -> None:
 def print_sides() -> None:
     """Exactly what each side does."""
     print("what each side does:")
-    print(
-        "  warm: handoffs.verification.verify_bundle in a process that verified before; a stage is its reader and its"
-    )
+    print("  warm: verify_bundle in a process that verified before; a stage is its reader and its")
     print("    checks. Only this side reads patch and JSON strictly, compares the SBOM with the files and lock files")
     print("    the patch makes, applies the patch a second time, and looks at paths, modes, markers and provenance.")
     print(f"  script: one `sh`; JSON is `{json_reader().rsplit('/', 1)[-1]}`; expected digests are given to it")

@@ -22,9 +22,9 @@ from bench.bundle import ROOT, STAGES, Rivals
 from bench.measure import Series, interleave, print_table
 from bench.repositories import Change, Subject, make_subject
 from bench.schema import schema_folder
-from handoffs.isolation import Ceiling, run_isolated
-from handoffs.sbom import parse_sbom
-from handoffs.verification import Report, gather_facts, verify_bundle, warm_up
+from handoffs.checks.isolation import Ceiling, run_isolated
+from handoffs.checks.verification import Report, gather_facts, verify_bundle, warm_up
+from handoffs.packages.sbom import parse_sbom
 
 SMALL: Final = Change(files=3, lines=2, packages=6)
 LARGE: Final = Change(files=580, lines=80, packages=20_000, filling=560)
@@ -180,9 +180,9 @@ def peak_of(subject: Subject, folder: Path) -> int:
     program = """
 import sys
 from pathlib import Path
-from handoffs.checks import Context
-from handoffs.git import Git
-from handoffs.verification import verify_bundle
+from handoffs.checks.catalogue import Context
+from handoffs.git.repository import Git
+from handoffs.checks.verification import verify_bundle
 known = {"marker_digest": sys.argv[3], "target_branch_sha": sys.argv[4]}
 context = Context(repository="acme/payments", branch="staging/codex-bench", **known)
 assert verify_bundle(Path(sys.argv[1]).read_bytes(), git=Git(Path(sys.argv[2])), context=context).is_verified

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from handoffs.building import BundleRequest, create_bundle
-from handoffs.bundle import Limits, digest_of, read_archive, write_archive
-from handoffs.checks import Context
-from handoffs.git import Git
-from handoffs.patches import parse_patch
-from handoffs.sbom import parse_sbom
+from handoffs.bundles.building import BundleRequest, create_bundle
+from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
+from handoffs.bundles.patches import parse_patch
+from handoffs.checks.catalogue import Context
+from handoffs.git.repository import Git
+from handoffs.packages.sbom import parse_sbom
 
 BUILDER = "https://builder.invalid/codex/v1"
 LOCK_FILE = "requirements.txt"

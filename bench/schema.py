@@ -23,7 +23,7 @@ def schema_folder() -> Path:
 
 
 def compile_schema() -> jsonschema_rs.Draft7Validator:
-    """The schema with the two it refers to, formats on, nothing fetched: as `handoffs.sbom` compiles it."""
+    """The schema with the two it refers to, formats on, nothing fetched: as `handoffs.packages.sbom` compiles it."""
     folder = schema_folder()
     names = ("bom-1.5", "spdx", "jsf-0.82")
     schemas = {name: orjson.loads((folder / f"{name}.SNAPSHOT.schema.json").read_bytes()) for name in names}

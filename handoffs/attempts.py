@@ -17,7 +17,7 @@ from audit.canonical import JsonValue
 from handoffs.actions import Tools, record_event
 from handoffs.lane import rules_in_force
 from handoffs.models import Handoff, HandoffEvent, Method, SigningAttempt, StaleStatusError
-from handoffs.sigstore_signing import Pinned
+from handoffs.signatures.sigstore_signing import Pinned
 
 Outcome: Final = SigningAttempt.Outcome
 

@@ -20,11 +20,11 @@ from pygments.util import ClassNotFound
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import Hunk, PatchSet
 
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.hidden_text import name_of, places_in
-from handoffs.paths import escape_text
-from handoffs.secrets import redact
+from handoffs.bundles.paths import escape_text
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
+from handoffs.scope.hidden_text import name_of, places_in
+from handoffs.scope.secrets import redact
 
 MAX_FILES: Final = 500
 FOLD_LINES: Final = 400

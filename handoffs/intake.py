@@ -15,11 +15,11 @@ from django.utils import timezone
 from audit import events
 from audit.events import Actor
 from handoffs.actions import record_event
-from handoffs.forge import StagingCommit
+from handoffs.bundles.markers import marker_in
+from handoffs.forges.protocol import StagingCommit
 from handoffs.lane import rules_in_force
-from handoffs.markers import marker_in
 from handoffs.models import ENDED, Handoff, HandoffError, PullRequest, PullStatus, Repository, Status
-from handoffs.secrets import redact
+from handoffs.scope.secrets import redact
 
 # Refused before anything was read: such a handoff takes no place among the resubmissions of its branch.
 AT_THE_DOOR: Final = ("intake.duplicate", "quota.handoffs", "quota.bytes")

@@ -23,10 +23,11 @@ from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
-from handoffs.bundle import digest_of
-from handoffs.key_rules import Algorithm, KeyRuleError, refuse_known_key
+from handoffs.attestations.vsa import STATEMENT_TYPE
+from handoffs.bundles.bundle import digest_of
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep, Signature, SigningKey, StaleStatusError
-from handoffs.signatures import (
+from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_known_key
+from handoffs.signatures.openpgp import (
     NewKey,
     SignatureError,
     Signer,
@@ -35,7 +36,6 @@ from handoffs.signatures import (
     revoked_certificate,
     verify_detached,
 )
-from handoffs.vsa import STATEMENT_TYPE
 
 TRANSITION_TYPE: Final = "https://leoportal.invalid/key-transition/v1"
 MIN_REASON: Final = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handoffs.models import EnforcerRules, Handoff
 from handoffs.rules import LaneRules, rules_from_json
-from handoffs.scope import Raised
+from handoffs.scope.control_plane import Raised
 
 
 def rules_in_force() -> LaneRules:

@@ -18,7 +18,7 @@ from audit.accountability import Act, require
 from audit.canonical import JsonValue, parse_json, write_json
 from handoffs.actions import Tools, record_event
 from handoffs.attempts import end_attempt, find_entries, orphan_attempts, record_orphan, start_attempt
-from handoffs.clocks import find_skew
+from handoffs.attestations.vsa import verification_summary
 from handoffs.fallback import Outage, read_outage
 from handoffs.keys import active_key, confirm_active
 from handoffs.lane import rules_in_force
@@ -34,10 +34,10 @@ from handoffs.models import (
     Status,
 )
 from handoffs.rules import Signing
-from handoffs.signatures import Signer
-from handoffs.sigstore_signing import ClockSkewError, Pinned, SigningRefusedError, SigningUnavailableError
+from handoffs.signatures.clocks import find_skew
+from handoffs.signatures.openpgp import Signer
+from handoffs.signatures.sigstore_signing import ClockSkewError, Pinned, SigningRefusedError, SigningUnavailableError
 from handoffs.summaries import verified_facts
-from handoffs.vsa import verification_summary
 
 CLOCK_RETRY: Final = timedelta(seconds=30)
 

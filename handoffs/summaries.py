@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from audit import events
-from handoffs.archive import Limits, read_archive
-from handoffs.bundle import digest_of
+from handoffs.attestations.vsa import Verified, digest_of_json
+from handoffs.bundles.archive import Limits, read_archive
+from handoffs.bundles.bundle import digest_of
 from handoffs.models import EnforcerRules, Handoff, HandoffError, HandoffEvent
 from handoffs.rules import LaneRules, rules_to_json
-from handoffs.vsa import Verified, digest_of_json
 
 
 def verified_facts(handoff: Handoff, raw: bytes, *, portal_url: str) -> Verified:

@@ -23,13 +23,14 @@ from audit.events import Actor
 from audit.models import Identity, Principal
 from handoffs import actions, intake, keys
 from handoffs.actions import Tools
+from handoffs.applying import apply_handoff, open_pull_request
 from handoffs.attempts import orphan_attempts
-from handoffs.forge import Forge, ForgeError
-from handoffs.git_process import GitError
-from handoffs.isolation import Ceiling
-from handoffs.key_rules import ROTATE_AFTER
+from handoffs.bundles.store import DIGEST_CHANGED, BundleStore, StoreError
+from handoffs.checks.isolation import Ceiling
+from handoffs.forges.localgit import LocalGit
+from handoffs.forges.protocol import Forge, ForgeError
+from handoffs.git.process import GitError
 from handoffs.keys import Vault
-from handoffs.localgit import LocalGit
 from handoffs.models import (
     Handoff,
     HandoffError,
@@ -40,25 +41,26 @@ from handoffs.models import (
     StaleStatusError,
     Status,
 )
-from handoffs.refusals import RefusedError
-from handoffs.secrets import redact
-from handoffs.signatures import SignatureError
+from handoffs.scope.secrets import redact
+from handoffs.signatures.key_rules import ROTATE_AFTER
+from handoffs.signatures.openpgp import SignatureError
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signing import Sigstore
+from handoffs.signatures.sigstore_verifying import production_root, read_root_file
+from handoffs.signatures.trust_roots import TrustedRoot
 from handoffs.signing import SignerWaitsError, sign_handoff
-from handoffs.sigstore_signing import Sigstore
-from handoffs.sigstore_verifying import production_root, read_root_file
-from handoffs.store import DIGEST_CHANGED, BundleStore, StoreError
 from handoffs.transparency import log_signature, lost_attempts, pending_signatures
-from handoffs.trust_roots import TrustedRoot
+from handoffs.verifying import verify_handoff
 
 log = logging.getLogger(__name__)
 ENFORCER: Final = "leoportal-enforcer"
 
 STEPS: Final[Mapping[str, Callable[[Handoff, Tools], None]]] = {
-    Status.RECEIVED: actions.verify_handoff,
+    Status.RECEIVED: verify_handoff,
     Status.VERIFIED: sign_handoff,
     Status.WAITING_SIGNER: sign_handoff,
-    Status.SIGNED: actions.apply_handoff,
-    Status.APPLIED: actions.open_pull_request,
+    Status.SIGNED: apply_handoff,
+    Status.APPLIED: open_pull_request,
 }
 
 

@@ -24,7 +24,7 @@ from handoffs.models import (
     TransparencyRecord,
 )
 from handoffs.rules import Signing
-from handoffs.sigstore_signing import Pinned, Signed, SigningUnavailableError
+from handoffs.signatures.sigstore_signing import Pinned, Signed, SigningUnavailableError
 
 RETRY: Final = timedelta(minutes=5)
 AT_ONCE: Final = 20

@@ -10,12 +10,12 @@ from django.db import transaction
 from audit import events
 from audit.actions import append_event
 from audit.events import Actor
-from handoffs.evidence import BuilderTrust
+from handoffs.checks.evidence import BuilderTrust
 from handoffs.models import HandoffError, TrustedRootUse
-from handoffs.refusals import RefusedError
 from handoffs.rules import LaneRules
-from handoffs.sigstore_signers import Signer
-from handoffs.trust_roots import TrustedRoot, refuse_older
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.trust_roots import TrustedRoot, refuse_older
 
 
 def signers_of(rules: LaneRules) -> dict[str, Signer]:

@@ -16,7 +16,8 @@ from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor, AuditError
 from audit.models import Participation
-from handoffs.evidence import Outcome
+from handoffs.bundles.store import BundleStore, StoreError
+from handoffs.checks.evidence import Outcome
 from handoffs.fallback import MIN_VISIBLE, acknowledge_downgrade, read_outage
 from handoffs.forms import DowngradeForm
 from handoffs.lane import raised_of, rules_in_force
@@ -31,7 +32,6 @@ from handoffs.models import (
     Signature,
     Status,
 )
-from handoffs.store import BundleStore, StoreError
 from handoffs.tasks import nudge
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page

@@ -17,7 +17,7 @@ from audit import actions as trail
 from audit.accountability import Act, require
 from audit.canonical import JsonError, parse_json
 from audit.events import Actor, AuditError
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest
 from handoffs.tasks import nudge, tools_for
 from leoportal.web import open_to_all

@@ -11,14 +11,14 @@ from typing import Annotated, Final
 
 import typer
 
-from handoffs.building import BundleRequest, create_bundle
-from handoffs.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
-from handoffs.checks import CHECKS, Context
-from handoffs.evidence import BuilderTrust
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.markers import MarkerError, MarkerKind, write_marker
-from handoffs.verification import verify_bundle
+from handoffs.bundles.building import BundleRequest, create_bundle
+from handoffs.bundles.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
+from handoffs.bundles.markers import MarkerError, MarkerKind, write_marker
+from handoffs.checks.catalogue import CHECKS, Context
+from handoffs.checks.evidence import BuilderTrust
+from handoffs.checks.verification import verify_bundle
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
 from leoportal.cli_report import failed_checks, last_line, report_json, say_report, say_slsa, status
 from leoportal.cli_signed import Found, refusing, sigstore_signer

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import typer
 
 from audit.canonical import JsonValue, write_json
-from handoffs.paths import escape_text
+from handoffs.bundles.paths import escape_text
 
 NEGATIVE: Final = 1
 USAGE: Final = 2

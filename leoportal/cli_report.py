@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from audit.canonical import JsonValue
-from handoffs.checks import CheckResult, Outcome
-from handoffs.components import ComponentChange, ComponentDelta
-from handoffs.scope import bounded
-from handoffs.slsa import Source, Standing, slsa_to_json
-from handoffs.verification import Report
+from handoffs.attestations.slsa import Source, Standing, slsa_to_json
+from handoffs.checks.catalogue import CheckResult, Outcome
+from handoffs.checks.verification import Report
+from handoffs.packages.components import ComponentChange, ComponentDelta
+from handoffs.scope.control_plane import bounded
 from leoportal.cli_output import INTEGRITY, NEGATIVE, say, say_row
 
 # What fails because the options say something else than the bundle.

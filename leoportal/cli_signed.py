@@ -14,22 +14,22 @@ from typing import Final
 import typer
 
 from audit.canonical import JsonError, JsonValue, parse_json
-from handoffs.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
-from handoffs.provenance import AnyStatement
-from handoffs.refusals import RefusedError
+from handoffs.attestations.provenance import AnyStatement
+from handoffs.attestations.statements import read_statement, require_predicate, require_subject
 from handoffs.rules import refuse_vague
-from handoffs.sigstore_bundles import is_sigstore_bundle
-from handoffs.sigstore_signers import Signer
-from handoffs.sigstore_verifying import (
+from handoffs.signatures.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_bundles import is_sigstore_bundle
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.sigstore_verifying import (
     VerifiedSignature,
     production_root,
     read_root_file,
     verify_artifact,
     verify_statement,
 )
-from handoffs.sigstore_wire import MAX_BUNDLE_BYTES
-from handoffs.statements import read_statement, require_predicate, require_subject
-from handoffs.trust_roots import TrustedRoot
+from handoffs.signatures.sigstore_wire import MAX_BUNDLE_BYTES
+from handoffs.signatures.trust_roots import TrustedRoot
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
 
 _DIGEST: Final = re.compile(r"(sha256|sha384|sha512):([0-9a-f]{64,128})\Z")

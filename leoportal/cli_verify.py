@@ -13,10 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from handoffs.refusals import RefusedError
-from handoffs.sigstore_verifying import verify_artifact, verify_statement
-from handoffs.sigstore_wire import MAX_BUNDLE_BYTES
-from handoffs.statements import (
+from handoffs.attestations.statements import (
     COSIGN_SIGN,
     PROVENANCE,
     read_statement,
@@ -24,6 +21,9 @@ from handoffs.statements import (
     require_subject,
     require_summary,
 )
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement
+from handoffs.signatures.sigstore_wire import MAX_BUNDLE_BYTES
 from leoportal.cli_signed import (
     Found,
     add_signature,

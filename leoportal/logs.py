@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from handoffs.secrets import redact
+from handoffs.scope.secrets import redact
 
 
 class OneLineFormatter(logging.Formatter):

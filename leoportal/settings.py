@@ -11,7 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from handoffs.key_rules import Algorithm, KeyRuleError, refuse_weak_password
+from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_weak_password
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent

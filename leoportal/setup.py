@@ -18,10 +18,10 @@ from audit.actions import add_identity, create_principal
 from audit.events import Actor, Role
 from audit.models import Identity, Kind, Principal, RoleGrant
 from handoffs.actions import govern_repository
-from handoffs.key_rules import Algorithm
+from handoffs.forges.localgit import HookConfig, LocalGit
 from handoffs.keys import active_key, create_signing_key
-from handoffs.localgit import HookConfig, LocalGit
 from handoffs.models import HandoffError, Lane, Repository, SigningKey
+from handoffs.signatures.key_rules import Algorithm
 from handoffs.tasks import ENFORCER, key_vault
 from verdicts.actions import enact_policy
 from verdicts.evidence import VERIFIER

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import Handoff, HandoffEvent, PullRequest, Status
-from handoffs.scope import classify_path
+from handoffs.scope.control_plane import classify_path
 from verdicts.models import AgentReport, GateExecution, VerificationWork, WorkStatus
 
 FILE_MODES = ("000000", "100644", "100755")

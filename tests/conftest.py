@@ -11,8 +11,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from handoffs.key_rules import Algorithm
 from handoffs.models import Lane
+from handoffs.signatures.key_rules import Algorithm
 from tests.support.portal import Portal
 
 TABLE_TRIGGERS = """

@@ -17,11 +17,11 @@ from audit.actions import add_identity
 from audit.canonical import JsonValue
 from audit.events import AuditError
 from audit.models import LogEntry, Principal
-from handoffs.bundle import digest_of
-from handoffs.forge import ForgeError
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.forges.protocol import ForgeError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import MAX_ATTEMPTS, Handoff, HandoffEvent, PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
 from tests.support.portal import GOOD_CHANGE, Portal, git

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from audit.models import LogEntry
-from handoffs.bundle import digest_of
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, PushRefusal, Status
 from handoffs.tasks import sweep_staging
 from tests.support.bundles import Handover

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from audit.canonical import parse_json, write_json
-from handoffs.archive import MEMBERS, Limits
-from handoffs.attestations import PROVENANCE_V1, parse_attestation
-from handoffs.bundle import BundleError, write_archive
-from handoffs.checks import Context, Outcome
-from handoffs.dsse import pae
-from handoffs.git_process import GitError
-from handoffs.patches import PatchError, apply_hunks, parse_patch
-from handoffs.verification import verify_bundle
+from handoffs.attestations.attestations import PROVENANCE_V1, parse_attestation
+from handoffs.attestations.dsse import pae
+from handoffs.bundles.archive import MEMBERS, Limits
+from handoffs.bundles.bundle import BundleError, write_archive
+from handoffs.bundles.patches import PatchError, apply_hunks, parse_patch
+from handoffs.checks.catalogue import Context, Outcome
+from handoffs.checks.verification import verify_bundle
+from handoffs.git.process import GitError
 from tests.support.bundles import failed_codes, honest_handover, write_tree
 from tests.support.corpora import CORPORA, all_of, cases, fitting, read
 

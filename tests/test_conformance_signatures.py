@@ -16,21 +16,27 @@ import pytest
 from cryptography import x509
 
 from audit.canonical import parse_json
-from handoffs.attestations import parse_attestation
-from handoffs.bundle import BundleError
-from handoffs.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
-from handoffs.provenance import AnyStatement
-from handoffs.refusals import RefusedError
-from handoffs.sigstore_signers import Signer, certified
-from handoffs.sigstore_verifying import (
+from handoffs.attestations.attestations import parse_attestation
+from handoffs.attestations.provenance import AnyStatement
+from handoffs.attestations.statements import require_subject
+from handoffs.bundles.bundle import BundleError
+from handoffs.signatures.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signers import Signer, certified
+from handoffs.signatures.sigstore_verifying import (
     VerifiedSignature,
     production_root,
     read_root_file,
     verify_artifact,
     verify_statement,
 )
-from handoffs.statements import require_subject
-from handoffs.trust_roots import TrustedRoot, authority_problem, is_authority, leaf_problem, read_trusted_root
+from handoffs.signatures.trust_roots import (
+    TrustedRoot,
+    authority_problem,
+    is_authority,
+    leaf_problem,
+    read_trusted_root,
+)
 from tests.support.corpora import CORPORA, all_of, cases, fitting, read
 
 STAGING = CORPORA / "sigstore-python" / "_store" / "https%3A%2F%2Ftuf-repo-cdn.sigstage.dev" / "trusted_root.json"

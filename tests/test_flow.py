@@ -6,8 +6,8 @@ import pytest
 
 from audit.actions import integrate_log
 from audit.models import LogEntry, LogLeaf, TreeHead
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import PullStatus, Status
 from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind

@@ -12,10 +12,10 @@ from django.conf import settings as configured
 from django.utils import timezone
 
 from audit.models import LogEntry
-from handoffs.bundle import digest_of
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.markers import MarkerError, foreign_markers, parse_marker
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.markers import MarkerError, foreign_markers, parse_marker
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import EnforcerRules, Handoff, PullRequest, PushRefusal, Status
 from handoffs.rules import LaneRules, Quotas, rules_to_json
 from handoffs.tasks import advance, sweep_staging

@@ -16,14 +16,14 @@ from django.test import Client
 from typer.testing import CliRunner
 
 from audit.export import FORMATS
-from handoffs.actions import verify_handoff
-from handoffs.bundle import digest_of
-from handoffs.git import Git
-from handoffs.hook import Update, judge
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.store import BundleStore
+from handoffs.forges.hook import Update, judge
+from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, Status
 from handoffs.signing import sign_handoff
-from handoffs.store import BundleStore
 from handoffs.tasks import advance, sweep_staging
+from handoffs.verifying import verify_handoff
 from leoportal.cli import app
 from leoportal.logs import OneLineFormatter
 from tests.support.bundles import Handover

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from handoffs.scope import Raised
+from handoffs.scope.control_plane import Raised
 from verdicts.findings import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Grade
 from verdicts.policy_document import Policy
 

@@ -16,8 +16,8 @@ from audit import events
 from audit.events import Role
 from audit.models import LogEntry, Participation, Principal
 from audit.separation import Part, circle, conflict
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, PullStatus
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Decision, Verdict

@@ -13,9 +13,9 @@ from audit.canonical import digest_json, parse_json
 from audit.events import Role
 from audit.models import Identity, Participation, RoleGrant
 from audit.separation import Part
+from handoffs.checks.evidence import Outcome
 from handoffs.contributors import authors_in_another_duty, still_unknown
-from handoffs.evidence import Outcome
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.lane import raised_of
 from handoffs.models import Handoff, PullRequest, Status
 from verdicts.decision import Verdict as VerdictKind

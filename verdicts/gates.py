@@ -14,12 +14,13 @@ from datetime import timedelta
 from django.utils import timezone
 
 from audit.canonical import JsonValue
-from handoffs.actions import MAX_ARTIFACT_BYTES, Tools
-from handoffs.evidence import Outcome
-from handoffs.forge import ARTIFACT_PATH, ForgeError
-from handoffs.git_process import GitError
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.actions import Tools
+from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.checks.evidence import Outcome
+from handoffs.forges.protocol import ARTIFACT_PATH, ForgeError
+from handoffs.git.process import GitError
 from handoffs.models import Handoff, PullRequest
+from handoffs.verifying import MAX_ARTIFACT_BYTES
 from verdicts import evidence
 from verdicts.models import PolicyVersion, VerdictError
 from verdicts.policy import parse_policy

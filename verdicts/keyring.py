@@ -10,8 +10,8 @@ from typing import Final
 from django.db.models import Count, F, Q
 from django.utils import timezone
 
-from handoffs.key_rules import REMIND_AFTER, ROTATE_AFTER, VALIDITY
 from handoffs.models import MAX_ATTEMPTS, KeyRotation, KeyState, Lane, RotationStep, Signature, SigningKey
+from handoffs.signatures.key_rules import REMIND_AFTER, ROTATE_AFTER, VALIDITY
 from verdicts.models import STATEMENTS
 
 LANES: Final = {Lane.ENFORCER: "signs bundles", Lane.GATE: "signs verdicts, decisions and policies"}

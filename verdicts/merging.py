@@ -13,9 +13,10 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError, Role
-from handoffs.actions import Tools, open_row, record_event
-from handoffs.forge import ForgeError, NewCommit
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.actions import Tools, record_event
+from handoffs.applying import open_row
+from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.forges.protocol import ForgeError, NewCommit
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
 from verdicts.decision import Verdict as VerdictKind

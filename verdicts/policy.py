@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from audit.canonical import JsonValue
-from handoffs.scope import Raised
+from handoffs.scope.control_plane import Raised
 from verdicts.decision import (
     STRICTNESS,
     Clearer,

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from audit.events import Role
 from audit.models import Participation
+from handoffs.checks.evidence import Outcome
 from handoffs.contributors import still_unknown
-from handoffs.evidence import Outcome
 from handoffs.lane import raised_of
 from handoffs.models import BundleCheck, PullRequest, PullRequestQuerySet, Status
 from verdicts import evidence

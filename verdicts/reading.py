@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from handoffs.archive import Limits
-from handoffs.git import Git
+from handoffs.bundles.archive import Limits
+from handoffs.bundles.patches import FilePatch, parse_patch
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest
-from handoffs.patches import FilePatch, parse_patch
 from verdicts.findings import Finding
 from verdicts.subagents.change import Change, ChangedFile
 from verdicts.subagents.sandbox import MAX_FILE_BYTES

@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal
 from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Skipped, TestCase, TestSuite
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from handoffs.secrets import redact
+from handoffs.scope.secrets import redact
 from verdicts.findings import (
     MAX_FINDINGS,
     MAX_LINE,

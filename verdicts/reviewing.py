@@ -15,8 +15,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from verdicts import evidence
 from verdicts.decision import Verdict as VerdictKind

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from audit.canonical import JsonError, JsonValue, parse_json
 from handoffs.actions import Tools
+from handoffs.attestations.vsa import VSA_TYPE
+from handoffs.bundles.store import StoreError
 from handoffs.keys import refuse_untrusted, verify_receipt
 from handoffs.lane import rules_in_force
 from handoffs.models import Handoff, Lane, Method, Signature, SigningDowngrade, SigningKey
 from handoffs.rules import Signing
-from handoffs.signatures import SignatureError, open_envelope
-from handoffs.sigstore_signing import Bundles, Pinned
-from handoffs.store import StoreError
-from handoffs.vsa import VSA_TYPE
+from handoffs.signatures.openpgp import SignatureError, open_envelope
+from handoffs.signatures.sigstore_signing import Bundles, Pinned
 
 ARTIFACT = "the enforcer's signature covers the artifact, by a signer that was trusted when it signed"
 STATEMENT = "the enforcer's signed statement says PASSED for this artifact and this tree"

@@ -20,11 +20,7 @@ from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonError, JsonValue
 from audit.events import Actor
-from handoffs.bundle import digest_of
-from handoffs.keys import active_key, confirm_active, refuse_untrusted
-from handoffs.models import Lane, PullRequest, Signature, SigningKey
-from handoffs.signatures import SignatureError, Signer, open_envelope
-from handoffs.vsa import (
+from handoffs.attestations.vsa import (
     PORTAL_VERSION,
     STATEMENT_TYPE,
     Resource,
@@ -33,6 +29,10 @@ from handoffs.vsa import (
     policy_resource,
     write_summary,
 )
+from handoffs.bundles.bundle import digest_of
+from handoffs.keys import active_key, confirm_active, refuse_untrusted
+from handoffs.models import Lane, PullRequest, Signature, SigningKey
+from handoffs.signatures.openpgp import SignatureError, Signer, open_envelope
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import (
     Decision,

@@ -20,11 +20,11 @@ from django.utils import timezone
 from audit.actions import actor_of
 from audit.events import Actor, AuditError
 from audit.models import Principal
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.bundles.patches import PatchError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
-from handoffs.patches import PatchError
-from handoffs.signatures import SignatureError
+from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport

@@ -16,8 +16,8 @@ from django.urls import reverse
 from audit.accountability import Act, may
 from audit.events import AuditError
 from handoffs.diffing import list_changes, page_of, read_diff, size_of
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, tools_for
 from leoportal.live import render_live

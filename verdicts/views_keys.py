@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from audit.accountability import Act, may
 from audit.events import AuditError
-from handoffs.bundle import digest_of
+from handoffs.bundles.bundle import digest_of
 from handoffs.keys import cancel_rotation, request_rotation, retry_rotation
 from handoffs.models import HandoffError, Lane, SigningKey
 from handoffs.published_keys import MAX_KEYS, published_keys

@@ -8,7 +8,17 @@ import random
 import struct
 import zlib
 
-from handoffs.archive import BLOCK, GZIP_HEADER, MEMBERS, TRAILER, Limits, _header, _store, read_archive, write_archive
+from handoffs.bundles.archive import (
+    BLOCK,
+    GZIP_HEADER,
+    MEMBERS,
+    TRAILER,
+    Limits,
+    _header,
+    _store,
+    read_archive,
+    write_archive,
+)
 from tests.fuzz.engine import INTERESTING, Target, mutate_bytes
 from tests.fuzz.oracle import by_gnu_tar, by_tarfile
 

@@ -6,10 +6,10 @@ import base64
 import json
 
 from audit.canonical import JsonError, parse_json, write_json
-from handoffs.attestations import parse_attestation
-from handoffs.bundle import BundleError, parse_manifest
-from handoffs.markers import MarkerError, MarkerKind, parse_marker, write_marker
-from handoffs.sbom import parse_sbom
+from handoffs.attestations.attestations import parse_attestation
+from handoffs.bundles.bundle import BundleError, parse_manifest
+from handoffs.bundles.markers import MarkerError, MarkerKind, parse_marker, write_marker
+from handoffs.packages.sbom import parse_sbom
 from tests.fuzz.engine import Target, mutate_bytes, mutate_lines
 from tests.fuzz.oracle import OracleError, read_json, same
 from tests.support.bundles import honest_handover

@@ -10,12 +10,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from handoffs.archive import Limits
-from handoffs.bundle import write_archive
-from handoffs.checks import CHECKS, Outcome, read_parts
-from handoffs.git_process import ENVIRONMENT
-from handoffs.patches import PatchError, parse_patch
-from handoffs.verification import gather_facts
+from handoffs.bundles.archive import Limits
+from handoffs.bundles.bundle import write_archive
+from handoffs.bundles.patches import PatchError, parse_patch
+from handoffs.checks.catalogue import CHECKS, Outcome, read_parts
+from handoffs.checks.verification import gather_facts
+from handoffs.git.process import ENVIRONMENT
 from tests.fuzz.engine import Target, mutate_bytes, mutate_lines
 from tests.support.bundles import BASE_FILES, CHANGE, changed, honest_handover, write_tree
 

@@ -12,7 +12,7 @@ import pytest
 from django.test import Client
 
 from audit.canonical import JsonError, parse_json
-from handoffs.archive import BLOCK, GZIP_HEADER, MEMBERS, TRAILER, Limits, _store, read_archive
+from handoffs.bundles.archive import BLOCK, GZIP_HEADER, MEMBERS, TRAILER, Limits, _store, read_archive
 from tests.fuzz.archives import SEED, SMALL, entries, entry, pax
 from tests.fuzz.oracle import OracleError, read_json
 from tests.leoportal.test_api import token

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from handoffs.attestations import digest_problem, is_absolute_uri, names_repository, parse_attestation
-from handoffs.bundle import BundleError
-from handoffs.dsse import pae
+from handoffs.attestations.attestations import digest_problem, is_absolute_uri, names_repository, parse_attestation
+from handoffs.attestations.dsse import pae
+from handoffs.bundles.bundle import BundleError
 from tests.support.bundles import BUILDER, honest_handover
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.archive import GZIP_HEADER, Limits, _store, read_archive, write_archive
-from handoffs.isolation import Ceiling, run_isolated
-from handoffs.patches import PatchError, parse_patch
-from handoffs.verification import verify_bundle
+from handoffs.bundles.archive import GZIP_HEADER, Limits, _store, read_archive, write_archive
+from handoffs.bundles.patches import PatchError, parse_patch
+from handoffs.checks.isolation import Ceiling, run_isolated
+from handoffs.checks.verification import verify_bundle
 from tests.fuzz.archives import entry
 from tests.support.bundles import honest_handover
 
@@ -133,7 +133,7 @@ def test_a_bomb_of_four_gigabytes_costs_next_to_nothing(tmp_path):
     program = """
         import sys, time, zlib
         from pathlib import Path
-        from handoffs.archive import Limits, read_archive
+        from handoffs.bundles.archive import Limits, read_archive
         limits, raw = Limits(), Path(sys.argv[1]).read_bytes()
         begin = time.process_time()
         zlib.decompressobj(-15).decompress(raw[10:], limits.max_unpacked_bytes)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from audit.canonical import JsonValue, write_json
-from handoffs.attestations import parse_attestation, parse_envelope
-from handoffs.bundle import BundleError, Limits, read_archive, write_archive
-from handoffs.checks import Outcome
-from handoffs.dsse import PAYLOAD_TYPE
-from handoffs.evidence import BuilderTrust
-from handoffs.sigstore_signers import Signer
-from handoffs.slsa import Source, Standing, slsa_to_json
-from handoffs.verification import Report
+from handoffs.attestations.attestations import parse_attestation, parse_envelope
+from handoffs.attestations.dsse import PAYLOAD_TYPE
+from handoffs.attestations.slsa import Source, Standing, slsa_to_json
+from handoffs.bundles.bundle import BundleError, Limits, read_archive, write_archive
+from handoffs.checks.catalogue import Outcome
+from handoffs.checks.evidence import BuilderTrust
+from handoffs.checks.verification import Report
+from handoffs.signatures.sigstore_signers import Signer
 from tests.handoffs.test_sigstore_verifying import PAYLOAD_TYPES
 from tests.support.bundles import BUILDER, Handover, failed_codes, honest_handover
 from tests.support.sigstore import IDENTITY, STRANGER, Signed, signed_statement

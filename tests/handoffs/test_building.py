@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.building import create_bundle
-from handoffs.bundle import BundleError, Limits, parse_manifest, read_archive
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.bundles.building import create_bundle
+from handoffs.bundles.bundle import BundleError, Limits, parse_manifest, read_archive
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from tests.support.bundles import (
     BASE_FILES,
     CHANGE,

@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoffs.archive import GZIP_HEADER, TRAILER, _header, _store
-from handoffs.bundle import MEMBERS, BundleError, Limits, parse_manifest, read_archive, read_patch, write_archive
+from handoffs.bundles.archive import GZIP_HEADER, TRAILER, _header, _store
+from handoffs.bundles.bundle import (
+    MEMBERS,
+    BundleError,
+    Limits,
+    parse_manifest,
+    read_archive,
+    read_patch,
+    write_archive,
+)
 from tests.support.bundles import honest_handover
 
 LIMITS = Limits()

@@ -12,11 +12,11 @@ from importlib.metadata import version
 
 import pytest
 
-from handoffs.attestations import EMPTY_SHA256, PROVENANCE_V02
-from handoffs.bundle import Limits, digest_of, read_archive, write_archive
-from handoffs.checks import CHECKS, SECRETS, WITHHELD, Outcome
+from handoffs.attestations.attestations import EMPTY_SHA256, PROVENANCE_V02
+from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
+from handoffs.checks.catalogue import CHECKS, SECRETS, WITHHELD, Outcome
+from handoffs.checks.verification import verify_bundle
 from handoffs.rules import Approvals
-from handoffs.verification import verify_bundle
 from tests.support.bundles import (
     BASE_FILES,
     BUILDER,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from tests.support.bundles import BASE_FILES, CHANGE, Handover, changed, hand_over, with_patch, write_commit, write_tree
 
 CLEAN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@x",

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoffs.git import Git
-from handoffs.git_index import read_index, write_index
-from handoffs.git_process import GitError, run_git
-from handoffs.git_trees import Entry
+from handoffs.git.index import read_index, write_index
+from handoffs.git.process import GitError, run_git
+from handoffs.git.repository import Git
+from handoffs.git.trees import Entry
 from tests.support.bundles import (
     BASE_FILES,
     CHANGE,

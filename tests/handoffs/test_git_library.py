@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
-from handoffs.building import create_bundle
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.git_trees import Trees, read_tree
+from handoffs.bundles.building import create_bundle
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
+from handoffs.git.trees import Trees, read_tree
 from tests.support.bundles import (
     BASE_FILES,
     CHANGE,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.actions import verify_handoff
-from handoffs.isolation import Ceiling, IsolationError, run_isolated
+from handoffs.checks.isolation import Ceiling, IsolationError, run_isolated
+from handoffs.checks.verification import Report, verify_bundle
+from handoffs.checks.wire import WireError, pack, unpack
 from handoffs.models import Handoff, Status
 from handoffs.tasks import sweep_staging
-from handoffs.verification import Report, verify_bundle
-from handoffs.wire import WireError, pack, unpack
+from handoffs.verifying import verify_handoff
 from tests.support.bundles import honest_handover
 from tests.support.portal import GOOD_CHANGE, Portal
 

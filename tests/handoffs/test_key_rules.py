@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from handoffs.key_rules import KNOWN_TEST_KEYS, KeyRuleError, refuse_known_key, refuse_weak_password
+from handoffs.signatures.key_rules import KNOWN_TEST_KEYS, KeyRuleError, refuse_known_key, refuse_weak_password
 
 WEAK = (
     "",

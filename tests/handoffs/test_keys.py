@@ -19,8 +19,6 @@ from django.utils import timezone
 from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys
-from handoffs.actions import verify_handoff
-from handoffs.key_rules import Algorithm
 from handoffs.models import (
     Handoff,
     HandoffError,
@@ -33,9 +31,11 @@ from handoffs.models import (
     StaleStatusError,
     Status,
 )
-from handoffs.signatures import SignatureError, Signer, _vault, generate_key, open_envelope, verify_detached
+from handoffs.signatures.key_rules import Algorithm
+from handoffs.signatures.openpgp import SignatureError, Signer, _vault, generate_key, open_envelope, verify_detached
 from handoffs.signing import sign_handoff
 from handoffs.tasks import key_vault, rotate_key, sweep_keys, sweep_staging
+from handoffs.verifying import verify_handoff
 from leoportal import settings as product
 from leoportal import setup
 from tests.support.portal import GOOD_CHANGE, Portal

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from handoffs.lockfiles import LockDelta, LockError, is_lock_file, lock_delta, read_lock_file
-from handoffs.pins import name_of, package_url, version_of
+from handoffs.packages.lockfiles import LockDelta, LockError, is_lock_file, lock_delta, read_lock_file
+from handoffs.packages.pins import name_of, package_url, version_of
 
 H = "h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 S = "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg=="

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handoffs.markers import Marker, MarkerError, MarkerKind, is_staging_branch, parse_marker, write_marker
+from handoffs.bundles.markers import Marker, MarkerError, MarkerKind, is_staging_branch, parse_marker, write_marker
 
 DIGEST = "ab" * 32
 GOOD = f"[CODEX-READY:{DIGEST}]"

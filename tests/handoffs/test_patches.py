@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoffs.bundle import Limits
-from handoffs.patches import PatchError, apply_hunks, parse_patch
-from handoffs.paths import escape_text, names_submodules, path_problem, twin_key
+from handoffs.bundles.bundle import Limits
+from handoffs.bundles.patches import PatchError, apply_hunks, parse_patch
+from handoffs.bundles.paths import escape_text, names_submodules, path_problem, twin_key
 from tests.support.bundles import BASE_FILES, changed, honest_handover, write_tree
 
 LIMITS = Limits()

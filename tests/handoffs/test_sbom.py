@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from handoffs.bundle import BundleError, digest_of
-from handoffs.checks import CHECKS, GitFacts, Outcome, read_parts
-from handoffs.components import component_delta
-from handoffs.git import TreeChange
-from handoffs.licences import is_valid_expression
-from handoffs.lockfiles import LockDelta, lock_delta
-from handoffs.pins import Pin
-from handoffs.sbom import SERIAL_NUMBER, Subject, build_sbom, parse_sbom
+from handoffs.bundles.bundle import BundleError, digest_of
+from handoffs.checks.catalogue import CHECKS, GitFacts, Outcome, read_parts
+from handoffs.git.repository import TreeChange
+from handoffs.packages.components import component_delta
+from handoffs.packages.licences import is_valid_expression
+from handoffs.packages.lockfiles import LockDelta, lock_delta
+from handoffs.packages.pins import Pin
+from handoffs.packages.sbom import SERIAL_NUMBER, Subject, build_sbom, parse_sbom
 from tests.support.bundles import honest_handover
 
 SUBJECT = Subject("o/n", "1" * 64, "2026-03-01T12:00:00Z")

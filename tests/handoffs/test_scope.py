@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from handoffs.checks import Outcome
+from handoffs.checks.catalogue import Outcome
 from handoffs.rules import Approvals
-from handoffs.scope import MAX_RAISED, Raised, RaisedKind, Steering, bounded, classify_path, control_plane_paths
-from handoffs.scope_reading import MAX_FILES
+from handoffs.scope.control_plane import (
+    MAX_RAISED,
+    Raised,
+    RaisedKind,
+    Steering,
+    bounded,
+    classify_path,
+    control_plane_paths,
+)
+from handoffs.scope.reading import MAX_FILES
 from tests.support.bundles import BASE_FILES, changed, failed_codes, honest_handover, with_result, write_commit
 
 HONEST = honest_handover()

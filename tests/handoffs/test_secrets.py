@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from handoffs.secrets import find_secrets, redact, redact_json
+from handoffs.scope.secrets import find_secrets, redact, redact_json
 from tests.support.credentials import SEEDED
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from handoffs.keys import verify_receipt
 from handoffs.models import SigningKey
-from handoffs.signatures import SignatureError
+from handoffs.signatures.openpgp import SignatureError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("gpg") is None, reason="no gpg here: the states of a signature are skipped"

@@ -14,9 +14,17 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from handoffs.key_rules import Algorithm
-from handoffs.signatures import NewKey, SignatureError, Signer, generate_key, open_envelope, pae, verify_detached
-from handoffs.vsa import VSA_TYPE, Verified, verification_summary
+from handoffs.attestations.vsa import VSA_TYPE, Verified, verification_summary
+from handoffs.signatures.key_rules import Algorithm
+from handoffs.signatures.openpgp import (
+    NewKey,
+    SignatureError,
+    Signer,
+    generate_key,
+    open_envelope,
+    pae,
+    verify_detached,
+)
 
 PASSWORD = "a-password-of-the-test-only"
 DATA = b"artifact bytes"

@@ -41,8 +41,8 @@ from handoffs.models import (
     TransparencyRecord,
 )
 from handoffs.rules import Signing
+from handoffs.signatures.sigstore_signing import Bundles, Pinned
 from handoffs.signing import SignerWaitsError, sign_handoff, statement_of
-from handoffs.sigstore_signing import Bundles, Pinned
 from handoffs.tasks import advance, sweep_signing
 from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.portal import GOOD_CHANGE, Portal

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.sigstore_signing import Pinned, Sigstore
+from handoffs.signatures.sigstore_signing import Pinned, Sigstore
 from leoportal.settings import BASE_DIR
 from tests.support.loopback_sigstore import LoopbackSigstore
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from handoffs.signatures import SignatureError
-from handoffs.sigstore_signing import (
+from handoffs.signatures.openpgp import SignatureError
+from handoffs.signatures.sigstore_signing import (
     ClockSkewError,
     Pinned,
     Signed,
@@ -268,7 +268,7 @@ def test_the_process_gets_no_secret_of_the_portal(bench1: Bench, monkeypatch):
     def look(request):
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if b"handoffs.sigstore_client" in path.read_bytes():
+                if b"handoffs.signatures.sigstore_client" in path.read_bytes():
                     seen.append(path.with_name("environ").read_bytes() + path.read_bytes())
             except OSError:
                 continue
@@ -284,7 +284,7 @@ def test_the_process_gets_no_secret_of_the_portal(bench1: Bench, monkeypatch):
 def test_the_process_ends_with_the_one_that_started_it(bench1: Bench):
     bench1.service.faults, bench1.service.hang_seconds = {"rekor-hangs"}, 60.0
     script = (
-        "import sys; from pathlib import Path; from handoffs.sigstore_signing import *\n"
+        "import sys; from pathlib import Path; from handoffs.signatures.sigstore_signing import *\n"
         "Sigstore(Path(sys.argv[1]), Path(sys.argv[2]), 30.0).sign(sys.argv[3], None, Pinned(*sys.argv[4:6]))"
     )
     arguments = (bench1.client.trust_config, bench1.token_file, DIGEST, IDENTITY, bench1.service.url)
@@ -302,7 +302,12 @@ def test_the_process_ends_with_the_one_that_started_it(bench1: Bench):
         time.sleep(0.05)
 
 
-SIGNING = {"sigstore", "handoffs.sigstore_signing", "handoffs.sigstore_client", "handoffs.signing"}
+SIGNING = {
+    "sigstore",
+    "handoffs.signatures.sigstore_signing",
+    "handoffs.signatures.sigstore_client",
+    "handoffs.signing",
+}
 """What signs. The builder's side checks signatures with modules of its own, and none of these."""
 
 

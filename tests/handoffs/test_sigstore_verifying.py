@@ -17,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handoffs.dsse import PAYLOAD_TYPE
-from handoffs.refusals import RefusedError
-from handoffs.sigstore_signers import Signer
-from handoffs.sigstore_verifying import (
+from handoffs.attestations.dsse import PAYLOAD_TYPE
+from handoffs.attestations.statements import read_statement, require_predicate, require_subject, require_summary
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.sigstore_verifying import (
     PRODUCTION_PINNED_AT,
     PRODUCTION_SHA256,
     production_root,
@@ -28,8 +29,7 @@ from handoffs.sigstore_verifying import (
     verify_artifact,
     verify_statement,
 )
-from handoffs.statements import read_statement, require_predicate, require_subject, require_summary
-from handoffs.trust_roots import read_trusted_root, refuse_older
+from handoffs.signatures.trust_roots import read_trusted_root, refuse_older
 from tests.support.sigstore import (
     IDENTITY,
     STRANGER,
@@ -384,9 +384,9 @@ def refuse(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and "sigstore-python" in arguments[0]:
         raise RuntimeError("cache: " + arguments[0])
 sys.addaudithook(refuse)
-from handoffs.sigstore_signers import Signer
-from handoffs.sigstore_verifying import verify_artifact, verify_statement, production_root
-from handoffs.trust_roots import read_trusted_root
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement, production_root
+from handoffs.signatures.trust_roots import read_trusted_root
 work = json.load(sys.stdin)
 root = read_trusted_root(work["root"].encode(), source="x")
 signer = Signer(work["identity"], work["issuer"])

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
+from handoffs.bundles.store import BundleStore, StoreError
 from handoffs.models import Handoff, Status
-from handoffs.store import BundleStore, StoreError
 from handoffs.tasks import STEPS, sweep_staging, tools_for
 from tests.support.portal import GOOD_CHANGE, Portal
 

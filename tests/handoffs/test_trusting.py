@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from audit import events
-from handoffs.bundle import Limits, digest_of, read_archive, write_archive
+from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
 from handoffs.models import EnforcerRules, Handoff, HandoffError, HandoffEvent, Status, TrustedRootUse
 from handoffs.rules import BuilderIdentity, LaneRules, rules_to_json
 from handoffs.tasks import enforcer, tools_for

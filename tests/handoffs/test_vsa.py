@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from audit.canonical import write_json
-from handoffs.vsa import Resource, Summary, SummaryError, parse_summary, read_envelope, write_summary
+from handoffs.attestations.vsa import Resource, Summary, SummaryError, parse_summary, read_envelope, write_summary
 
 SUMMARY = Summary(
     subjects=(("acme/payments#PR-7", {"gitCommit": "ab" * 20}), ("artifact.tar.gz", {"sha256": "cd" * 32})),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from handoffs.workflow_lint import MAX_BYTES, is_workflow, lint_workflow
+from handoffs.scope.workflow_lint import MAX_BYTES, is_workflow, lint_workflow
 
 PIN = "actions/checkout@" + "a" * 40
 GATES = f"""\

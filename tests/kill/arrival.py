@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.merkle import Frontier, leaf_hash
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.models import Repository
-from handoffs.signatures import open_envelope, verify_detached
+from handoffs.signatures.openpgp import open_envelope, verify_detached
 from tests.support.portal import GOOD_CHANGE, Portal
 from tests.support.processes import Stack
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handoffs.signatures import open_envelope
+from handoffs.signatures.openpgp import open_envelope
 from tests.kill.arrival import Arrivals
 
 pytestmark = pytest.mark.kill

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from handoffs.bundle import digest_of
-from handoffs.git import Git
+from handoffs.bundles.bundle import digest_of
+from handoffs.git.repository import Git
 from leoportal.cli import app
 from tests.support.bundles import BRANCH, BUILDER, REPOSITORY, init_repository, write_commit
 

@@ -16,7 +16,7 @@ import pysequoia
 import pytest
 from typer.testing import CliRunner
 
-from handoffs.dsse import PAYLOAD_TYPE, pae
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from leoportal.cli import app
 from tests.support.bundles import honest_handover
 from tests.support.sigstore import (

@@ -30,9 +30,9 @@ from playwright.sync_api import (
 from pytest_django.live_server_helper import LiveServer
 
 from audit.events import Role
-from handoffs.git import Git
-from handoffs.key_rules import Algorithm
+from handoffs.git.repository import Git
 from handoffs.models import Lane, PullRequest, PullStatus
+from handoffs.signatures.key_rules import Algorithm
 from leoportal import setup
 from tests.support.portal import Portal
 from verdicts.models import VerificationWork, WorkStatus

@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from handoffs.building import BundleRequest, create_bundle
-from handoffs.bundle import LISTED, Limits, digest_of, read_archive, write_archive
-from handoffs.checks import Context, Outcome
-from handoffs.git import Git
-from handoffs.git_process import GitError
-from handoffs.verification import Report, verify_bundle
+from handoffs.bundles.building import BundleRequest, create_bundle
+from handoffs.bundles.bundle import LISTED, Limits, digest_of, read_archive, write_archive
+from handoffs.checks.catalogue import Context, Outcome
+from handoffs.checks.verification import Report, verify_bundle
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 
 type Files = Mapping[str, bytes | tuple[str, bytes]]
 type Edit = Callable[[dict[str, Any]], object]

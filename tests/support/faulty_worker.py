@@ -125,11 +125,11 @@ def install(traps: Traps) -> Wrapper:
     django.setup()
     from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
     from handoffs import actions, attempts, intake, keys, signing, tasks  # noqa: PLC0415
-    from handoffs.localgit import LocalGit  # noqa: PLC0415
+    from handoffs.bundles.store import BundleStore  # noqa: PLC0415
+    from handoffs.forges.localgit import LocalGit  # noqa: PLC0415
     from handoffs.models import PullRequest, Status  # noqa: PLC0415
-    from handoffs.signatures import Signer  # noqa: PLC0415
-    from handoffs.sigstore_signing import Sigstore  # noqa: PLC0415
-    from handoffs.store import BundleStore  # noqa: PLC0415
+    from handoffs.signatures.openpgp import Signer  # noqa: PLC0415
+    from handoffs.signatures.sigstore_signing import Sigstore  # noqa: PLC0415
     from verdicts import actions as verification  # noqa: PLC0415
     from verdicts import merging  # noqa: PLC0415
     from verdicts import tasks as verifying  # noqa: PLC0415

@@ -11,12 +11,12 @@ from pathlib import Path
 from audit.actions import actor_of, create_principal
 from audit.events import Actor, Role
 from audit.models import Kind, Principal
-from handoffs.building import BundleRequest, create_bundle
-from handoffs.bundle import digest_of
-from handoffs.git import Git
-from handoffs.key_rules import Algorithm
-from handoffs.markers import MarkerKind, write_marker
+from handoffs.bundles.building import BundleRequest, create_bundle
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, Repository
+from handoffs.signatures.key_rules import Algorithm
 from handoffs.tasks import advance, sweep_staging, tools_for
 from leoportal import setup
 from verdicts import actions, evidence

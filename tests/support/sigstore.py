@@ -19,9 +19,9 @@ from sigstore.sign import Signer, SigningContext
 from sigstore_models.intoto import Envelope as EnvelopeModel
 from sigstore_models.intoto import Signature as SignatureModel
 
-from handoffs import sigstore_signers
-from handoffs.dsse import PAYLOAD_TYPE, pae
-from handoffs.trust_roots import TrustedRoot, read_trusted_root
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
+from handoffs.signatures import sigstore_signers
+from handoffs.signatures.trust_roots import TrustedRoot, read_trusted_root
 from tests.support.loopback_sigstore import LoopbackSigstore
 
 IDENTITY = "https://ci.acme.example/builder"

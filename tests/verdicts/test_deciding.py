@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.actions import add_identity
 from audit.events import AuditError, Role
 from audit.models import LogEntry, Principal
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
 from tests.support.portal import GOOD_CHANGE, START, Portal

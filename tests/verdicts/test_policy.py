@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.canonical import parse_json, write_json
-from handoffs.scope import Raised, RaisedKind
+from handoffs.scope.control_plane import Raised, RaisedKind
 from verdicts.policy import (
     SOP_GATES,
     STRICTNESS,

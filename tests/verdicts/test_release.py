@@ -16,7 +16,7 @@ from django.utils import timezone
 from audit.actions import issue_token
 from audit.events import Role
 from audit.models import Principal, RoleGrant
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
 from tests.support.portal import Portal, git

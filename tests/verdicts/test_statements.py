@@ -21,11 +21,11 @@ from django.utils import timezone
 from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys
-from handoffs.archive import Limits, read_archive
+from handoffs.attestations.vsa import digest_of_json, parse_summary, read_envelope
+from handoffs.bundles.archive import Limits, read_archive
 from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKey
 from handoffs.published_keys import published_keys
 from handoffs.tasks import key_vault, rotate_key
-from handoffs.vsa import digest_of_json, parse_summary, read_envelope
 from leoportal import setup
 from tests.handoffs.test_keys import visit
 from tests.handoffs.test_vsa import conformity

@@ -8,11 +8,11 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from handoffs.components import ComponentDelta, component_delta
-from handoffs.lockfiles import lock_delta
+from handoffs.bundles.store import BundleStore
 from handoffs.models import MAX_ATTEMPTS, Handoff, Status
-from handoffs.sbom import Subject, build_sbom, parse_sbom
-from handoffs.store import BundleStore
+from handoffs.packages.components import ComponentDelta, component_delta
+from handoffs.packages.lockfiles import lock_delta
+from handoffs.packages.sbom import Subject, build_sbom, parse_sbom
 from tests.support.signing import IDENTITY, enact_signing, fail_probes
 from tests.web.scene import Scene
 

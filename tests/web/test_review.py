@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.actions import take_part
 from audit.models import LogEntry
 from handoffs.diffing import HIDDEN, list_changes, read_diff, size_of
-from handoffs.git import Git
+from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from tests.web.scene import HOSTILE, Scene, commit, finding
 from verdicts import evidence

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit import events
-from handoffs.evidence import Outcome
+from handoffs.checks.evidence import Outcome
 from handoffs.models import PullStatus, Status
 from leoportal.templatetags import portal
 from leoportal.words import EVENTS, WORDS, percent_of, span_of, word_of

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from audit.canonical import JsonValue, digest_json
-from handoffs.secrets import redact
+from handoffs.scope.secrets import redact
 from verdicts.findings import Disposition, Finding, Severity
 
 SCRIPT_SUFFIXES: Final = frozenset({".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx"})

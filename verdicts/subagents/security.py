@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from audit.canonical import JsonValue
-from handoffs.hidden_text import find_hidden
+from handoffs.scope.hidden_text import find_hidden
 from verdicts.findings import AgentKind, AgentResult, Finding, Severity
 from verdicts.subagents.change import (
     SCRIPT_SUFFIXES,

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from audit.actions import issue_token
 from audit.events import Role
 from audit.models import Kind, Principal
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
 from handoffs.models import Handoff, Lane, PullRequest, Repository, SigningKey, Status
 from leoportal import setup, tour
 from leoportal.setup import OPERATOR

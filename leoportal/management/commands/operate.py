@@ -15,11 +15,11 @@ from audit.actions import issue_token, link_email
 from audit.events import AuditError, Role
 from audit.models import Kind, Principal
 from handoffs.actions import retry_handoff
-from handoffs.git import Git
-from handoffs.git_process import GitError
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
 from handoffs.keys import create_signing_key, request_rotation
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
-from handoffs.signatures import SignatureError
+from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import ENFORCER, key_vault, rotate_key
 from leoportal import setup
 from leoportal.setup import OPERATOR

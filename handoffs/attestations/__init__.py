@@ -1,0 +1,1 @@
+"""Statements in the words of in-toto and SLSA: read strictly, judged honestly, written."""

@@ -1,0 +1,310 @@
+"""Reading unified diffs strictly: every byte belongs to a file section, every count is true.
+
+Git itself decides what a patch does (Git.result_tree); this reader is the second judge. It refuses
+what git lets pass: text between sections, hunks at other lines than they say, names that disagree.
+
+Source: git-diff(1) "Generating patch text with -p"; git's apply.c for the extended headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from handoffs.bundles.archive import Limits
+from handoffs.bundles.patches_binary import BinaryChange, PatchError, read_binary
+from handoffs.bundles.patches_header import FileHeader, RawHeader, parse_header
+
+__all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "change_digest", "parse_patch"]
+
+_HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
+_NO_NEWLINE: Final = b"\\ No newline at end of file"
+_EXTENDED: Final = (
+    b"old mode ",
+    b"new mode ",
+    b"deleted file mode ",
+    b"new file mode ",
+    b"copy from ",
+    b"copy to ",
+    b"rename from ",
+    b"rename to ",
+    b"similarity index ",
+    b"dissimilarity index ",
+    b"index ",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a hunk: `kind` is b" ", b"-" or b"+"; `content` keeps its line end, if it has one."""
+
+    kind: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One hunk. Units: starts are line numbers as written, counting from 1 (from 0 for an empty side)."""
+
+    old_start: int
+    old_count: int
+    new_start: int
+    new_count: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FilePatch:
+    """One file section: what its header says, and hunks or binary data."""
+
+    header: FileHeader
+    hunks: tuple[Hunk, ...]
+    binary: BinaryChange | None
+
+    @property
+    def old_path(self) -> str | None:
+        """The path before the change; None when the file is new."""
+        return self.header.old_path
+
+    @property
+    def new_path(self) -> str | None:
+        """The path after the change; None when the file is deleted."""
+        return self.header.new_path
+
+    @property
+    def path(self) -> str:
+        """The path after the change, or before it when the file is deleted."""
+        return self.new_path if self.new_path is not None else (self.old_path or "")
+
+    @property
+    def added(self) -> list[tuple[int, bytes]]:
+        """The lines it adds, numbered from 1 as they stand after the change; binary data is none."""
+        found = []
+        for hunk in self.hunks:
+            number = hunk.new_start
+            for line in hunk.lines:
+                if line.kind == b"+":
+                    found.append((number, line.content))
+                number += line.kind != b"-"
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A whole patch that could be read."""
+
+    files: tuple[FilePatch, ...]
+
+    @property
+    def changed_lines(self) -> int:
+        """How many lines are added or removed."""
+        return sum(line.kind != b" " for file in self.files for hunk in file.hunks for line in hunk.lines)
+
+    @property
+    def touched_paths(self) -> frozenset[str]:
+        """The paths whose content, mode or existence the patch says it changes."""
+        found: set[str] = set()
+        for file in self.files:
+            if file.old_path is not None and not file.header.is_copy:
+                found.add(file.old_path)
+            if file.new_path is not None:
+                found.add(file.new_path)
+        return frozenset(found)
+
+
+def change_digest(files: tuple[FilePatch, ...]) -> str:
+    """SHA-256 hex of what a patch adds and removes, file by file: without context, line numbers and white space.
+
+    The same change on a newer base, or printed with more context, has the same digest. Compare git-patch-id(1).
+    """
+    parts = []
+    for file in sorted(files, key=lambda file: file.path):
+        hasher = hashlib.sha256(file.path.encode("utf-8", "surrogateescape"))
+        for hunk in file.hunks:
+            for line in hunk.lines:
+                if line.kind != b" ":
+                    hasher.update(b"\0" + line.kind + b"".join(line.content.split()))
+        if file.binary is not None:
+            hasher.update(b"\0binary")
+            hasher.update(file.binary.data)
+        parts.append(hasher.digest())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def parse_patch(raw: bytes, limits: Limits) -> Patch:
+    """Read a patch.
+
+    Raises: PatchError with a stable code and the line number.
+    Not checked: that it applies to anything, and that its paths are safe.
+    """
+    if not raw:
+        raise PatchError("patch.not_empty", "got no bytes")
+    if not raw.endswith(b"\n"):
+        raise PatchError("patch.parses", "got no line end at the end of the patch, expected one")
+    reader = _Reader(raw.split(b"\n")[:-1], limits)
+    files = []
+    while reader.at < len(reader.lines):
+        files.append(reader.read_file())
+        if len(files) > limits.max_files:
+            raise PatchError("patch.limits", f"got more than {limits.max_files} files")
+    return Patch(tuple(files))
+
+
+def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
+    """Apply hunks at exactly the lines they name.
+
+    Raises: PatchError("patch.exact") at the first line that differs.
+    """
+    lines = base.split(b"\n")
+    rest = lines.pop()
+    whole = [line + b"\n" for line in lines] + ([rest] if rest else [])
+    result: list[bytes] = []
+    at = 0
+    for hunk in hunks:
+        start = hunk.old_start - 1 if hunk.old_count else hunk.old_start
+        if start < at or start > len(whole):
+            raise PatchError("patch.exact", f"got a hunk at line {hunk.old_start} of a file of {len(whole)} lines")
+        result += whole[at:start]
+        at = start
+        for line in hunk.lines:
+            if line.kind != b"+":
+                if at >= len(whole) or whole[at] != line.content:
+                    raise PatchError(
+                        "patch.exact", f"line {at + 1} is not the line the hunk at {hunk.old_start} expects"
+                    )
+                at += 1
+            if line.kind != b"-":
+                if result and not result[-1].endswith(b"\n"):
+                    raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
+                result.append(line.content)
+    if whole[at:] and result and not result[-1].endswith(b"\n"):
+        raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
+    return b"".join([*result, *whole[at:]])
+
+
+class _Reader:
+    """A cursor over the lines of a patch."""
+
+    def __init__(self, lines: list[bytes], limits: Limits) -> None:
+        self.lines = lines
+        self.at = 0
+        self.limits = limits
+        self.changed_lines = 0
+        self.binary_left = limits.max_blob_bytes
+
+    def fail(self, detail: str, code: str = "patch.parses") -> PatchError:
+        return PatchError(code, f"line {self.at + 1}: {detail}")
+
+    def peek(self) -> bytes:
+        return self.lines[self.at] if self.at < len(self.lines) else b""
+
+    def read_file(self) -> FilePatch:
+        """One file section: git header, traditional header or both, then hunks or binary data."""
+        header = RawHeader()
+        line = self.peek()
+        if line.startswith(b"diff --git "):
+            header.git_line = line[11:]
+            self.at += 1
+            self._read_extended(header)
+        elif not line.startswith(b"--- "):
+            raise self.fail("got text outside a file section, expected 'diff --git' or '---'")
+        binary = None
+        if self.peek() == b"GIT binary patch":
+            if not self.limits.may_hold_binary:
+                raise self.fail("got a binary change, expected text only", "patch.limits")
+            self.at += 1
+            binary, self.at, spent = read_binary(self.lines, self.at, self.binary_left)
+            self.binary_left -= spent
+        elif self.peek().startswith(b"Binary files "):
+            raise self.fail("got 'Binary files differ' without the data")
+        elif self.peek().startswith(b"--- "):
+            self._read_names(header)
+        hunks = [] if binary else self._read_hunks()
+        if header.old_name is not None and not hunks:
+            raise self.fail("got '---' and '+++' without a hunk")
+        if hunks and header.old_name is None:
+            raise self.fail("got a hunk without '---' and '+++'")
+        return self._build(header, tuple(hunks), binary)
+
+    def _read_extended(self, header: RawHeader) -> None:
+        while True:
+            line = self.peek()
+            key = next((name for name in _EXTENDED if line.startswith(name)), None)
+            if key is None:
+                return
+            if key in header.values:
+                raise self.fail(f"got {key.decode().strip()!r} twice")
+            header.values[key] = line[len(key) :]
+            self.at += 1
+
+    def _read_names(self, header: RawHeader) -> None:
+        old, self.at = self.peek()[4:], self.at + 1
+        if not self.peek().startswith(b"+++ "):
+            raise self.fail("got no '+++' after '---'")
+        new, self.at = self.peek()[4:], self.at + 1
+        header.old_name, header.new_name = old.split(b"\t", 1)[0], new.split(b"\t", 1)[0]
+
+    def _read_hunks(self) -> list[Hunk]:
+        hunks: list[Hunk] = []
+        next_old = shift = 0
+        ended = [False, False]
+        while self.peek().startswith(b"@@ "):
+            match = _HUNK.match(self.peek())
+            if match is None:
+                raise self.fail("got a malformed hunk header")
+            old_start, new_start = int(match[1]), int(match[3])
+            old_count = 1 if match[2] is None else int(match[2])
+            new_count = 1 if match[4] is None else int(match[4])
+            old_at = old_start - 1 if old_count else old_start
+            new_at = new_start - 1 if new_count else new_start
+            if old_at < next_old or new_at != old_at + shift:
+                raise self.fail("got a hunk that overlaps or whose line numbers disagree", "patch.hunk_counts")
+            if ended[0] and (old_count or new_count):
+                raise self.fail("got a hunk after the last line of the file", "patch.hunk_counts")
+            self.at += 1
+            lines = self._read_lines(old_count, new_count, ended)
+            hunks.append(Hunk(old_start, old_count, new_start, new_count, lines))
+            if self.peek()[:1] in {b" ", b"+", b"-", b"\\"} and not self.peek().startswith(b"--- "):
+                raise self.fail("got more lines than the hunk header announces", "patch.hunk_counts")
+            next_old, shift = old_at + old_count, shift + new_count - old_count
+        return hunks
+
+    def _read_lines(self, old_left: int, new_left: int, ended: list[bool]) -> tuple[Line, ...]:
+        """The lines of one hunk; `ended` tells whether the old and the new side had their last line."""
+        found: list[Line] = []
+        while old_left or new_left:
+            if self.at >= len(self.lines):
+                raise self.fail("got the end of the patch inside a hunk", "patch.hunk_counts")
+            line = self.lines[self.at]
+            kind = line[:1]
+            in_old, in_new = kind in {b" ", b"-"}, kind in {b" ", b"+"}
+            if not (in_old or in_new):
+                raise self.fail("got a line that is not part of a hunk, more were announced", "patch.hunk_counts")
+            if (in_old and not old_left) or (in_new and not new_left):
+                raise self.fail("got more lines than the hunk header announces", "patch.hunk_counts")
+            if (in_old and ended[0]) or (in_new and ended[1]):
+                raise self.fail("got a line after the one without a line end")
+            old_left, new_left = old_left - in_old, new_left - in_new
+            self.changed_lines += kind != b" "
+            self.at += 1
+            is_cut = self.peek() == _NO_NEWLINE and self.at < len(self.lines)
+            if is_cut:
+                ended[0], ended[1] = ended[0] or in_old, ended[1] or in_new
+                self.at += 1
+            found.append(Line(kind, line[1:] if is_cut else line[1:] + b"\n"))
+            if self.changed_lines > self.limits.max_changed_lines:
+                raise self.fail(f"got more than {self.limits.max_changed_lines} changed lines", "patch.limits")
+        if all(line.kind == b" " for line in found):
+            raise self.fail("got a hunk that changes nothing")
+        return tuple(found)
+
+    def _build(self, raw: RawHeader, hunks: tuple[Hunk, ...], binary: BinaryChange | None) -> FilePatch:
+        try:
+            header = parse_header(raw)
+        except PatchError as error:
+            raise self.fail(error.detail, error.code) from None
+        if not (hunks or binary or header.is_change):
+            raise self.fail("got a file section that changes nothing")
+        return FilePatch(header, hunks, binary)

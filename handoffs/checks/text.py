@@ -1,0 +1,94 @@
+"""The checks of the rollback notes, and the search for credentials in everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from handoffs.bundles.bundle import MEMBERS
+from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
+from handoffs.scope.secrets import SecretHit, find_secrets, numbered, redact
+
+_PLACEHOLDER: Final = re.compile(
+    r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z"
+)
+_MIN_LETTERS: Final = 20
+
+
+def rollback_present(evidence: Evidence) -> Judged:
+    """The rollback notes are UTF-8 text."""
+    raw = evidence.archive.members.get("rollback.md")
+    expected = "UTF-8 text"
+    if raw is None:
+        return without("rollback.md", "the archive has no such member", expected)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return failed(f"byte {error.start} is not UTF-8", expected)
+    if any(character < " " and character not in "\n\r\t" for character in text):
+        return failed("control characters", expected)
+    return passed(f"{len(raw)} bytes", expected) if raw else failed("no text", expected)
+
+
+def rollback_says_how(evidence: Evidence) -> Judged:
+    """The rollback notes say something: more than a heading, no placeholder."""
+    raw = evidence.archive.members.get("rollback.md")
+    expected = f"at least {_MIN_LETTERS} letters that are no placeholder"
+    if raw is None:
+        return without("rollback.md", "the archive has no such member", expected)
+    lines = [line.strip() for line in raw.decode("utf-8", "replace").splitlines()]
+    told = [line for line in lines if line and not line.startswith("#") and not _PLACEHOLDER.match(line)]
+    letters = sum(character.isalnum() for line in told for character in line)
+    return passed(f"{letters} letters", expected) if letters >= _MIN_LETTERS else failed(f"{letters} letters", expected)
+
+
+def secrets_none(evidence: Evidence) -> Judged:
+    """No credential is handed over: none in a member, an added line, a path or the commit's subject and branch.
+
+    Removed and context lines of the patch are in the repository already: they are redacted where they are shown, and
+    do not keep anybody from taking a credential out.
+    """
+    expected = "no credential"
+    hits = dict.fromkeys(f"{hit.kind} in {hit.place}:{hit.line}" for hit in secrets_in(evidence))
+    if hits:
+        return failed(first_of(list(hits), at_most=40), expected)
+    if set(MEMBERS) - set(evidence.archive.members):
+        return without("every member", "members are missing", expected)
+    return passed("none found", expected)
+
+
+def secrets_in(evidence: Evidence) -> list[SecretHit]:
+    """Every credential, by kind and place."""
+    is_read = not isinstance(evidence.patch, Unreadable)
+    places = [*_members(evidence), *(_added_lines(evidence) if is_read else _raw_patch(evidence)), *_names(evidence)]
+    return [hit for place, lines in places for hit in find_secrets(redact(place), lines)]
+
+
+def _members(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    for name, raw in evidence.archive.members.items():
+        if name != "changes.patch":
+            yield name, numbered(raw)
+
+
+def _raw_patch(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    yield "changes.patch", numbered(evidence.archive.members.get("changes.patch", b""))
+
+
+def _names(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """What is shown of a handoff beside its members: paths, the commit's subject, the branch."""
+    if not isinstance(evidence.patch, Unreadable):
+        yield "a changed path", [(0, path) for path in sorted(evidence.patch.touched_paths)]
+    yield "the commit's subject", [(0, evidence.context.marker_subject or "")]
+    yield "the branch's name", [(0, evidence.context.branch or "")]
+
+
+def _added_lines(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Added lines by file, with their line numbers after the change; new binary content as one text."""
+    if isinstance(evidence.patch, Unreadable):
+        return
+    for file in evidence.patch.files:
+        added = [(number, line.decode("utf-8", "replace")) for number, line in file.added]
+        if file.binary is not None:
+            added.append((1, file.binary.data.decode("latin-1")))
+        yield file.path, added

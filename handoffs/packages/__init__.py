@@ -1,0 +1,1 @@
+"""What a change does to packages: lock files and manifests of each ecosystem, the SBOM, licences."""

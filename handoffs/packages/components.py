@@ -1,0 +1,145 @@
+"""What a change does to the packages of a repository, for people: added, removed, changed, with licences.
+
+The difference is the portal's own reading of the changed files; the licences are those the builder's SBOM names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from audit.canonical import JsonValue
+from handoffs.checks.evidence import Unreadable
+from handoffs.packages.lockfiles import LockDelta
+from handoffs.packages.pins import Pin, name_of, version_of
+from handoffs.packages.sbom import Sbom
+
+_MAX_SAID: Final = 160
+
+
+@dataclass(frozen=True)
+class ComponentChange:
+    """One package that is added, removed or changed.
+
+    `before` and `after` are the versions named on each side, empty where only a range is. `licence` is empty where
+    nobody named one, which is unknown, not fine. `said` is what the changed files say now, or said last.
+    """
+
+    ecosystem: str
+    name: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    licence: str
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ComponentDelta:
+    """All of them. `is_known` is false where the change could not be applied, so that nothing is known of it.
+
+    `settings` are statements about no package from outside; `unread` and `malformed` are paths.
+    """
+
+    is_known: bool = False
+    added: tuple[ComponentChange, ...] = ()
+    removed: tuple[ComponentChange, ...] = ()
+    changed: tuple[ComponentChange, ...] = ()
+    settings_added: tuple[str, ...] = ()
+    settings_removed: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    malformed: tuple[str, ...] = ()
+
+    @property
+    def unknown_licences(self) -> int:
+        """How many of the added and changed packages have no licence that anybody named."""
+        return sum(not row.licence for row in (*self.added, *self.changed))
+
+    def as_json(self, *, at_most: int | None = None) -> dict[str, JsonValue]:
+        """The whole, or the first rows of each kind and shortened text; `counts` always count all."""
+        rows = {"added": self.added, "removed": self.removed, "changed": self.changed}
+        texts = {
+            "settings_added": self.settings_added,
+            "settings_removed": self.settings_removed,
+            "files": self.files,
+            "unread": self.unread,
+            "malformed": self.malformed,
+        }
+        counts: dict[str, JsonValue] = {name: len(found) for name, found in (*rows.items(), *texts.items())}
+        counts["unknown_licences"] = self.unknown_licences
+        told: dict[str, JsonValue] = {"is_known": self.is_known, "counts": counts}
+        for name, found in rows.items():
+            told[name] = [_row(row, is_short=at_most is not None) for row in found[:at_most]]
+        for name, lines in texts.items():
+            told[name] = [_short(line) if at_most is not None else line for line in lines[:at_most]]
+        return told
+
+
+def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> ComponentDelta:
+    """The changed packages, by name; None where the change could not be applied."""
+    if delta is None:
+        return ComponentDelta()
+    licences = _licences(sbom) if isinstance(sbom, Sbom) else {}
+    before, after = _by_name(delta.removed), _by_name(delta.added)
+
+    def change(key: str) -> ComponentChange:
+        gone, new = before.get(key, []), after.get(key, [])
+        return ComponentChange(
+            ecosystem=key.partition("/")[0].removeprefix("pkg:"),
+            name=name_of(key),
+            before=_versions(gone),
+            after=_versions(new),
+            licence=" / ".join(sorted({licences[pin.purl] for pin in new if pin.purl in licences})),
+            said=tuple(pin.said for pin in sorted(new or gone)),
+        )
+
+    return ComponentDelta(
+        is_known=True,
+        added=tuple(change(key) for key in sorted(after.keys() - before.keys())),
+        removed=tuple(change(key) for key in sorted(before.keys() - after.keys())),
+        changed=tuple(change(key) for key in sorted(before.keys() & after.keys())),
+        settings_added=tuple(pin.said for pin in sorted(delta.added) if not pin.purl),
+        settings_removed=tuple(pin.said for pin in sorted(delta.removed) if not pin.purl),
+        files=tuple(sorted(delta.files)),
+        unread=tuple(sorted(delta.unread)),
+        malformed=tuple(path for path, _ in delta.malformed),
+    )
+
+
+def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
+    found: dict[str, list[Pin]] = {}
+    for pin in pins:
+        if pin.purl:
+            found.setdefault(pin.purl.partition("@")[0], []).append(pin)
+    return found
+
+
+def _versions(pins: list[Pin]) -> tuple[str, ...]:
+    return tuple(sorted({version_of(pin.purl) for pin in pins} - {""}))
+
+
+def _licences(sbom: Sbom) -> dict[str, str]:
+    return {
+        component.purl: " AND ".join(
+            f"({text})" if len(component.licences) > 1 else text for _, text in component.licences
+        )
+        for component in sbom.components
+        if component.purl and component.licences
+    }
+
+
+def _row(row: ComponentChange, *, is_short: bool) -> JsonValue:
+    said: list[JsonValue] = [_short(line) if is_short else line for line in row.said[: 3 if is_short else None]]
+    return {
+        "ecosystem": row.ecosystem,
+        "name": _short(row.name) if is_short else row.name,
+        "before": [*row.before],
+        "after": [*row.after],
+        "licence": (_short(row.licence) if is_short else row.licence) or None,
+        "said": said,
+    }
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _MAX_SAID else f"{line[:_MAX_SAID]}…"

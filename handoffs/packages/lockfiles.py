@@ -1,0 +1,210 @@
+"""What a change does to lock files and manifests, so that it can be compared with the SBOM.
+
+Each file is compared with itself: a package that moves from one file to another is gone from the first and new in the
+second, also where both name the same version. What cannot be read never passes silently: a file of a format in
+`_UNREAD` is named in the SBOM and raises the approvals; a file of a format that is read, and is malformed, is refused.
+
+Not checked: that a registry has such a package; settings of package managers elsewhere (.npmrc, pip.conf, .cargo).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote
+
+from audit.canonical import JsonError
+from handoffs.git.repository import TreeChange
+from handoffs.packages import lockfiles_native as native
+from handoffs.packages import lockfiles_node as node
+from handoffs.packages import lockfiles_python as python
+from handoffs.packages.pins import Pin
+
+type Reader = Callable[[bytes], Iterable[Pin]]
+
+FILE_MODES: Final = frozenset({"100644", "100755"})
+_READERS: Final[Mapping[str, Reader]] = {
+    "pyproject.toml": python.pyproject,
+    "setup.cfg": python.setup_cfg,
+    "pipfile": python.pipfile,
+    "pipfile.lock": python.pipfile_lock,
+    "poetry.lock": python.toml_lock("pypi"),
+    "uv.lock": python.toml_lock("pypi"),
+    "pdm.lock": python.toml_lock("pypi"),
+    "pylock.toml": python.toml_lock("pypi", "packages"),
+    "package.json": node.package_json,
+    "package-lock.json": node.npm_lock,
+    "npm-shrinkwrap.json": node.npm_lock,
+    "pnpm-lock.yaml": node.pnpm_lock,
+    "yarn.lock": node.yarn_lock,
+    "go.mod": native.go_mod,
+    "go.sum": native.go_sum,
+    "cargo.toml": native.cargo_toml,
+    "cargo.lock": python.toml_lock("cargo"),
+    "gemfile": native.gemfile,
+    "gems.rb": native.gemfile,
+    "gemfile.lock": native.gemfile_lock,
+    "gems.locked": native.gemfile_lock,
+    "composer.json": native.composer_json,
+    "composer.lock": native.composer_lock,
+}
+_UNREAD: Final = frozenset(
+    {
+        "build.gradle",
+        "build.gradle.kts",
+        "bun.lock",
+        "bun.lockb",
+        "cartfile",
+        "cartfile.resolved",
+        "conda-lock.yml",
+        "deno.json",
+        "deno.lock",
+        "directory.packages.props",
+        "environment.yaml",
+        "environment.yml",
+        "flake.lock",
+        "go.work",
+        "go.work.sum",
+        "gradle.lockfile",
+        "libs.versions.toml",
+        "mix.exs",
+        "mix.lock",
+        "module.bazel",
+        "module.bazel.lock",
+        "package.resolved",
+        "package.swift",
+        "packages.config",
+        "packages.lock.json",
+        "paket.lock",
+        "pixi.lock",
+        "pixi.toml",
+        "pnpm-workspace.yaml",
+        "podfile",
+        "podfile.lock",
+        "pom.xml",
+        "pubspec.lock",
+        "pubspec.yaml",
+        "setup.py",
+        "stack.yaml.lock",
+    }
+)
+_UNREAD_ENDINGS: Final = (".csproj", ".fsproj", ".vbproj", ".gemspec", ".cabal")
+_REQUIREMENTS: Final = re.compile(r"(?:.*[-_.])?(?:requirements|constraints)(?:[-_.0-9].*)?\.(?:txt|in|pip)\Z")
+_REQUIREMENTS_FOLDER: Final = re.compile(r"(?:.*/)?requirements/[^/]+\.(?:txt|in|pip)\Z")
+_BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError)
+
+
+class LockError(Exception):
+    """A lock file or manifest that cannot be read. `code` is stable."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class LockDelta:
+    """What a change does to what lock files and manifests say.
+
+    Units: `files` are the paths compared, `unread` paths of formats that are not read, or of files that were malformed
+    before the change; `malformed` maps paths that are malformed after it to why. What a `Pin` says begins with the
+    file's path, quoted as in a URL.
+    """
+
+    added: frozenset[Pin] = frozenset()
+    removed: frozenset[Pin] = frozenset()
+    files: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
+    malformed: tuple[tuple[str, str], ...] = ()
+
+
+def is_lock_file(path: str) -> bool:
+    """Whether a path is a lock file or manifest of a known kind, readable or not."""
+    name = _name(path)
+    return _reader_of(path) is not None or name in _UNREAD or name.endswith(_UNREAD_ENDINGS)
+
+
+def delta_of(changes: Iterable[TreeChange], blobs: Mapping[str, bytes]) -> LockDelta:
+    """What the changes between two trees do to lock files and manifests. Units: `blobs` maps blob ids to contents."""
+    before, after = {}, {}
+    for change in changes:
+        if is_lock_file(change.path):
+            if change.old_mode in FILE_MODES and change.old_blob in blobs:
+                before[change.path] = blobs[change.old_blob]
+            if change.new_mode in FILE_MODES and change.new_blob in blobs:
+                after[change.path] = blobs[change.new_blob]
+    return lock_delta(before, after)
+
+
+def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockDelta:
+    """Compare the changed lock files and manifests before and after; paths of other files are left out."""
+    unread: set[str] = set()
+    malformed: list[tuple[str, str]] = []
+    sides: list[set[Pin]] = []
+    files = {path for path in (*before, *after) if is_lock_file(path)}
+    for side in (before, after):
+        said: set[Pin] = set()
+        for path in sorted(files & set(side)):
+            try:
+                said |= {
+                    replace(pin, said=f"{_spelled(path)} {pin.said}".strip())
+                    for pin in read_lock_file(path, side[path])
+                }
+            except LockError as error:
+                if error.code == "lock.malformed" and side is after:
+                    malformed.append((path, error.detail))
+                else:
+                    unread.add(path)
+        sides.append(said)
+    return LockDelta(
+        added=frozenset(sides[1] - sides[0]),
+        removed=frozenset(sides[0] - sides[1]),
+        files=frozenset(files - unread - {path for path, _ in malformed}),
+        unread=frozenset(unread),
+        malformed=tuple(malformed),
+    )
+
+
+def read_lock_file(path: str, content: bytes) -> frozenset[Pin]:
+    """What a lock file or manifest says.
+
+    Raises: LockError("lock.unread") for a format out of reach, LockError("lock.malformed").
+    """
+    reader = _reader_of(path)
+    if reader is None:
+        raise LockError("lock.unread", f"got {_name(path)}, a format that is not read")
+    if len(content) > python.MAX_BYTES:
+        raise LockError("lock.malformed", f"got {len(content)} bytes, expected at most {python.MAX_BYTES}")
+    try:
+        return frozenset(reader(content))
+    except _BAD as error:
+        raise LockError("lock.malformed", _complaint(error, content)) from None
+
+
+def _reader_of(path: str) -> Reader | None:
+    name = _name(path)
+    if name in _READERS:
+        return _READERS[name]
+    if name.startswith("pylock.") and name.endswith(".toml"):
+        return _READERS["pylock.toml"]
+    is_requirements = _REQUIREMENTS.match(name) or _REQUIREMENTS_FOLDER.match(path.lower())
+    return python.requirements if is_requirements else None
+
+
+def _complaint(error: Exception, content: bytes) -> str:
+    """What is wrong and where, without repeating what the file says: it may hold a secret."""
+    if isinstance(error, JsonError):
+        return error.code
+    at = content.find(str(error).encode()) if str(error) else -1
+    return f"{type(error).__name__} in line {content.count(10, 0, at) + 1}" if at >= 0 else type(error).__name__
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1].lower()
+
+
+def _spelled(path: str) -> str:
+    return quote(path.encode("utf-8", "surrogateescape"), safe="/@+~-._()[]{}")

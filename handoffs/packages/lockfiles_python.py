@@ -1,0 +1,272 @@
+"""Python: requirements and constraints, pyproject.toml, setup.cfg, Pipfile; lock files of pip, Pipenv, Poetry, uv, PDM.
+
+Source: PEP 508, 517, 621, 735, 751; pip's requirements file format, with its rules for comments and continued lines.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from audit.canonical import parse_json
+from handoffs.packages.pins import Pin, array, artifacts, pin, setting, spelled, table, text
+
+MAX_BYTES: Final = 64 << 20
+_NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([A-Za-z0-9,._\s-]*)\])?\s*")
+_SPECIFIER: Final = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
+_EXACT: Final = re.compile(r"(?:===?\s*)?(\d[A-Za-z0-9.!+_-]*)\Z")
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
+_LONG_GAP: Final = re.compile(r"\s{200}")
+_CODING: Final = re.compile(rb"#.*coding[:=]\s*([-\w.]+)")
+_EGG: Final = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
+_LOCAL: Final = frozenset({"virtual", "editable", "directory"})
+_DIRECT: Final = ("git", "hg", "svn", "url", "path", "ref", "revision", "editable", "subdirectory", "vcs", "index")
+
+
+def requirement(line: str, *section: str, options: str = "") -> Pin:
+    """One PEP 508 requirement.
+
+    Raises: ValueError.
+    """
+    match = _NAME.match(line)
+    if match is None or not match[1][-1].isalnum():
+        raise ValueError(line)
+    extras = ",".join(sorted(part.strip().lower() for part in (match[2] or "").split(",") if part.strip()))
+    rest = line[match.end() :].strip()
+    version, wanted = "", ""
+    if rest.startswith("@"):
+        wanted, _, marker = rest[1:].strip().partition(" ;")
+        if not wanted or len(wanted.split()) != 1:
+            raise ValueError(line)
+        wanted = f"@ {wanted.strip()}"
+    else:
+        wanted, _, marker = rest.partition(";")
+        version, wanted = _specifiers(wanted.strip())
+    said = (f"[{extras}]" if extras else "", wanted, f"; {marker.strip()}" if marker.strip() else "", options)
+    return pin("pypi", match[1], version, *section, *said)
+
+
+def requirements(content: bytes) -> Iterator[Pin]:
+    """A requirements or constraints file, as pip reads it."""
+    for first in content.splitlines()[:2]:
+        coding = _CODING.match(first)
+        if coding and coding[1].lower() not in {b"utf-8", b"utf8", b"ascii"}:
+            raise ValueError("another encoding")
+    for line in _joined(content.decode("utf-8-sig").splitlines()):
+        wanted = _COMMENT.sub("", line).strip()
+        if wanted.startswith("-"):
+            yield _option(wanted)
+        elif wanted:
+            words = wanted.split()
+            end = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+            if end == 0:
+                raise ValueError(wanted)
+            options = artifacts(sorted(words[end:]))
+            plain = " ".join(words[:end])
+            try:
+                yield requirement(plain, options=options)
+            except ValueError:
+                yield _direct(plain, options)
+
+
+def pyproject(content: bytes) -> Iterator[Pin]:
+    """pyproject.toml: the standard tables, and those of Poetry, uv, PDM and Hatch."""
+    document = tomllib.loads(content.decode("utf-8"))
+    project, tool = table(document.get("project", {})), table(document.get("tool", {}))
+    yield from _requirement_list(project.get("dependencies", []), "dependencies")
+    yield from _requirement_lists(project.get("optional-dependencies", {}), "optional-dependencies")
+    yield from _requirement_lists(document.get("dependency-groups", {}), "dependency-groups")
+    yield from _requirement_list(table(document.get("build-system", {})).get("requires", []), "build-system")
+    poetry, uv, pdm = (table(tool.get(name, {})) for name in ("poetry", "uv", "pdm"))
+    yield from _poetry_table(poetry.get("dependencies", {}), "dependencies")
+    yield from _poetry_table(poetry.get("dev-dependencies", {}), "dev-dependencies")
+    for name, group in table(poetry.get("group", {})).items():
+        yield from _poetry_table(table(group).get("dependencies", {}), f"group.{name}")
+    for key in (
+        "dev-dependencies",
+        "constraint-dependencies",
+        "override-dependencies",
+        "build-constraint-dependencies",
+    ):
+        yield from _requirement_list(uv.get(key, []), f"uv.{key}")
+    yield from _requirement_lists(pdm.get("dev-dependencies", {}), "pdm.dev-dependencies")
+    for name, found in table(uv.get("sources", {})).items():
+        yield pin("pypi", name, "", "uv.sources", spelled(found))
+    for owner, key, found in (
+        ("poetry", "source", poetry.get("source", [])),
+        ("uv", "index", uv.get("index", [])),
+        ("uv", "pip", uv.get("pip", [])),
+        *(("uv", key, found) for key, found in uv.items() if key.endswith("-url")),
+        ("uv", "find-links", uv.get("find-links", [])),
+        ("pdm", "source", pdm.get("source", [])),
+        ("setuptools", "dynamic", table(tool.get("setuptools", {})).get("dynamic", [])),
+    ):
+        for item in found if isinstance(found, list) else [found]:
+            yield setting(f"{owner}.{key}", spelled(item))
+    for name, env in table(table(tool.get("hatch", {})).get("envs", {})).items():
+        for key in ("dependencies", "extra-dependencies"):
+            yield from _requirement_list(table(env).get(key, []), f"hatch.{name}")
+
+
+def setup_cfg(content: bytes) -> Iterator[Pin]:
+    """setup.cfg: what [options] and its extras require."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=", ":"))
+    told = content.decode("utf-8")
+    if _LONG_GAP.search(told):
+        raise ValueError("a long gap, which takes the parser long")
+    try:
+        parser.read_string(told)
+    except configparser.Error as error:
+        raise ValueError(type(error).__name__) from None
+    listed = [
+        (key, parser.get("options", key, fallback=""))
+        for key in ("install_requires", "setup_requires", "tests_require")
+    ]
+    if parser.has_section("options.extras_require"):
+        listed += [(f"extras_require.{key}", value) for key, value in parser.items("options.extras_require")]
+    for section, value in listed:
+        if value.strip().startswith(("file:", "attr:")):
+            yield setting(section, value)
+            continue
+        for line in value.splitlines() if "\n" in value else value.split(";"):
+            wanted = _COMMENT.sub("", line).strip()
+            if wanted:
+                yield requirement(wanted, section)
+
+
+def pipfile(content: bytes) -> Iterator[Pin]:
+    """Pipfile: its categories of packages, and its sources."""
+    document = tomllib.loads(content.decode("utf-8"))
+    for name, section in document.items():
+        if name == "source":
+            yield from (setting("source", spelled(item)) for item in array(section))
+        elif name not in {"requires", "scripts", "pipenv"}:
+            yield from _poetry_table(section, name)
+
+
+def pipfile_lock(content: bytes) -> Iterator[Pin]:
+    """Pipfile.lock: every category but its own notes."""
+    document = table(parse_json(content, max_bytes=MAX_BYTES))
+    for source in array(table(document.get("_meta", {})).get("sources", [])):
+        yield setting("source", spelled(source))
+    for section, packages in document.items():
+        for name, entry in table(packages).items() if section != "_meta" else ():
+            package = table(entry)
+            said = [f"{key}={spelled(package[key])}" for key in (*_DIRECT, "markers", "extras") if key in package]
+            version = text(package.get("version", "")).removeprefix("==")
+            yield pin("pypi", name, version, section, *said, artifacts(package.get("hashes")))
+
+
+def toml_lock(kind: str, key: str = "package") -> Callable[[bytes], Iterator[Pin]]:
+    """A reader of poetry.lock, uv.lock, pdm.lock, pylock.toml or Cargo.lock."""
+
+    def read(content: bytes) -> Iterator[Pin]:
+        document = tomllib.loads(content.decode("utf-8"))
+        metadata = table(document.get("metadata", {}))
+        listed = table(metadata.get("files", {})) if kind == "pypi" else {}
+        for entry in array(document.get(key, [])):
+            package = table(entry)
+            name, source = text(package["name"]), package.get("source", "")
+            origin = spelled(source) or " ".join(f"{at}={spelled(package[at])}" for at in _DIRECT if package.get(at))
+            if "directory" in package:
+                origin = f"directory={spelled(package['directory'])}"
+            if _is_local(kind, package):
+                yield setting("local", name, origin)
+                continue
+            found = (package.get(at) for at in ("files", "sdist", "wheels", "checksum", "archive", "hashes"))
+            files = artifacts(*found, listed.get(name))
+            yield pin(kind, name, text(package.get("version", "")), origin, files)
+
+    return read
+
+
+def _is_local(kind: str, package: dict[str, object]) -> bool:
+    """Whether the entry is a part of this repository: the project itself, a member, a folder."""
+    source = package.get("source", "")
+    if kind == "cargo":
+        return not source
+    if isinstance(source, dict) and source:
+        return bool(source.keys() & _LOCAL) or source.get("type") == "directory"
+    return "directory" in package or ("path" in package and "url" not in package)
+
+
+def _joined(lines: list[str]) -> Iterator[str]:
+    """Continued lines as pip joins them: a comment line continues nothing, whatever it ends with."""
+    waiting: list[str] = []
+    for line in lines:
+        is_comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not is_comment:
+            waiting.append(line.strip("\\"))
+            continue
+        yield "".join([*waiting, f" {line}" if is_comment else line])
+        waiting = []
+    if waiting:
+        yield "".join(waiting)
+
+
+def _option(line: str) -> Pin:
+    """A line that starts with an option: `-e` is a package, everything else a setting."""
+    match = re.match(r"(?:-e|--editable)(?:\s+|=|(?=[^\s=-]))(.+)\Z", line)
+    return _direct(match[1].strip(), "editable") if match else setting(line)
+
+
+def _direct(line: str, options: str) -> Pin:
+    """A requirement that is an address or a path.
+
+    Raises: ValueError for anything else.
+    """
+    egg = _EGG.search(line)
+    if egg:
+        return pin("pypi", egg[1], "", f"@ {line}", options)
+    if "://" in line and len(line.partition(" ;")[0].split()) == 1:
+        name = re.split(r"[?#;@]", line.partition("://")[2].rstrip("/").rsplit("/", 1)[-1])[0].removesuffix(".git")
+        return pin("generic", name.strip() or "unnamed", "", f"@ {line}", options)
+    if line.startswith((".", "/", "~", "file:")) or re.fullmatch(r"[\w.+-]+(?:/[\w.+-]++)++/?", line):
+        return setting("local", line, options)
+    raise ValueError(line)
+
+
+def _specifiers(wanted: str) -> tuple[str, str]:
+    """The one version, or the range."""
+    if wanted.startswith("(") and wanted.endswith(")"):
+        wanted = wanted[1:-1]
+    parts = [part.strip() for part in wanted.split(",") if part.strip()]
+    found = [_SPECIFIER.match(part) for part in parts]
+    if not all(found):
+        raise ValueError(wanted)
+    only = found[0] if len(found) == 1 else None
+    if only and only[1] in {"==", "==="} and "*" not in only[2]:
+        return only[2], ""
+    return "", ",".join(sorted(f"{match[1]}{match[2]}" for match in found if match))
+
+
+def _requirement_list(value: object, section: str) -> Iterator[Pin]:
+    for item in array(value):
+        if isinstance(item, dict):
+            yield setting(section, spelled(item))
+        else:
+            yield requirement(text(item).strip(), section)
+
+
+def _requirement_lists(value: object, section: str) -> Iterator[Pin]:
+    for name, items in table(value).items():
+        yield from _requirement_list(items, f"{section}.{name}")
+
+
+def _poetry_table(value: object, section: str) -> Iterator[Pin]:
+    """Name to version, table, or list of tables, as Poetry and Pipenv write them."""
+    for name, wanted in table(value).items():
+        for item in wanted if isinstance(wanted, list) else [wanted]:
+            if not isinstance(item, str | dict):
+                raise TypeError(name)
+            if section == "dependencies" and name == "python":
+                yield setting(section, "python", spelled(item))
+                continue
+            told = text(item if isinstance(item, str) else item.get("version", ""))
+            exact = _EXACT.match(told)
+            rest = {key: part for key, part in item.items() if key != "version"} if isinstance(item, dict) else {}
+            said = "" if exact else told
+            yield pin("pypi", name, exact[1] if exact and "*" not in told else "", section, said, spelled(rest))

@@ -1,0 +1,83 @@
+"""The people behind a bundle: builder, sponsor and authors, and what is refused when one of them is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from audit.actions import take_part
+from audit.events import Actor, AuditError, Role
+from audit.models import Identity, Principal
+from handoffs.bundles.bundle import Manifest
+from handoffs.checks.evidence import CheckResult, Outcome
+from handoffs.models import (
+    Handoff,
+)
+from handoffs.scope.secrets import redact
+
+
+@dataclass(frozen=True)
+class People:
+    """The principals behind one bundle. `unknown` are the commit addresses nobody is registered for."""
+
+    builder: Principal | None
+    sponsor: Principal | None
+    unknown: tuple[str, ...]
+    others: tuple[Principal, ...] = ()
+
+
+def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
+    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
+    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
+    row = owner.select_related("principal", "principal__sponsor").first()
+    known = {
+        identity.value: identity.principal
+        for identity in Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=contributors).select_related(
+            "principal"
+        )
+    }
+    return People(
+        builder=row.principal if row else None,
+        sponsor=row.principal.sponsor if row else None,
+        unknown=tuple(address for address in contributors if address not in known),
+        others=tuple({principal.pk: principal for principal in known.values()}.values()),
+    )
+
+
+def people_checks(manifest: Manifest | None, people: People) -> tuple[CheckResult, ...]:
+    """Unknown identity is refused, never exempt: the builder's sponsor must be the registered one."""
+    claimed = manifest.sponsor if manifest else ""
+    registered = people.sponsor.name if people.sponsor else ""
+    return (
+        CheckResult(
+            code="manifest.sponsor",
+            group="manifest",
+            sentence="The sponsor named in the manifest is the person registered for this builder.",
+            outcome=Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
+            got=redact(claimed) or "no sponsor",
+            expected=registered or "a registered builder with a sponsor",
+        ),
+    )
+
+
+def take_parts(handoff: Handoff, people: People, elsewhere: Sequence[Actor], by: Actor) -> CheckResult | None:
+    """Builder, sponsor and authors take part as BUILDER, the enforcer as ENFORCER. Returns a conflict as a check."""
+    parts = [*elsewhere] + [
+        Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None
+    ]
+    try:
+        with transaction.atomic():
+            for part in (*parts, by):
+                take_part(handoff.chain, part)
+    except AuditError as error:
+        return CheckResult(
+            code=error.code,
+            group="manifest",
+            sentence="Nobody behind this bundle has another duty on this handoff.",
+            outcome=Outcome.FAILED,
+            got=error.detail,
+            expected="one duty for each principal",
+        )
+    return None

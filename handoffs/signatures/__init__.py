@@ -1,0 +1,1 @@
+"""Signatures made and verified: OpenPGP, Sigstore, trusted roots and the rules of keys."""

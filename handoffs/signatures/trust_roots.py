@@ -1,0 +1,223 @@
+"""Sigstore trusted roots: read strictly, identified by digest, cut down to what was valid at a time.
+
+A verifier that takes every key of a root for valid for ever accepts what a retired key signs. So the keys and
+authorities whose window excludes the time of a signature are taken out of the root before it is used.
+
+Not checked: who made the root. It is trusted because its digest is pinned, or its file was named by an operator.
+Source: Sigstore protobuf-specs trustroot v0.1; RFC 5280 sections 4.2.1.3 and 4.2.1.9.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+
+from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from handoffs.signatures.refusals import RefusedError
+
+MEDIA_TYPE: Final = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+MAX_ROOT_BYTES: Final = 1 << 20
+FRESH_DAYS: Final = 7
+_KEYS: Final = ("tlogs", "ctlogs")
+_AUTHORITIES: Final = ("certificateAuthorities", "timestampAuthorities")
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a key or an authority may be trusted; both ends belong to it."""
+
+    start: datetime
+    end: datetime
+
+    def holds(self, moments: Iterable[datetime]) -> bool:
+        """Whether every moment lies in the window."""
+        return all(self.start <= moment <= self.end for moment in moments)
+
+    def __str__(self) -> str:
+        return f"{_day(self.start, _FIRST)} to {_day(self.end, _LAST)}"
+
+
+@dataclass(frozen=True)
+class TrustedRoot:
+    """A root as it was read. Units: `digest` is the SHA-256 of `raw`; `newest_at` the latest start of any window.
+
+    Roots carry no version: one whose newest key started earlier is taken for the older one.
+    """
+
+    raw: bytes
+    digest: str
+    newest_at: datetime
+    source: str
+    refreshed_at: datetime | None
+    document: dict[str, Any]
+
+    def windows(self, kind: str, identifier: str) -> list[Window]:
+        """The windows of the logs that carry a key id, or of the authorities whose first certificate has a subject."""
+        found: list[Window] = []
+        for item in self.document[kind]:
+            known = item.get("logId", {}).get("keyId")
+            if kind in _AUTHORITIES:
+                known = _certificates(item)[0].subject.rfc4514_string()
+            if known == identifier:
+                found.append(_window(item))
+        return found
+
+    def cut(self, *, issued: datetime, certified: Iterable[datetime], logged: Iterable[datetime]) -> bytes:
+        """The root without authorities that were not valid when the certificate was issued, CT logs that were not
+        when it was certified, and transparency logs that were not when the signature was logged.
+
+        Raises: RefusedError("sigstore.time") when nothing of a kind is left.
+        """
+        cut = copy.deepcopy(self.document)
+        moments = {"certificateAuthorities": [issued], "ctlogs": [issued, *certified], "tlogs": [issued, *logged]}
+        for kind, when in moments.items():
+            cut[kind] = [item for item in cut[kind] if _window(item).holds(when)]
+            if not cut[kind]:
+                raise RefusedError("sigstore.time", f"no {kind} of the root valid at {when[-1]:%F %T}", "one")
+        return write_json(cut)
+
+    def age_warning(self, now: datetime) -> str:
+        """What to say about a root that nobody refreshed for a while; empty while it is fresh."""
+        if self.refreshed_at is None:
+            return f"trusted root {self.digest[:12]}: nobody knows when it was last refreshed"
+        days = (now - self.refreshed_at).days
+        if days < FRESH_DAYS:
+            return ""
+        return f"trusted root {self.digest[:12]} was last refreshed {days} days ago; get the current one"
+
+
+def read_trusted_root(raw: bytes, *, source: str, refreshed_at: datetime | None = None) -> TrustedRoot:
+    """Read a trusted root.
+
+    Raises: RefusedError("sigstore.root").
+    """
+    try:
+        document: Any = parse_json(raw, max_bytes=MAX_ROOT_BYTES)
+    except JsonError as error:
+        raise _bad_root(f"{source}: {error}") from None
+    if not isinstance(document, dict) or document.get("mediaType") != MEDIA_TYPE:
+        kind = document.get("mediaType") if isinstance(document, dict) else type(document).__name__
+        raise _bad_root(f"{source} of type {str(kind)[:80]!a}")
+    known = {"mediaType", *_KEYS, *_AUTHORITIES}
+    if unknown := document.keys() - known:
+        raise _bad_root(f"{source} with the field {min(unknown)[:40]!a}")
+    document.setdefault("timestampAuthorities", [])
+    starts: list[datetime] = []
+    try:
+        for kind in _KEYS:
+            starts += [_window(item).start for item in _items(document, kind, at_least=1)]
+        for kind, least in zip(_AUTHORITIES, (1, 0), strict=True):
+            for item in _items(document, kind, at_least=least):
+                starts.append(_window(item).start)
+                for certificate in _certificates(item)[0 if least else 1 :]:
+                    if problem := authority_problem(certificate):
+                        raise _bad_root(f"{source}: {certificate.subject.rfc4514_string()}: {problem}")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _bad_root(f"{source}: {type(error).__name__} {str(error)[:200]}") from None
+    return TrustedRoot(raw, hashlib.sha256(raw).hexdigest(), max(starts), source, refreshed_at, document)
+
+
+def refuse_older(root: TrustedRoot, *, last_seen: tuple[str, datetime], replaced: Iterable[str] = ()) -> None:
+    """A root that was rolled back is refused: one that a newer one replaced, or whose newest key is older.
+
+    Shape: `last_seen` is digest and `newest_at` of the root used last; `replaced` are digests of roots before that one.
+    Raises: RefusedError("sigstore.root_older").
+    """
+    if root.digest == last_seen[0]:
+        return
+    if root.digest in set(replaced) or root.newest_at < last_seen[1]:
+        raise RefusedError(
+            "sigstore.root_older",
+            f"the trusted root {root.digest}, newest key of {root.newest_at:%F}",
+            f"{last_seen[0]}, newest key of {last_seen[1]:%F}, or a newer root",
+        )
+
+
+def authority_problem(certificate: x509.Certificate) -> str:
+    """Why a certificate may not issue others; empty when it may. Source: RFC 5280 sections 4.2.1.3, 4.2.1.9."""
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound as error:
+        return f"no {error.oid.dotted_string}"
+    except ValueError as error:
+        return str(error)[:100]
+    if not basic.critical or not basic.value.ca:
+        return "basic constraints are not critical, or not of an authority"
+    return "" if usage.value.key_cert_sign else "key usage is not certificate signing"
+
+
+def leaf_problem(certificate: x509.Certificate) -> str:
+    """Why a certificate may not sign artifacts; empty when it may. Source: Fulcio's certificate specification."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound as error:
+        return f"no {error.oid.dotted_string}"
+    except ValueError as error:
+        return str(error)[:100]
+    if is_authority(certificate):
+        return "it is an authority's"
+    if not usage.value.digital_signature:
+        return "key usage is not digital signature"
+    is_for_code = x509.oid.ExtendedKeyUsageOID.CODE_SIGNING in purposes.value
+    return "" if is_for_code else "extended key usage is not code signing"
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether a certificate says it is an authority's; one that cannot be read counts as such."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+    except ValueError:
+        return True
+
+
+def _items(document: dict[str, JsonValue], kind: str, *, at_least: int) -> list[Any]:
+    items = document[kind]
+    if not isinstance(items, list) or len(items) < at_least or len(items) > 100:
+        raise ValueError(f"{kind}: expected a list of {at_least} to 100")
+    return items
+
+
+def _window(item: Any) -> Window:
+    told = item.get("validFor") or item.get("publicKey", {}).get("validFor") or {}
+    return Window(_moment(told.get("start"), _FIRST), _moment(told.get("end"), _LAST))
+
+
+def _moment(text: str | None, without: datetime) -> datetime:
+    if text is None:
+        return without
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment.astimezone(UTC)
+
+
+def _certificates(item: Any) -> list[x509.Certificate]:
+    try:
+        raw = [base64.b64decode(one["rawBytes"], validate=True) for one in item["certChain"]["certificates"]]
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+    if not raw:
+        raise ValueError("an authority without certificates")
+    return [x509.load_der_x509_certificate(der) for der in raw]
+
+
+def _day(moment: datetime, without: datetime) -> str:
+    return "always" if moment == without else f"{moment:%F %T}"
+
+
+def _bad_root(got: str) -> RefusedError:
+    return RefusedError("sigstore.root", got, "a Sigstore trusted root of version 0.1")
