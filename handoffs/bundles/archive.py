@@ -44,7 +44,7 @@ class Limits:
     max_files: int = 5_000
     max_changed_lines: int = 200_000
     max_member_lines: int = 1_000_000
-    max_blob_bytes: int = 256 << 20
+    max_blob_bytes: int = 128 << 20
     may_hold_binary: bool = True
 
     def of_member(self, name: str) -> int:

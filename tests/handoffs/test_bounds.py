@@ -60,7 +60,7 @@ def filled(piece: bytes, size: int, head: bytes = b"", tail: bytes = b"") -> byt
 
 
 SBOM, PATCH = LIMITS.max_sbom_bytes, LIMITS.max_patch_bytes
-BIG = 250 << 20
+BIG = 120 << 20
 WORST: dict[str, Callable[[], bytes]] = {
     "deep JSON": lambda: with_sbom(b"[" * SBOM),
     "deep JSON objects": lambda: with_sbom(filled(b'{"a":', SBOM)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from handoffs.bundles.bundle import BundleError, digest_of
 from handoffs.checks.catalogue import CHECKS, GitFacts, Outcome, read_parts
+from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.git.repository import TreeChange
 from handoffs.packages.components import component_delta
 from handoffs.packages.licences import is_valid_expression
@@ -225,42 +225,25 @@ def test_nothing_is_known_of_a_change_that_was_not_applied():
     assert component_delta(None, parse_sbom(built())).as_json()["is_known"] is False
 
 
-def _seconds(count: int) -> float:
-    """Parsing and judging an SBOM of that many files and packages."""
-    added = frozenset(Pin(f"pkg:pypi/p{n}@1.{n}", "requirements.txt") for n in range(count // 2))
-    blobs = {f"{n:040x}": b"%d" % n for n in range(count // 2)}
-    changes = tuple(TreeChange(f"f{n}", "A", "000000", "100644", "0" * 40, f"{n:040x}") for n in range(count // 2))
+@pytest.mark.threat("JSN-02")
+def test_as_many_components_as_may_be_are_judged_within_the_ceiling():
+    """Twenty thousand components whose addresses are long; `bench` has the growth (goal 3)."""
+    count = 10_000
+    added = frozenset(Pin(f"pkg:pypi/p{n}@1.{n}", "requirements.txt") for n in range(count))
+    blobs = {f"{n:040x}": b"%d" % n for n in range(count)}
+    changes = tuple(TreeChange(f"f{n}", "A", "000000", "100644", "0" * 40, f"{n:040x}") for n in range(count))
     delta = LockDelta(added=added, files=frozenset({"requirements.txt"}))
-    raw = built(delta=delta, files={f"f{n}": digest_of(b"%d" % n) for n in range(count // 2)})
+    document = json.loads(built(delta=delta, files={f"f{n}": digest_of(b"%d" % n) for n in range(count)}))
+    for component in document["components"][:300]:
+        component["externalReferences"] = [{"type": "vcs", "url": "https://x.example/" + "a" * 4000}]
+    raw = json.dumps(document).encode()
     evidence = read_parts(HONEST.raw, digest_of(HONEST.raw), HONEST.context(HONEST.raw))
     facts = GitFacts(result_tree="0" * 40, apply_error="", changes=changes, blobs=blobs, packages=delta)
     checks = [check for check in CHECKS if check.group == "sbom" and check.code != "sbom.subject"]
-    started = time.process_time()
-    whole = replace(evidence, sbom=parse_sbom(raw), facts=facts)
-    results = [check.run(whole) for check in checks]
-    component_delta(delta, whole.sbom)
-    seconds = time.process_time() - started
-    assert [result.code for result in results if result.outcome is not Outcome.PASSED] == []
-    return seconds
 
+    def judge() -> tuple[str, ...]:
+        whole = replace(evidence, sbom=parse_sbom(raw), facts=facts)
+        results = [check.run(whole) for check in checks]
+        return tuple(result.code for result in results if result.outcome is not Outcome.PASSED)
 
-@pytest.mark.threat("JSN-02")
-def test_time_grows_with_components_and_not_faster():
-    _seconds(100)
-    small = min(_seconds(2_000) for _ in range(3))
-    assert min(_seconds(20_000) for _ in range(2)) / small <= 16
-
-
-@pytest.mark.threat("JSN-02")
-def test_long_addresses_cost_little():
-    def seconds(length: int) -> float:
-        document = json.loads(built(files={f"f{n}": "1" * 64 for n in range(300)}))
-        for component in document["components"]:
-            component["externalReferences"] = [{"type": "vcs", "url": "https://x.example/" + "a" * (length - 18)}]
-        raw = json.dumps(document).encode()
-        started = time.process_time()
-        assert not parse_sbom(raw).schema_errors
-        return time.process_time() - started
-
-    seconds(38)
-    assert min(seconds(418) for _ in range(7)) / min(seconds(38) for _ in range(7)) <= 2.5
+    assert run_isolated(tuple[str, ...], judge, Ceiling()) == ()
