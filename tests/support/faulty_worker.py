@@ -124,7 +124,7 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
-    from handoffs import actions, attempts, intake, keys, signing, tasks  # noqa: PLC0415
+    from handoffs import actions, applying, attempts, intake, keys, signing, tasks, verifying  # noqa: PLC0415
     from handoffs.bundles.store import BundleStore  # noqa: PLC0415
     from handoffs.forges.localgit import LocalGit  # noqa: PLC0415
     from handoffs.models import PullRequest, Status  # noqa: PLC0415
@@ -132,7 +132,7 @@ def install(traps: Traps) -> Wrapper:
     from handoffs.signatures.sigstore_signing import Sigstore  # noqa: PLC0415
     from verdicts import actions as verification  # noqa: PLC0415
     from verdicts import merging  # noqa: PLC0415
-    from verdicts import tasks as verifying  # noqa: PLC0415
+    from verdicts import tasks as judging  # noqa: PLC0415
     from verdicts.subagents import sandbox  # noqa: PLC0415
 
     wrapper = Wrapper(traps)
@@ -187,9 +187,9 @@ def install(traps: Traps) -> Wrapper:
     for name in ("report_agent", "finish_gate_work"):
         setattr(verification, name, _last(wrapper, getattr(verification, name), branch_of_pull))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
-    for module in (actions, attempts, signing, verification, merging):
+    for module in (actions, verifying, applying, attempts, signing, verification, merging):
         setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
-    _wrap_scanners(wrapper, verifying, sandbox)
+    _wrap_scanners(wrapper, judging, sandbox)
     return wrapper
 
 
