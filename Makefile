@@ -79,7 +79,7 @@ kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lane
 	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
-	@cd requirements && for name in base dev scanners; do \
+	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 	     $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
 

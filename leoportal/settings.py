@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
+        ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
         ("integrate-log", "audit.tasks.integrate_log", 1.0),
     )
 }
@@ -218,6 +219,7 @@ SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
 
 SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" / "bin")))
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
+EXPORTS = Path(env.str("EXPORTS", default=str(VAR / "exports")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
 SIGNING_ALGORITHMS = {"enforcer": Algorithm.RSA_4096, "gate": Algorithm.ED25519}
 VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)

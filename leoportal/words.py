@@ -75,6 +75,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "running": Word("Running", "◔", "run"),
     "waits": Word("Waits", "○", "wait"),
     "stuck": Word("Stuck", "✗", "fail"),
+    "failed": Word("Failed", "✗", "fail"),
     "ended": Word("Not reached", "–", "wait"),
     "ok": Word("Holds", "✓", "pass"),
     "broken": Word("Does not hold", "✗", "fail"),

@@ -46,6 +46,7 @@ def portal(transactional_db, settings, tmp_path: Path) -> Portal:
     settings.DATABASE_HOOK_URL = with_database(os.environ["DATABASE_HOOK_URL"], name)
     settings.VAR = tmp_path
     settings.BUNDLE_STORE = tmp_path / "bundles"
+    settings.EXPORTS = tmp_path / "exports"
     settings.FORGE_ROOT = tmp_path / "forge"
     settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
     return Portal.make(tmp_path)

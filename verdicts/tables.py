@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.db.models import CharField, Model, QuerySet, Value
@@ -70,15 +71,20 @@ _SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {
 }
 
 
-def sheet_for(form: ExportForm) -> Sheet:
-    """The rows a valid form asks for, oldest first."""
-    values = form.cleaned_data
-    if values["table"] == "leo_log_entry":
-        return log_sheet(_of_pull(form.within(LogEntry.objects.all()), values["pull"], "subject"))
-    model, columns = _SOURCES[values["table"]]
-    rows: QuerySet[Any] = form.within(QuerySet(model).order_by("pk"))
-    place = "handoff_id" if model is HandoffEvent else "pull_request"
-    return Sheet(values["table"], _of_pull(rows, values["pull"], place), columns)
+def sheet_of(content: str, filters: Mapping[str, str]) -> Sheet:
+    """The rows that an export's filters ask for.
+
+    Raises: ValueError for filters that the form would not have let through.
+    """
+    form = ExportForm({**filters, "table": content, "file_format": "csv"}, tables=list(TABLES))
+    if not form.is_valid():
+        raise ValueError(f"filters that no form accepts: {sorted(form.errors)}")
+    pull = form.cleaned_data["pull"]
+    if content == "leo_log_entry":
+        return log_sheet(_of_pull(form.matching(LogEntry.objects.all()), pull, "subject"))
+    model, columns = _SOURCES[content]
+    rows: QuerySet[Any] = form.matching(QuerySet(model), entry="log_entry__")
+    return Sheet(content, _of_pull(rows, pull, "handoff_id" if model is HandoffEvent else "pull_request"), columns)
 
 
 def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:

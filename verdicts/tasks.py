@@ -28,9 +28,10 @@ from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
+from verdicts.exporting import fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
-from verdicts.models import PolicyVersion, VerdictError, VerificationWork, WorkStatus
+from verdicts.models import Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
 from verdicts.statements import (
@@ -225,3 +226,35 @@ def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
         pull, Git(forge_for(pull.repository).git_path), other_findings=tuple(others), round_number=work.round
     )
     actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)
+
+
+@shared_task(ignore_result=True)
+def sweep_exports() -> int:
+    """Take exports further that nobody works on."""
+    waiting = Export.objects.due().order_by("pk").values_list("pk", flat=True)[:20]
+    return len([run_export(pk) for pk in waiting])
+
+
+@shared_task(ignore_result=True)
+def run_export(export_id: int) -> str:
+    """Write an export's file, or some more of it."""
+    attempt = Export.objects.claim(export_id, lease=timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT))
+    if attempt is None:
+        return "not mine"
+    export = Export.objects.get(pk=export_id)
+    try:
+        is_done = write_export(export, settings.EXPORTS, attempt)
+    except AuditError as error:
+        fail_export(export, error)
+        return "failed"
+    except StaleStatusError as error:
+        log.warning("%s", error)
+        return "stale"
+    except OSError as error:
+        Export.objects.release(export_id, attempt, error=str(error), retry_in=timedelta(seconds=2**attempt))
+        log.warning("%s attempt %s failed: %s", export, attempt, error)
+        return "again"
+    Export.objects.release(export_id, attempt)
+    if not is_done:
+        nudge("verdicts.tasks.run_export", export_id)
+    return "done" if is_done else "more"

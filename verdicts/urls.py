@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from verdicts import views, views_keys, views_lead, views_trail
+from verdicts import views, views_exports, views_keys, views_lead, views_trail
 
 app_name = "verdicts"
 PR = "prs/<str:owner>/<str:repo>/<int:number>/"
@@ -29,6 +29,7 @@ urlpatterns = [
     path("escalations/<int:pk>/", views_lead.show_escalation, name="escalation"),
     path("escalations/<int:pk>/decide/", views_lead.decide_escalation, name="decide"),
     path(f"audit/{PR}", views_trail.show_separation, name="separation"),
-    path("audit/exports/", views_trail.list_exports, name="exports"),
-    path("audit/exports/make/", views_trail.make_export, name="export"),
+    path("audit/exports/", views_exports.list_exports, name="exports"),
+    path("audit/exports/make/", views_exports.make_export, name="export"),
+    path("audit/exports/<int:pk>/file", views_exports.download_export, name="export_file"),
 ]

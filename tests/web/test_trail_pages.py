@@ -17,17 +17,19 @@ from django.http import StreamingHttpResponse
 from audit import events
 from audit.actions import append_event, integrate_log, take_part
 from audit.events import Actor, Role
-from audit.export import log_sheet, stream, tree_head
+from audit.export import log_sheet, tree_head
 from audit.merkle import leaf_hash
 from audit.models import LogEntry, Participation
+from tests.support.exports import export as make_export
+from tests.support.exports import text_of
 from tests.web.scene import Scene
 from tests.web.test_lead import decision_form
 from tests.web.test_review import address, verdict_form
+from verdicts.models import Export
 
 
 def export(scene: Scene, name: str = "auditor", **values: str):
-    form = {"table": "leo_log_entry", "file_format": "jsonl", "pull": "", "first": "", "last": ""}
-    return scene.client(name).post("/audit/exports/make/", {**form, **values})
+    return make_export(scene.client(name), **values)
 
 
 def body_of(answer: StreamingHttpResponse) -> bytes:
@@ -166,6 +168,7 @@ def test_an_export_is_recorded_before_it_is_streamed(scene: Scene):
     entry = LogEntry.objects.get(kind=events.EXPORT_MADE)
     assert entry.actor == "auditor"
     assert isinstance(answer, StreamingHttpResponse)
+    assert entry.pk == Export.objects.get().log_entry_id
     assert answer["Content-Disposition"].startswith('attachment; filename="leo_log_entry-')
     assert answer["X-Content-Type-Options"] == "nosniff"
     body_of(answer)
@@ -243,16 +246,7 @@ def test_no_cell_is_a_formula(scene: Scene, start: str):
     append_event("gate.reported", Actor(0, f"{start}cmd|' /C calc'!A0", Role.REPORTER), "", {})
     sheet = log_sheet(LogEntry.objects.filter(kind="gate.reported"))
     integrate_log()
-    text = b"".join(stream(sheet, "csv", tree_head())).decode()
+    text = text_of(sheet, "csv", tree_head()).decode()
     row = list(csv.reader(io.StringIO(text, newline="")))[1]
     assert row[2].startswith(f"'{start}")
     assert all(not cell.startswith(start) for cell in row)
-
-
-def test_an_export_reads_its_rows_in_chunks(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("audit.export.CHUNK", 4)
-    scene.passing()
-    integrate_log()
-    chunks = list(stream(log_sheet(LogEntry.objects.all()), "jsonl", tree_head()))
-    assert len(chunks) == -(-LogEntry.objects.count() // 4) + 1
-    assert max(chunk.count(b"\n") for chunk in chunks) == 4
