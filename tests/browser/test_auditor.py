@@ -22,7 +22,8 @@ from leoportal.words import EVENTS
 from tests.support.browser import Site, Visitor, address, change
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
-from verdicts.models import Decision, DecisionKind
+from verdicts.models import Decision, DecisionKind, Export
+from verdicts.tasks import run_export
 
 TABLES = {
     "leo_handoff_tracking": "HandoffEvent",
@@ -58,8 +59,12 @@ def download(visitor: Visitor, table: str, label: str, folder: Path) -> bytes:
     page = visitor.page
     page.get_by_label("Table").select_option(table)
     page.get_by_label("Format").select_option(label=label)
+    page.get_by_role("button", name="Make export").click()
+    expect(page.get_by_role("heading", name="Exports made")).to_be_visible()
+    run_export(Export.objects.latest("pk").pk)
+    page.reload()
     with page.expect_download() as started:
-        page.get_by_role("button", name="Make export").click()
+        page.locator("#exports-live tbody tr").first.get_by_role("link").first.click()
     assert started.value.failure() is None
     assert started.value.suggested_filename.startswith(table)
     path = folder / started.value.suggested_filename

@@ -14,7 +14,7 @@ import pytest
 
 from audit.actions import append_event, integrate_log
 from audit.events import Actor, Role
-from audit.export import log_sheet, tree_head
+from audit.export import Head, log_sheet, tree_head
 from audit.models import LogEntry
 from handoffs.models import StaleStatusError
 from tests.support.exports import export, text_of
@@ -85,7 +85,7 @@ def test_an_export_goes_on_where_a_worker_died(nasty: Scene, file_format: str, s
 def tree_head_of(made: Export):
     head = tree_head()
     assert head.size >= made.tree_size
-    return exporting.Head(made.tree_size, made.root)
+    return Head(made.tree_size, made.root)
 
 
 def die_after(count: int):
