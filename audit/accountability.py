@@ -31,6 +31,8 @@ class Act(StrEnum):
     REVOKE_KEY = "key.revoke"
     VIEW_KEYS = "key.view"
     ATTEST = "statement.sign"
+    CHANGE_REGISTRY = "registry.change"
+    VIEW_REGISTRY = "registry.view"
     VIEW_HANDOFFS = "handoff.view"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
@@ -54,6 +56,8 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.REVOKE_KEY: frozenset({Role.ENFORCER, Role.LEAD, Role.OPERATOR}),
     Act.VIEW_KEYS: _WATCHERS,
     Act.ATTEST: frozenset({Role.REPORTER}),
+    Act.CHANGE_REGISTRY: frozenset({Role.ADMIN}),
+    Act.VIEW_REGISTRY: frozenset({Role.ADMIN, Role.AUDITOR}),
     Act.VIEW_HANDOFFS: _WATCHERS,
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),

@@ -10,6 +10,8 @@ from typing import Final
 class Role(StrEnum):
     """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer.
 
+    ADMIN keeps the registry of principals, always two at a time, and is disjoint from every other lane.
+
     OPERATOR is who acts on the machine itself (`manage.py operate`). It is granted to nobody, so nobody has it in the
     portal.
     """
@@ -20,6 +22,7 @@ class Role(StrEnum):
     LEAD = "LEAD"
     AUDITOR = "AUDITOR"
     REPORTER = "REPORTER"
+    ADMIN = "ADMIN"
     OPERATOR = "OPERATOR"
 
 
@@ -86,7 +89,17 @@ VERDICT_ATTESTED: Final = "verdict.attested"
 DECISION_ATTESTED: Final = "decision.attested"
 POLICY_ATTESTED: Final = "policy.attested"
 IDENTITY_LINKED: Final = "identity.linked"
+IDENTITY_UNLINKED: Final = "identity.unlinked"
 ROLE_GRANTED: Final = "role.granted"
+ROLE_ENDED: Final = "role.ended"
+PERSONS_LINKED: Final = "persons.linked"
+PERSONS_UNLINKED: Final = "persons.unlinked"
+ADMINISTRATORS_APPOINTED: Final = "administrators.appointed"
+CHANGE_PROPOSED: Final = "change.proposed"
+CHANGE_APPROVED: Final = "change.approved"
+CHANGE_DECLINED: Final = "change.declined"
+CHANGE_REFUSED: Final = "change.refused"
+CHANGE_WITHDRAWN: Final = "change.withdrawn"
 TOKEN_ISSUED: Final = "token.issued"  # noqa: S105 - the name of an event
 EXPORT_MADE: Final = "export.made"
 REPOSITORY_GOVERNED: Final = "repository.governed"

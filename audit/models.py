@@ -1,129 +1,42 @@
-"""Rows of the trail: principals, their identities and roles, participation, and the log."""
+"""Rows of the trail: the log. Principals and what belongs to them are in `audit.principals`."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from django.conf import settings
 from django.db import models
 
-from audit.events import GRANTED, Role
-from audit.separation import Part
+from audit.principals import (
+    ApiToken,
+    Identity,
+    Kind,
+    Participation,
+    PersonLink,
+    Principal,
+    Proposal,
+    ProposalKind,
+    ProposalStatus,
+    RoleGrant,
+)
+from audit.texts import ErasableText
 
-ROLE_CHOICES = [(role.value, role.value.title()) for role in GRANTED]
-
-
-class Kind(models.TextChoices):
-    """What a principal is."""
-
-    HUMAN = "human"
-    MACHINE = "machine"
-
-
-class Principal(models.Model):
-    """A person or a machine that can be answerable for an act."""
-
-    name = models.CharField(max_length=100, unique=True)
-    kind = models.CharField(max_length=7, choices=Kind)
-    sponsor = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="sponsored", db_comment="who answers for a machine"
-    )
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                name="principal_machine_has_sponsor",
-                condition=models.Q(kind=Kind.HUMAN, sponsor__isnull=True)
-                | models.Q(kind=Kind.MACHINE, sponsor__isnull=False),
-            ),
-            models.CheckConstraint(name="principal_kind_known", condition=models.Q(kind__in=Kind.values)),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Identity(models.Model):
-    """A name under which a principal is seen elsewhere: an e-mail address, a builder id, a key."""
-
-    class Kind(models.TextChoices):
-        EMAIL = "email"
-        BUILDER_ID = "builder_id"
-        OPENPGP = "openpgp"
-
-    principal = models.ForeignKey(Principal, models.PROTECT, related_name="identities")
-    kind = models.CharField(max_length=10, choices=Kind)
-    value = models.CharField(max_length=300)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["kind", "value"], name="identity_one_owner")]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.value}"
-
-
-class RoleGrant(models.Model):
-    """Static separation: a principal holds one role, so nobody is granted two lanes."""
-
-    principal = models.OneToOneField(Principal, models.PROTECT, related_name="grant")
-    role = models.CharField(max_length=10, choices=ROLE_CHOICES)
-    granted_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(name="rolegrant_role_known", condition=models.Q(role__in=[r.value for r in GRANTED]))
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.principal} is {self.role}"
-
-
-class ApiToken(models.Model):
-    """A bearer token of a machine or a command line. Only its SHA-256 is stored."""
-
-    principal = models.ForeignKey(Principal, models.PROTECT, related_name="tokens")
-    name = models.CharField(max_length=100)
-    digest = models.BinaryField(max_length=32, unique=True, db_comment="SHA-256 of the token")
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
-    revoked_at = models.DateTimeField(null=True, blank=True)
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.principal}"
-
-
-class ParticipationQuerySet(models.QuerySet["Participation"]):
-    """Reads of who took part."""
-
-    def parts(self, subject: str) -> list[Part]:
-        """The parts of one subject, as values for `audit.separation`."""
-        rows = self.filter(subject=subject).values_list("principal_id", "duty").order_by("pk")
-        return [Part(principal_id, Role(duty)) for principal_id, duty in rows]
-
-
-class Participation(models.Model):
-    """Dynamic separation: one principal, one duty per subject, for ever."""
-
-    subject = models.CharField(max_length=200, db_comment="the handoff chain, e.g. acme/payments#H-7")
-    principal = models.ForeignKey(Principal, models.PROTECT)
-    duty = models.CharField(max_length=10, choices=ROLE_CHOICES)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = ParticipationQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["subject", "principal"], name="participation_one_duty"),
-            models.CheckConstraint(
-                name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in GRANTED])
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.principal} as {self.duty} on {self.subject}"
+__all__ = [
+    "ApiToken",
+    "ErasableText",
+    "Identity",
+    "Kind",
+    "LogEntry",
+    "LogLeaf",
+    "LogPending",
+    "Participation",
+    "PersonLink",
+    "Principal",
+    "Proposal",
+    "ProposalKind",
+    "ProposalStatus",
+    "RoleGrant",
+    "TreeHead",
+]
 
 
 class LogEntryQuerySet(models.QuerySet["LogEntry"]):

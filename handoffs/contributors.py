@@ -19,14 +19,14 @@ def still_unknown(addresses: Sequence[str]) -> list[str]:
     """The addresses that belong to nobody yet. An operator may have linked some since the handoff came."""
     if not addresses:
         return []
-    rows = Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=addresses)
+    rows = Identity.objects.current().filter(kind=Identity.Kind.EMAIL, value__in=addresses)
     known = set(rows.values_list("value", flat=True))
     return [address for address in addresses if address not in known]
 
 
 def authors_now(handoff: Handoff) -> list[Principal]:
     """Who wrote this change, as far as is known now: addresses linked meanwhile, and authors of the same elsewhere."""
-    linked = Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=handoff.unknown_contributors)
+    linked = Identity.objects.current().filter(kind=Identity.Kind.EMAIL, value__in=handoff.unknown_contributors)
     elsewhere, _ = authors_elsewhere(handoff)
     pks = {*linked.values_list("principal_id", flat=True), *(actor.principal_id for actor in elsewhere)}
     return list(Principal.objects.filter(pk__in=pks).order_by("pk"))

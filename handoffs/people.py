@@ -30,13 +30,13 @@ class People:
 
 def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
     """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
-    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
+    owner = Identity.objects.current().filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
     row = owner.select_related("principal", "principal__sponsor").first()
     known = {
         identity.value: identity.principal
-        for identity in Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=contributors).select_related(
-            "principal"
-        )
+        for identity in Identity.objects.current()
+        .filter(kind=Identity.Kind.EMAIL, value__in=contributors)
+        .select_related("principal")
     }
     return People(
         builder=row.principal if row else None,

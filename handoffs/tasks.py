@@ -79,7 +79,7 @@ def forge_for(repository: Repository) -> Forge:
 def tools_for(repository: Repository) -> Tools:
     """The adapters of one repository, built from settings."""
     actor = enforcer()
-    address = Identity.objects.filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
+    address = Identity.objects.current().filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
     if address is None:
         raise HandoffError(
             "enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`"

@@ -10,7 +10,7 @@ from django.db import transaction
 from audit import events
 from audit.canonical import JsonValue
 from audit.events import Actor, Role
-from audit.models import Identity
+from audit.models import Identity, RoleGrant
 from handoffs.actions import Tools, record_event, refuse_handoff
 from handoffs.attestations.slsa import slsa_to_json
 from handoffs.bundles.archive import Limits
@@ -88,7 +88,8 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
 
 
 def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Context:
-    builders = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, principal__grant__role=Role.BUILDER.value)
+    held = RoleGrant.objects.current().filter(role=Role.BUILDER.value).values("principal")
+    builders = Identity.objects.current().filter(kind=Identity.Kind.BUILDER_ID, principal__in=held)
     return Context(
         repository=handoff.repository.full_name,
         marker_subject=subject,

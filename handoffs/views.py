@@ -15,7 +15,7 @@ from audit import events
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor, AuditError
-from audit.models import Participation
+from audit.models import Participation, Principal
 from handoffs.bundles.store import BundleStore, StoreError
 from handoffs.checks.evidence import Outcome
 from handoffs.fallback import MIN_VISIBLE, acknowledge_downgrade, read_outage
@@ -213,7 +213,7 @@ def _waiting(handoff: Handoff, actor: Actor) -> dict[str, object]:
         "span": span_of(outage.span),
         "needed": span_of(timedelta(seconds=outage.rules.probe_seconds)),
         "may_acknowledge": may_acknowledge,
-        "conflict": find_conflict(Participation.objects.parts(handoff.chain), actor) if may_acknowledge else "",
+        "conflict": _conflict(handoff, actor) if may_acknowledge else "",
         "form": DowngradeForm(),
         "least": MIN_VISIBLE,
     }
@@ -260,3 +260,7 @@ def _attachment(raw: bytes, name: str, content_type: str) -> HttpResponse:
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _conflict(handoff: Handoff, actor: Actor) -> str:
+    return find_conflict(Participation.objects.parts(handoff.chain), actor, Principal.objects.registry())

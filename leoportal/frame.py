@@ -17,10 +17,10 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
     if user is None or not user.is_authenticated:
         return {}
     principal = getattr(user, "principal", None)
-    grant = getattr(principal, "grant", None)
-    if principal is None or grant is None:
+    held = getattr(user, "role", None)
+    if principal is None or held is None:
         return {"my_role": "", "my_name": user.get_username()}
-    role = Role(grant.role)
+    role = Role(held)
     counts = {
         Role.PLAN: PullRequest.objects.waiting_for_plan()[:MOST].count,
         Role.LEAD: PullRequest.objects.waiting_for_lead()[:MOST].count,

@@ -17,6 +17,7 @@ STARTS: Final[Mapping[Role, str]] = {
     Role.LEAD: "verdicts:escalations",
     Role.AUDITOR: "audit:explorer",
     Role.ENFORCER: "handoffs:list",
+    Role.ADMIN: "audit:registry",
 }
 
 

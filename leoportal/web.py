@@ -93,7 +93,7 @@ def render_page(
 
 def _actor(user: User) -> Actor:
     principal = getattr(user, "principal", None)
-    grant = getattr(principal, "grant", None)
-    if principal is None or grant is None:
-        raise PermissionDenied("Your account is not linked to a person with a role. Ask an operator.")
-    return Actor(principal.pk, principal.name, Role(grant.role))
+    role = getattr(user, "role", None)
+    if principal is None or role is None:
+        raise PermissionDenied("Your account is not linked to a person with a role. Ask an administrator.")
+    return Actor(principal.pk, principal.name, Role(role))

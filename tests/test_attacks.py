@@ -24,6 +24,7 @@ from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import MAX_ATTEMPTS, Handoff, HandoffEvent, PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
+from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, Portal, git
 from verdicts import evidence
 from verdicts.actions import GateReport, report_gate, verify_again
@@ -165,7 +166,7 @@ def test_a_commit_without_any_name_is_by_somebody_unknown(portal: Portal):
 
 
 def test_who_answers_for_the_verifier_is_not_the_author(portal: Portal):
-    add_identity(Principal.objects.get(name="rhea"), "email", "rhea@acme.invalid")
+    add_identity(Principal.objects.get(name="rhea"), "email", "rhea@acme.invalid", by=OPERATOR)
     portal.push_bundle(portal.bundle(GOOD_CHANGE), email="rhea@acme.invalid")
     portal.receive()
     sweep_verification()
@@ -194,7 +195,7 @@ def test_an_author_who_became_known_after_escalating_can_still_be_sent_back(port
 
 @pytest.mark.threat("SOD-01")
 def test_the_same_change_on_a_newer_base_keeps_its_author_whoever_is_verified_first(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid", by=OPERATOR)
     original = portal.bundle(GOOD_CHANGE)
     git(portal.bare, "update-ref", "refs/heads/main", newer_main(portal))
     copy = portal.bundle(GOOD_CHANGE, branch="staging/codex-a-copy")
@@ -222,7 +223,7 @@ def newer_main(portal: Portal) -> str:
 
 def test_a_refused_copy_bars_nobody_from_the_original(portal: Portal):
     for name in ("plan", "lead"):
-        add_identity(Principal.objects.get(name=name), "email", f"{name}@acme.invalid")
+        add_identity(Principal.objects.get(name=name), "email", f"{name}@acme.invalid", by=OPERATOR)
     evil = portal.bundle(GOOD_CHANGE, branch="staging/codex-evil", task="Something else")
     named = "".join(f"Co-authored-by: x <{name}@acme.invalid>\n" for name in ("plan", "lead"))
     portal.push_bundle(evil, branch="staging/codex-evil", subject=f"[CODEX-READY:{'0' * 64}] x\n\n{named}")
@@ -307,7 +308,7 @@ def test_a_branch_that_was_there_before_is_not_overwritten(portal: Portal):
 
 @pytest.mark.threat("SOD-01")
 def test_the_same_patch_on_another_branch_keeps_its_author(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "Plan@Acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "Plan@Acme.invalid", by=OPERATOR)
     raw = portal.bundle(GOOD_CHANGE)
     portal.push_bundle(raw, email="plan@acme.invalid")
     portal.receive()

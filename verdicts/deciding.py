@@ -123,6 +123,8 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         "justification": justification,
         "question": question,
         "supersedes": live.pk if live else None,
+        "assurance": found.assurance.value,
+        "principals": found.principals,
     }
     entry = append_event(events.VERDICT_RECORDED, by, str(handoff), body)
     try:
@@ -142,6 +144,8 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
                 justification=justification,
                 question=question,
                 supervisor_id=by.principal_id,
+                assurance=found.assurance.value,
+                principals=found.principals,
                 supersedes=live,
                 created_at=entry.created_at,
                 log_entry=entry,
@@ -240,6 +244,8 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "merge_tree": pull.merge_tree,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
         "inputs": inputs_to_json(found.inputs),
+        "assurance": found.assurance.value,
+        "principals": found.principals,
     }
     if request.decision is DecisionKind.APPROVE:
         body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
@@ -258,6 +264,8 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         round=pull.round,
         run=run,
         lead_id=by.principal_id,
+        assurance=found.assurance.value,
+        principals=found.principals,
         created_at=entry.created_at,
         log_entry=entry,
     )

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from audit.models import LogEntry, Principal
+from audit.separation import Assurance
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
@@ -22,6 +23,7 @@ class VerdictError(Exception):
         self.detail = detail
 
 
+ASSURANCES = [(value.value, value.value.replace("_", " ")) for value in Assurance]
 VERDICT_CHOICES = [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in VerdictKind]
 VERDICT_VALUES = [kind.value for kind in VerdictKind]
 
@@ -173,6 +175,10 @@ class Verdict(models.Model):
     justification = models.TextField()
     question = models.CharField(max_length=300, blank=True, db_comment="what LEAD should answer")
     supervisor = models.ForeignKey(Principal, models.PROTECT)
+    assurance = models.CharField(
+        max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
+    )
+    principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
     supersedes = models.ForeignKey("self", models.PROTECT, null=True, related_name="superseded_by")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
@@ -273,6 +279,10 @@ class Decision(models.Model):
     round = models.PositiveSmallIntegerField()
     run = models.PositiveSmallIntegerField(default=1)
     lead = models.ForeignKey(Principal, models.PROTECT)
+    assurance = models.CharField(
+        max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
+    )
+    principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 

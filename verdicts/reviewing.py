@@ -162,7 +162,7 @@ def for_review() -> QuerySet[PullRequest]:
     work = VerificationWork.objects.filter(
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
-    of_handoff = ("builder__grant", "sponsor", "repository", "signature__key", "signature__logged_later")
+    of_handoff = ("builder", "sponsor", "repository", "signature__key", "signature__logged_later")
     related = ("repository", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
     return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
 
@@ -207,7 +207,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         options=tuple(_option(kind, pull, found) for kind in VerdictKind),
         is_frozen=is_frozen,
         has_work_left=bool(getattr(pull, "work_left", False)),
-        conflict=find_conflict(found.parts, actor) if decides and pull.status not in ENDED else "",
+        conflict=find_conflict(found.parts, actor, found.registry) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
     )
 

@@ -46,6 +46,7 @@ _VERDICTS: Final = (
     ("policy_digest", "policy__digest"),
     ("supervisor", "supervisor__name"),
     *((name, name) for name in ("justification", "question", "reasons", "supersedes_id", "created_at")),
+    *((name, name) for name in ("assurance", "principals")),
 )
 _GATES: Final = (
     ("id", "id"),
@@ -61,6 +62,7 @@ _DECISIONS: Final = (
     ("merge_tree", "merge_tree"),
     ("round", "round"),
     ("lead", "lead__name"),
+    *((name, name) for name in ("assurance", "principals")),
     ("created_at", "created_at"),
 )
 _SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {

@@ -29,7 +29,9 @@ def test_a_person_gets_a_password_once_and_signs_in_with_it(portal: Portal, caps
     assert authenticate(rf.post("/signin/"), username="paula", password=password) is not None
     assert operate(capsys, "person", "paula", "plan") == "paula: is there already"
     leaf = bytes(LogEntry.objects.filter(kind="role.granted").latest("pk").leaf)
-    assert b'"principal":"paula"' in leaf
+    paula = Principal.objects.get(name="paula")
+    assert paula.commit("paula").encode() in leaf
+    assert f'"principal":{paula.pk},'.encode() in leaf
     assert password.encode() not in leaf
 
 
@@ -107,3 +109,27 @@ def test_keys_are_rotated_revoked_and_made_at_the_machine(portal: Portal, capsys
     said = operate(capsys, "setup", "--enforcer-operator", "opal", "--verifier-operator", "rhea")
     assert active_key(Lane.GATE).fingerprint in said
     assert "is in force and signed" in said
+
+
+def test_administrators_are_appointed_at_set_up_and_act_in_twos_with_their_own_passwords(
+    portal: Portal, capsys, tmp_path
+):
+    files = {}
+    for line in operate(capsys, "administrators", "xena", "yuri").splitlines():
+        name, _, password = line.partition(": password ")
+        files[name] = tmp_path / name
+        files[name].write_text(password)
+    with pytest.raises(CommandError, match=r"registry\.two_administrators"):
+        operate(capsys, "person", "eve", "lead")
+    words = ("principal.add", "--detail", "name=eve", "--detail", "kind=human", "--detail", "role=LEAD")
+    half = ("propose", *words, "--reason", "Agreed in the staff meeting.", "--by", "xena")
+    with pytest.raises(CommandError, match=r"password\.wrong"):
+        operate(capsys, *half, "--password-file", str(files["yuri"]))
+    number = operate(capsys, *half, "--password-file", str(files["xena"])).split()[1]
+    with pytest.raises(CommandError, match=r"proposal\.second_person"):
+        operate(capsys, "approve", number, "--by", "xena", "--password-file", str(files["xena"]))
+    said = operate(capsys, "approve", number, "--by", "yuri", "--password-file", str(files["yuri"]))
+    assert said == f"proposal {number} is approved"
+    assert operate(capsys, "person", "eve", "lead").startswith("eve: password ")
+    with pytest.raises(CommandError, match=r"administrators\.appointed"):
+        operate(capsys, "administrators", "zoe", "walt")

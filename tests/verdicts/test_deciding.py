@@ -15,6 +15,7 @@ from audit.models import LogEntry, Principal
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
+from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, START, Portal
 from verdicts import evidence
 from verdicts.actions import time_out, verify_again
@@ -70,7 +71,7 @@ def test_a_verdict_by_anyone_but_an_uninvolved_plan_is_refused(portal: Portal, n
 
 
 def test_a_plan_who_wrote_a_commit_of_the_change_cannot_judge_it(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid", by=OPERATOR)
     portal.push_bundle(portal.bundle(GOOD_CHANGE), email="plan@acme.invalid")
     portal.receive()
     sweep_verification()

@@ -31,7 +31,7 @@ from handoffs.models import (
     SigningKey,
     Status,
 )
-from leoportal.setup import ensure_builder, ensure_lanes, ensure_person, ensure_policy
+from leoportal.setup import appoint, ensure_builder, ensure_lanes, ensure_person, ensure_policy
 from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.models import VerificationWork
@@ -292,6 +292,7 @@ def make_scene(root: Path) -> Scene:
         ensure_person(name, role)
     builder = ensure_builder("codex-a", sponsor="b.builder", builder_id=BUILDER_ID, email="a@example.org")
     ensure_policy((BUILDER_ID,))
+    appoint(("xena", "yuri"))
     now = timezone.now()
     key = SigningKey.objects.create(
         fingerprint="AB" * 20,

@@ -70,6 +70,7 @@ PAGES = {
     "/audit{pull}": {"plan", "lead", "auditor"},
     "/audit/exports/": {"plan", "lead", "auditor"},
     "/keys/": {"plan", "lead", "auditor", "exec"},
+    "/audit/registry/": {"auditor", "xena"},
     "/keys/{key}/public.asc": {"plan", "lead", "auditor", "exec"},
     "/keys/{key}/revocation/": {"plan", "lead", "auditor", "exec"},
 }
@@ -81,10 +82,15 @@ POSTS = {
     "/audit/exports/make/": {"auditor"},
     "/handoffs/{handoff}/acknowledge/": {"lead"},
     "/keys/rotate/": {"exec"},
+    "/audit/registry/propose/": {"xena"},
+    "/audit/registry/proposals/1/decide/": {"xena"},
     "/keys/rotations/1/cancel/": {"exec"},
     "/keys/rotations/1/retry/": {"exec"},
     "/keys/{key}/revoke/": {"lead", "exec"},
 }
+
+
+EVERYBODY = {"plan", "lead", "auditor", "exec", "outsider", "xena"}
 
 
 def fill(address: str, pull) -> str:
@@ -99,7 +105,7 @@ def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):
     pull = scene.passing()
     found = {}
     for address in PAGES:
-        for name in ("plan", "lead", "auditor", "exec", "outsider"):
+        for name in EVERYBODY:
             status = scene.client(name).get(fill(address, pull)).status_code
             assert status in {200, 403}, (address, name, status)
             if status == 200:
@@ -110,7 +116,7 @@ def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):
 def test_every_write_refuses_the_other_roles(scene: Scene):
     pull = scene.passing()
     for address, allowed in POSTS.items():
-        for name in {"plan", "lead", "auditor", "exec", "outsider"} - allowed:
+        for name in EVERYBODY - allowed:
             assert scene.client(name).post(fill(address, pull)).status_code == 403, (address, name)
         assert scene.client(min(allowed)).get(fill(address, pull)).status_code == 405, address
 
@@ -140,7 +146,13 @@ def test_a_form_without_its_token_changes_nothing(scene: Scene):
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("plan", "/turn/"), ("lead", "/escalations/"), ("auditor", "/audit/"), ("exec", "/handoffs/")],
+    [
+        ("plan", "/turn/"),
+        ("lead", "/escalations/"),
+        ("auditor", "/audit/"),
+        ("exec", "/handoffs/"),
+        ("xena", "/audit/registry/"),
+    ],
 )
 def test_each_role_lands_where_its_work_is(scene: Scene, name: str, start: str):
     assert scene.client(name).get("/")["Location"] == start

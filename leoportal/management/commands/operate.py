@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.actions import issue_token, link_email
-from audit.events import AuditError, Role
-from audit.models import Kind, Principal
+from audit.actions import actor_of, add_identity, issue_token
+from audit.administration import Change, approve_change, decline_change, propose_change
+from audit.events import Actor, AuditError, Role
+from audit.models import Identity, Kind, Principal, ProposalKind
 from handoffs.actions import retry_handoff
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
@@ -36,7 +38,7 @@ PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Ro
 class Command(BaseCommand):
     """Set up, people, builders, tokens, repositories, policies."""
 
-    help = "What an operator does: setup, person, builder, reporter, token, govern, retry, policy, key. Safe to repeat."
+    help = "What an operator does at the machine: set up, people, tokens, repositories, policies, keys. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One sub-command for each act."""
@@ -47,6 +49,9 @@ class Command(BaseCommand):
         person = acts.add_parser("person", help="somebody who signs in, in one role; prints the password once")
         person.add_argument("name")
         person.add_argument("role", choices=PEOPLE)
+        first = acts.add_parser("administrators", help="appoint the first administrators, two at least; once, for ever")
+        first.add_argument("names", nargs="+")
+        self._add_registry_acts(acts)
         identity = acts.add_parser("identity", help="link a commit address to somebody: their commits are theirs")
         identity.add_argument("principal")
         identity.add_argument("--email", required=True)
@@ -71,6 +76,21 @@ class Command(BaseCommand):
         policy.add_argument("file", type=Path)
 
         self._add_key_acts(acts.add_parser("key", help="signing keys: make, rotate, revoke"))
+
+    def _add_registry_acts(self, acts: Any) -> None:
+        """Two administrators, each with their own password, as on the page Registry."""
+        propose = acts.add_parser("propose", help="one administrator's half of a change of the registry")
+        propose.add_argument("change", choices=ProposalKind.values)
+        propose.add_argument("--about", default="", help="the principal; nobody for principal.add")
+        propose.add_argument("--detail", action="append", default=[], metavar="NAME=VALUE")
+        propose.add_argument("--reason", required=True)
+        approve = acts.add_parser("approve", help="the other administrator's half")
+        decline = acts.add_parser("decline", help="say no to a proposal, or withdraw one's own")
+        for verb in (approve, decline):
+            verb.add_argument("proposal", type=int)
+        for verb in (propose, approve, decline):
+            verb.add_argument("--by", required=True, help="the administrator who acts")
+            verb.add_argument("--password-file", type=Path, help="asked for if not given")
 
     def _add_key_acts(self, key: ArgumentParser) -> None:
         verbs = key.add_subparsers(dest="verb", required=True)
@@ -109,8 +129,41 @@ class Command(BaseCommand):
         self.stdout.write(f"{options['name']}: " + (f"password {password}" if password else "is there already"))
 
     def _identity(self, options: dict[str, Any]) -> None:
-        linked = link_email(Principal.objects.get(name=options["principal"]), options["email"], by=OPERATOR)
+        principal = Principal.objects.get(name=options["principal"])
+        linked = add_identity(principal, Identity.Kind.EMAIL, options["email"], by=OPERATOR)
         self.stdout.write(f"commits by {linked.value} are {options['principal']}'s")
+
+    def _administrators(self, options: dict[str, Any]) -> None:
+        for name, password in setup.appoint(tuple(options["names"])).items():
+            self.stdout.write(f"{name}: " + (f"password {password}" if password else "is there already"))
+
+    def _propose(self, options: dict[str, Any]) -> None:
+        by = self._administrator(options)
+        detail = dict(item.split("=", 1) for item in options["detail"] if "=" in item)
+        about = Principal.objects.get(name=options["about"]) if options["about"] else None
+        change = Change(ProposalKind(options["change"]), about, detail, options["reason"])
+        proposal = propose_change(change, by=by)
+        self.stdout.write(
+            f"proposal {proposal.pk} waits for another administrator until {proposal.expires_at:%Y-%m-%d}"
+        )
+
+    def _approve(self, options: dict[str, Any]) -> None:
+        proposal = approve_change(options["proposal"], by=self._administrator(options))
+        self.stdout.write(f"proposal {proposal.pk} is {proposal.status}")
+
+    def _decline(self, options: dict[str, Any]) -> None:
+        proposal = decline_change(options["proposal"], by=self._administrator(options))
+        self.stdout.write(f"proposal {proposal.pk} is {proposal.status}")
+
+    def _administrator(self, options: dict[str, Any]) -> Actor:
+        """The administrator who typed the password: being at the machine makes nobody one."""
+        principal = Principal.objects.select_related("user").get(name=options["by"])
+        file: Path | None = options["password_file"]
+        password = file.read_text().strip() if file else getpass.getpass(f"Password of {principal.name}: ")
+        user = principal.user
+        if user is None or not user.is_active or not user.check_password(password):
+            raise CommandError(f"[password.wrong] that is not the password of {principal.name}; nothing was changed")
+        return actor_of(principal)
 
     def _builder(self, options: dict[str, Any]) -> None:
         setup.ensure_builder(
