@@ -23,6 +23,10 @@ class Act(StrEnum):
     MONITOR_GATES = "gate.monitor"
     ISSUE_VERDICT = "verdict.record"
     REVIEW_ESCALATION = "decision.record"
+    BREAK_GLASS = "break_glass.request"
+    COUNTERSIGN_BREAK_GLASS = "break_glass.open"
+    REVIEW_BREAK_GLASS = "break_glass.review"
+    VIEW_BREAK_GLASS = "break_glass.view"
     RUN_VERIFICATION = "verification.run"
     MERGE = "pull.merge"
     REPORT_RESULT = "result.report"
@@ -48,6 +52,10 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.MONITOR_GATES: frozenset({Role.PLAN}),
     Act.ISSUE_VERDICT: frozenset({Role.PLAN}),
     Act.REVIEW_ESCALATION: frozenset({Role.LEAD}),
+    Act.BREAK_GLASS: frozenset({Role.LEAD}),
+    Act.COUNTERSIGN_BREAK_GLASS: frozenset({Role.LEAD, Role.ADMIN}),
+    Act.REVIEW_BREAK_GLASS: frozenset({Role.LEAD, Role.ADMIN}),
+    Act.VIEW_BREAK_GLASS: _WATCHERS | {Role.ADMIN},
     Act.RUN_VERIFICATION: frozenset({Role.PLAN}),
     Act.MERGE: frozenset({Role.PLAN, Role.LEAD}),
     Act.REPORT_RESULT: frozenset({Role.REPORTER}),

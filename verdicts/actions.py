@@ -150,10 +150,12 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
     return execution
 
 
-def store_own_gate(pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor) -> GateExecution:
+def store_own_gate(
+    pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor, said: dict[str, JsonValue] | None = None
+) -> GateExecution:
     """Gate 3's row: PLAN's verdict or LEAD's decision, in the caller's transaction."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
-    report = GateReport(policy.own_gate.key, conclusion, run_id, pull.head_sha, {})
+    report = GateReport(policy.own_gate.key, conclusion, run_id, pull.head_sha, said or {})
     return _store_gate(pull, policy.own_gate.key, report, by)
 
 
@@ -337,6 +339,17 @@ def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> boo
         _subject(pull),
         {"old_base": pull.base_sha, "new_base": base_sha, "conflict": not merge_tree},
     )
+    return True
+
+
+@transaction.atomic(durable=True)
+def expire_approval(pull_id: int, *, by: Actor) -> bool:
+    """Take a release back whose approval ran out before anybody merged: a broken glass closes by itself."""
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.status != PullStatus.READY_TO_MERGE or evidence.released_judgement(pull) is not None:
+        return False
+    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
+    append_event(events.APPROVAL_EXPIRED, by, _subject(pull), {"pr": pull.number, "head": pull.head_sha})
     return True
 
 

@@ -83,7 +83,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     require(by, Act.ISSUE_VERDICT)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     live = evidence.live_verdict(pull)
-    _refuse_moved(pull, request.head_sha, "verdict")
+    refuse_moved(pull, request.head_sha, "verdict")
     if pull.triggered_at is None or pull.status not in {PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE}:
         if live is not None and live.binds(pull):
             when = f"{live.created_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -93,12 +93,12 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     settle_contributors(handoff)
     take_part(handoff.chain, by)
-    justification = _text(request.justification, "verdict.justification", at_least=1)
+    justification = substance(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
     _refuse_laxer(request.verdict, found)
     _refuse_unfinished(pull, request.verdict)
     if request.verdict is VerdictKind.ESCALATE:
-        _text(request.question, "verdict.question", at_least=10)
+        substance(request.question, "verdict.question", at_least=10)
     computed = found.judgement.verdict.value if found.judgement.verdict else ""
     status, outcome = _OUTCOMES[request.verdict]
     if request.verdict is VerdictKind.PASS and found.inputs.policy.lead_approval == "always":
@@ -195,7 +195,7 @@ def record_decision(pull_id: int, request: DecisionRequest, *, by: Actor) -> Dec
 def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decision:
     require(by, Act.REVIEW_ESCALATION)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    _refuse_moved(pull, request.head_sha, "decision")
+    refuse_moved(pull, request.head_sha, "decision")
     if pull.status != PullStatus.LEAD_REVIEW:
         raise VerdictError(
             "decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only"
@@ -211,7 +211,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
             f"nobody knows who {', '.join(unknown[:3])} is, so nobody can say that you are not; "
             "an operator links the address (`manage.py operate identity`), or you send it back",
         )
-    justification = _text(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
+    justification = substance(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
     verdict = evidence.live_verdict(pull)
     if verdict is not None and not verdict.binds(pull):
         verdict = None
@@ -304,14 +304,15 @@ def _refuse_bare_override(request: DecisionRequest) -> None:
         raise VerdictError("decision.expiry", f"an override expires in the future, within {MAX_OVERRIDE.days} days")
 
 
-def _refuse_moved(pull: PullRequest, head_sha: str, what: str) -> None:
+def refuse_moved(pull: PullRequest, head_sha: str, what: str) -> None:
+    """Raises: VerdictError("<what>.head_moved") when the head is no longer the one that was looked at."""
     if head_sha != pull.head_sha:
         raise VerdictError(
             f"{what}.head_moved", f"you decided on {head_sha[:12]}, the head is now {pull.head_sha[:12]}; look again"
         )
 
 
-def _text(text: str, code: str, *, at_least: int) -> str:
+def substance(text: str, code: str, *, at_least: int) -> str:
     """Free text of substance: long enough, not one character repeated."""
     cleaned = text.strip()
     if len(cleaned) < at_least or len(cleaned) > MAX_TEXT:
@@ -319,6 +320,11 @@ def _text(text: str, code: str, *, at_least: int) -> str:
     if at_least > 1 and len(set(cleaned.lower())) < 8:
         raise VerdictError(code, "got a text of a few repeated characters, expected a reason a reader can follow")
     return cleaned
+
+
+def release(pull: PullRequest) -> None:
+    """The pull request may merge, in the caller's transaction. Raises: VerdictError when somebody was faster."""
+    _move(pull, PullStatus.READY_TO_MERGE)
 
 
 def _move(pull: PullRequest, new: PullStatus) -> None:

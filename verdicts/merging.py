@@ -20,7 +20,7 @@ from handoffs.forges.protocol import ForgeError, NewCommit
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
 from verdicts.decision import Verdict as VerdictKind
-from verdicts.models import MergeIntent, VerdictError
+from verdicts.models import BREAK_GLASS, MergeIntent, VerdictError
 
 
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
@@ -80,7 +80,9 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
 
 def _refuse_worse(pull: PullRequest) -> None:
     """Judge once more, as late as possible: evidence may have aged or changed since the release."""
-    if evidence.has_work_left(pull):
+    approval = evidence.live_approval(pull)
+    is_emergency = approval is not None and approval.reason_class == BREAK_GLASS
+    if evidence.has_work_left(pull) and not is_emergency:
         raise VerdictError("merge.still_running", "checks are running on this head; wait for them, they take seconds")
     now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
     news = evidence.news_since(evidence.released_judgement(pull), now)
@@ -155,6 +157,7 @@ def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
     if approval is not None:
         trailers.append(f"LEAD-APPROVED: {' '.join(approval.justification.split())[:200]}")
         trailers.append(f"Decision-By: {approval.lead.name}")
+        trailers.append(f"Release-Class: {approval.release_class}")
     moments = [row.created_at for row in (verdict, approval) if row is not None]
     return tools.forge.write_commit(
         NewCommit(

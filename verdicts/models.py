@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Self
 
 from django.db import models
@@ -10,6 +11,7 @@ from django.db.models import F, Q
 from audit.models import LogEntry, Principal
 from audit.separation import Assurance
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
+from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
 
@@ -26,6 +28,9 @@ class VerdictError(Exception):
 ASSURANCES = [(value.value, value.value.replace("_", " ")) for value in Assurance]
 VERDICT_CHOICES = [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in VerdictKind]
 VERDICT_VALUES = [kind.value for kind in VerdictKind]
+
+
+BREAK_GLASS = "break-glass"
 
 
 class DecisionKind(models.TextChoices):
@@ -283,8 +288,12 @@ class Decision(models.Model):
         max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
     )
     principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
+    countersigned_by = models.ForeignKey(
+        Principal, models.PROTECT, null=True, related_name="+", db_comment="the second person of a break-glass"
+    )
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+    break_glass: BreakGlass
 
     class Meta:
         db_table = "pr_approval_audit"
@@ -293,10 +302,26 @@ class Decision(models.Model):
                 fields=["pull_request", "verdict", "run"], name="decision_one_each", nulls_distinct=False
             ),
             models.CheckConstraint(name="decision_known", condition=Q(decision__in=DecisionKind.values)),
+            models.CheckConstraint(
+                name="decision_break_glass_by_two",
+                condition=(~Q(reason_class=BREAK_GLASS) & Q(countersigned_by=None))
+                | (
+                    Q(reason_class=BREAK_GLASS, decision=DecisionKind.APPROVE, is_override=True)
+                    & Q(countersigned_by__isnull=False, expires_at__lte=F("created_at") + timedelta(minutes=60))
+                    & ~Q(countersigned_by=F("lead"))
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.decision} on {self.head_sha[:12]}"
+
+    @property
+    def release_class(self) -> str:
+        """How the merge that this releases counts."""
+        if self.reason_class == BREAK_GLASS:
+            return "OVERRIDE/BREAK-GLASS"
+        return "OVERRIDE" if self.is_override else "APPROVED"
 
 
 class DecisionStatement(models.Model):

@@ -58,6 +58,7 @@ _DECISIONS: Final = (
     *_PULL,
     ("verdict_id", "verdict_id"),
     *((n, n) for n in ("decision", "is_override", "reason_class", "justification", "reference", "expires_at")),
+    ("countersigned_by", "countersigned_by_id"),
     ("head_sha", "head_sha"),
     ("merge_tree", "merge_tree"),
     ("round", "round"),

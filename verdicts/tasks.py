@@ -31,7 +31,7 @@ from verdicts.actions import GateReport
 from verdicts.exporting import fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
-from verdicts.models import Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
+from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
 from verdicts.statements import (
@@ -105,12 +105,18 @@ def _alone(what: str) -> Iterator[None]:
 
 @shared_task(ignore_result=True)
 def sweep_deadlines() -> int:
-    """Hand pull requests whose deadline passed with a gate missing to LEAD."""
+    """Hand pull requests whose deadline passed with a gate missing to LEAD; take back what was released for a time."""
     late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
     count = 0
     for pk in list(late.values_list("pk", flat=True)[:200]):
         with _alone(f"the deadline of pull request {pk}"):
             count += actions.time_out(pk, by=verifier())
+    expired = Decision.objects.filter(
+        pull_request__status=PullStatus.READY_TO_MERGE, decision="approve", expires_at__lte=timezone.now()
+    )
+    for pk in set(expired.values_list("pull_request", flat=True)[:200]):
+        with _alone(f"the approval of pull request {pk}"):
+            count += actions.expire_approval(pk, by=verifier())
     return count
 
 

@@ -41,6 +41,7 @@ BUILDER_ID = "https://builders.example/codex-a"
 CAST = {
     "plan": Role.PLAN,
     "lead": Role.LEAD,
+    "lead2": Role.LEAD,
     "auditor": Role.AUDITOR,
     "exec": Role.ENFORCER,
     "outsider": Role.REPORTER,
