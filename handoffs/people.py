@@ -11,6 +11,7 @@ from audit.actions import take_part
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, Principal
 from handoffs.bundles.bundle import Manifest
+from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SPONSOR
 from handoffs.checks.evidence import CheckResult, Outcome
 from handoffs.models import (
     Handoff,
@@ -51,11 +52,8 @@ def people_checks(manifest: Manifest | None, people: People) -> tuple[CheckResul
     claimed = manifest.sponsor if manifest else ""
     registered = people.sponsor.name if people.sponsor else ""
     return (
-        CheckResult(
-            code="manifest.sponsor",
-            group="manifest",
-            sentence="The sponsor named in the manifest is the person registered for this builder.",
-            outcome=Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
+        SPONSOR.found(
+            Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
             got=redact(claimed) or "no sponsor",
             expected=registered or "a registered builder with a sponsor",
         ),
@@ -67,17 +65,11 @@ def take_parts(handoff: Handoff, people: People, elsewhere: Sequence[Actor], by:
     parts = [*elsewhere] + [
         Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None
     ]
+    refusals = {check.code: check for check in (ONE_DUTY, KNOWN_PEOPLE)}
     try:
         with transaction.atomic():
             for part in (*parts, by):
                 take_part(handoff.chain, part)
     except AuditError as error:
-        return CheckResult(
-            code=error.code,
-            group="manifest",
-            sentence="Nobody behind this bundle has another duty on this handoff.",
-            outcome=Outcome.FAILED,
-            got=error.detail,
-            expected="one duty for each principal",
-        )
+        return refusals[error.code].found(Outcome.FAILED, got=error.detail, expected="one duty for each principal")
     return None

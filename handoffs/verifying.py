@@ -15,8 +15,8 @@ from handoffs.actions import Tools, record_event, refuse_handoff
 from handoffs.attestations.slsa import slsa_to_json
 from handoffs.bundles.archive import Limits
 from handoffs.bundles.markers import MarkerKind, foreign_markers, write_marker
-from handoffs.checks.catalogue import SECRETS, holds_secret
-from handoffs.checks.evidence import BuilderTrust, CheckResult, Context, Outcome
+from handoffs.checks.catalogue import NOT_TWICE, SECRETS, holds_secret
+from handoffs.checks.evidence import BuilderTrust, Context, Outcome
 from handoffs.checks.isolation import IsolationError, run_isolated
 from handoffs.checks.verification import Glance, Report, glance_at, verify_bundle, warm_up
 from handoffs.contributors import authors_elsewhere
@@ -157,14 +157,7 @@ def _record_verification(
             failed.append(clash)
             results = (*results, clash)
         if not failed and _is_taken(handoff, digest):
-            clash = CheckResult(
-                code="handoff.duplicate",
-                group="marker",
-                sentence="The bundle was not handed over before.",
-                outcome=Outcome.FAILED,
-                got=digest,
-                expected="a bundle that no other handoff carries",
-            )
+            clash = NOT_TWICE.found(Outcome.FAILED, got=digest, expected="a bundle that no other handoff carries")
             failed.append(clash)
             results = (*results, clash)
         failed.sort(key=lambda result: result.is_unchecked)

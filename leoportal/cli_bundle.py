@@ -14,7 +14,7 @@ import typer
 from handoffs.bundles.building import BundleRequest, create_bundle
 from handoffs.bundles.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.bundles.markers import MarkerError, MarkerKind, write_marker
-from handoffs.checks.catalogue import CHECKS, Context
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS, Context
 from handoffs.checks.evidence import BuilderTrust
 from handoffs.checks.verification import verify_bundle
 from handoffs.git.process import GitError
@@ -140,11 +140,15 @@ def verify(  # noqa: PLR0913
 def checks(*, markdown: Annotated[bool, typer.Option("--markdown", help="As docs/checks.md has it.")] = False) -> None:
     """List every check: its code and what it says."""
     if markdown:
-        typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.\n")
+        typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.")
+        typer.echo(
+            "What the portal's records decide is checked where they are: in the portal, not by `leo bundle verify`.\n"
+        )
         typer.echo("| code | what it says | judged by |\n|---|---|---|")
-    for check in CHECKS:
-        row = f"| `{check.code}` | {check.sentence} | {check.by.value} |"
-        typer.echo(row if markdown else f"{check.code:<26} {check.sentence}")
+    judged = [(check.code, check.sentence, check.by.value) for check in CHECKS]
+    judged += [(check.code, check.sentence, "the portal's records") for check in RECORD_CHECKS]
+    for code, sentence, by in judged:
+        typer.echo(f"| `{code}` | {sentence} | {by} |" if markdown else f"{code:<26} {sentence}")
 
 
 @bundle_app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,10 +12,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from handoffs.models import Lane
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
+from handoffs.models import BundleCheck, Lane
 from handoffs.signatures.key_rules import Algorithm
 from tests.support.portal import Portal
 
+IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
 TABLE_TRIGGERS = """
 SELECT format('ALTER TABLE %s DISABLE TRIGGER append_only_table', tgrelid::regclass)
 FROM pg_trigger WHERE tgname = 'append_only_table'
@@ -40,8 +43,11 @@ def with_database(url: str, name: str) -> str:
 
 
 @pytest.fixture
-def portal(transactional_db, settings, tmp_path: Path) -> Portal:
-    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real."""
+def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
+    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real.
+
+    Whatever a test made it record, no check may be missing from the catalogue and its page.
+    """
     name = connection.settings_dict["NAME"]
     settings.DATABASE_HOOK_URL = with_database(os.environ["DATABASE_HOOK_URL"], name)
     settings.VAR = tmp_path
@@ -49,7 +55,8 @@ def portal(transactional_db, settings, tmp_path: Path) -> Portal:
     settings.EXPORTS = tmp_path / "exports"
     settings.FORGE_ROOT = tmp_path / "forge"
     settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
-    return Portal.make(tmp_path)
+    yield Portal.make(tmp_path)
+    assert set(BundleCheck.objects.values_list("code", flat=True)) <= IN_CATALOGUE, "a check docs/checks.md lacks"
 
 
 @pytest.fixture

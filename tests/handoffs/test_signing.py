@@ -456,12 +456,16 @@ def test_the_database_refuses_a_signed_handoff_that_was_not_verified(portal: Por
         Handoff.objects.filter(pk=handoff.pk).update(digest="6" * 64)
     Handoff.objects.filter(pk=other.pk).update(digest="7" * 64)
     forge_signature(other, handoff.signature)
-    BundleCheck.objects.create(handoff=other, position=0, code="x", group="x", sentence="x", outcome="PASSED")
+    BundleCheck.objects.create(
+        handoff=other, position=0, code="archive.size", group="x", sentence="x", outcome="PASSED"
+    )
     forge_signature(other, handoff.signature)  # checks without the event of a verification
     with transaction.atomic():
         record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "8" * 64})
     forge_signature(other, handoff.signature)  # the event is about another digest
-    BundleCheck.objects.create(handoff=other, position=1, code="y", group="x", sentence="x", outcome="FAILED")
+    BundleCheck.objects.create(
+        handoff=other, position=1, code="archive.readable", group="x", sentence="x", outcome="FAILED"
+    )
     with transaction.atomic():
         record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "7" * 64})
     forge_signature(other, handoff.signature)  # a check failed
