@@ -25,6 +25,7 @@ from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.attestations.vsa import STATEMENT_TYPE
 from handoffs.bundles.bundle import digest_of
+from handoffs.clocks import refuse_skew
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep, Signature, SigningKey, StaleStatusError
 from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_known_key
 from handoffs.signatures.openpgp import (
@@ -201,6 +202,7 @@ def _make_key(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
 
 def _sign_transition(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
     """3 The old key names the new one. Looked at again before it is kept: this is what vouches for the new key."""
+    refuse_skew()
     old, made = _old_key(rotation, SigningKey.objects.all()), _made_of(rotation)
     now = timezone.now()
     if not old.is_active_at(now):

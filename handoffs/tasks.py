@@ -27,6 +27,7 @@ from handoffs.applying import apply_handoff, open_pull_request
 from handoffs.attempts import orphan_attempts
 from handoffs.bundles.store import DIGEST_CHANGED, BundleStore, StoreError
 from handoffs.checks.isolation import Ceiling
+from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew, read_services
 from handoffs.forges.localgit import LocalGit
 from handoffs.forges.protocol import Forge, ForgeError
 from handoffs.git.process import GitError
@@ -45,6 +46,7 @@ from handoffs.scope.secrets import redact
 from handoffs.signatures.key_rules import ROTATE_AFTER
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.service_clocks import service_addresses
 from handoffs.signatures.sigstore_signing import Sigstore
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from handoffs.signatures.trust_roots import TrustedRoot
@@ -140,9 +142,31 @@ def key_vault() -> Vault:
 
 
 @shared_task(ignore_result=True)
+def sweep_clocks() -> int:
+    """Ask the services that this portal relies on what time it is. Returns how many answered."""
+    count = read_services(clock_services())
+    if skew := current_skew():
+        log.error("clock.skew: %s; nothing is signed or published", skew)
+    return count
+
+
+def clock_services() -> dict[str, str]:
+    """Whose clocks can be compared with ours, by name: the signing services of the settings."""
+    path = settings.SIGSTORE_TRUST_CONFIG
+    try:
+        return service_addresses(Path(path).read_bytes()) if path else {}
+    except (OSError, RefusedError) as error:
+        log.warning("%s names no services: %s", path, error)
+        return {}
+
+
+@shared_task(ignore_result=True)
 def sweep_keys() -> int:
     """Rotate what is 28 days old, and wake a worker for every rotation that nobody works on."""
     now = timezone.now()
+    if skew := current_skew():
+        log.warning("no key is rotated: %s", skew)
+        return 0
     for key in SigningKey.objects.filter(retired_at=None, revoked_at=None, created_at__lte=now - ROTATE_AFTER):
         if key.is_active_at(now):
             keys.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")
@@ -162,6 +186,10 @@ def rotate_key(rotation_id: int) -> str:
         rotation = KeyRotation.objects.get(pk=rotation_id)
         while rotation.step in keys.STEPS:
             rotation = keys.advance_rotation(rotation, key_vault(), by=enforcer())
+    except ClockSkewError as error:
+        KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
+        log.warning("rotation %s waits: %s", rotation_id, error)
+        return "waiting"
     except (SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=wait)

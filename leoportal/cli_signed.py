@@ -64,6 +64,7 @@ _NEXT: Final = {
     "sigstore.root_pin": "reinstall leoportal, or give a trusted_root.json you trust with --trusted-root",
     "statement.subject": "compare the digest of what you hold with the one you were promised",
     "statement.predicate_type": "name the type you want with --predicate-type",
+    "policy.evidence_missing": "add --bundle (or --signature) and --attestation; the SOP asks for both",
     "key.expired": "give --received-at with the time in the portal's trail, if it was received before",
     "image.no_digest": "resolve the tag first, then name the image as NAME@sha256:<64 hexadecimal digits>",
 }

@@ -205,6 +205,7 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-signing", "handoffs.tasks.sweep_signing", max(SWEEP_SECONDS, 30.0)),
         ("sweep-verification", "verdicts.tasks.sweep_verification", SWEEP_SECONDS),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
+        ("sweep-clocks", "handoffs.tasks.sweep_clocks", max(SWEEP_SECONDS, 60.0)),
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),

@@ -19,6 +19,7 @@ from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.actions import record_event
+from handoffs.clocks import Clock, ClockSkewError, refuse_skew
 from handoffs.models import EnforcerRules, Handoff, PullRequest, PullStatus, Status
 from handoffs.rules import rules_to_json
 from verdicts import evidence
@@ -150,6 +151,17 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
     return execution
 
 
+def refuse_wrong_clock(clock: Clock = timezone.now) -> None:
+    """Nothing is published as a success, and nothing is merged, while a clock is wrong. ATT-13.
+
+    Raises: VerdictError("clock.skew").
+    """
+    try:
+        refuse_skew(clock)
+    except ClockSkewError as error:
+        raise VerdictError(error.code, error.detail) from None
+
+
 def store_own_gate(
     pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor, said: dict[str, JsonValue] | None = None
 ) -> GateExecution:
@@ -160,6 +172,8 @@ def store_own_gate(
 
 
 def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> GateExecution:
+    if report.conclusion is GateOutcome.SUCCESS:
+        refuse_wrong_clock()
     body: dict[str, JsonValue] = {
         "gate": gate,
         "repository": pull.repository.full_name,

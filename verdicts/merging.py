@@ -19,6 +19,7 @@ from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.forges.protocol import ForgeError, NewCommit
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
+from verdicts.actions import refuse_wrong_clock
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import BREAK_GLASS, MergeIntent, VerdictError
 
@@ -70,6 +71,7 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         if locked.status != PullStatus.READY_TO_MERGE or not is_same:
             raise VerdictError("merge.no_pass", f"PR-{pull.number} changed while it was being merged")
         take_part(pull.handoff.chain, by)
+        refuse_wrong_clock(tools.clock)
         _refuse_worse(locked)
         PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
         _intend(pull, merge_sha, by)

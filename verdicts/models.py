@@ -232,17 +232,25 @@ class VerdictStatement(models.Model):
 
 
 class PolicyStatement(models.Model):
-    """The gate lane's signed statement that a policy was enacted. Append-only; another one if its key is distrusted."""
+    """The gate lane's signature over a policy's text and its signed statement that it was enacted. Append-only.
+
+    Another one if its key is distrusted. Rows from before signatures were kept have none, and count for nothing.
+    """
 
     policy = models.ForeignKey(PolicyVersion, models.PROTECT, related_name="statements")
     key = models.ForeignKey(SigningKey, models.PROTECT, related_name="+")
+    signature = models.TextField(blank=True, db_comment="ASCII-armoured detached OpenPGP signature of the text")
     envelope = models.BinaryField(db_comment="DSSE envelope around an in-toto Statement v1")
     signed_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
     class Meta:
         db_table = "leo_policy_statement"
-        constraints = [models.UniqueConstraint(fields=["policy", "key"], name="policystatement_once_per_key")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["policy", "key"], name="policystatement_once_per_key", condition=~Q(signature="")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"statement of {self.policy_id}"

@@ -21,6 +21,7 @@ from audit.actions import actor_of
 from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.bundles.patches import PatchError
+from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
@@ -106,6 +107,9 @@ def _alone(what: str) -> Iterator[None]:
 @shared_task(ignore_result=True)
 def sweep_deadlines() -> int:
     """Hand pull requests whose deadline passed with a gate missing to LEAD; take back what was released for a time."""
+    if skew := current_skew():
+        log.warning("no deadline is looked at: %s", skew)
+        return 0
     late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
     count = 0
     for pk in list(late.values_list("pk", flat=True)[:200]):
@@ -172,6 +176,10 @@ def run_work(work_id: int) -> str:
         else:
             _run_agent(work, pull)
     except (GitError, PatchError, VerdictError, OSError) as error:
+        if isinstance(error, VerdictError) and error.code == ClockSkewError.CODE:
+            VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
+            log.warning("%s of PR-%s waits: %s", work.name, pull.number, error)
+            return "waiting"
         wait = timedelta(seconds=min(2**attempt, 300))
         VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait)
         log.warning("%s of PR-%s attempt %s failed: %s", work.name, pull.number, attempt, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handoffs.models.clocks import ClockReading
 from handoffs.models.handoff import (
     ENDED,
     SIGNING,
@@ -60,6 +61,7 @@ __all__ = [
     "TRANSITIONS",
     "WORKING",
     "BundleCheck",
+    "ClockReading",
     "EnforcerRules",
     "Handoff",
     "HandoffError",

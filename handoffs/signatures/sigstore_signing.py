@@ -43,7 +43,7 @@ class SigningRefusedError(SigningUnavailableError):
     """Sigstore refuses us, or we refuse what it answered: a person has to look. Never a reason to downgrade."""
 
 
-class ClockSkewError(SigningUnavailableError):
+class ServiceClockError(SigningUnavailableError):
     """The signing service's clock and ours disagree. Nothing was signed."""
 
 
@@ -103,7 +103,7 @@ class Sigstore:
     def sign(self, digest: str, statement: bytes | None, pinned: Pinned) -> Signed:
         """Sign a digest, and a statement if given. What comes back was verified against `pinned`.
 
-        Raises: SigningUnavailableError, SigningRefusedError, ClockSkewError.
+        Raises: SigningUnavailableError, SigningRefusedError, ServiceClockError.
         """
         if self.token_file is None:
             raise SigningRefusedError("signing.token", "SIGSTORE_IDENTITY_TOKEN_FILE is not set")
@@ -210,7 +210,7 @@ def _answer(output: bytes, *, is_late: bool, seconds: float) -> Mapping[str, Any
             return result
         case {"error": {"kind": kind, "code": code, "detail": detail}}:
             may_be_logged = "logged" in stages or (may_be_logged and code != "signing.rekor_refused")
-            kinds = {"unavailable": SigningUnavailableError, "skew": ClockSkewError}
+            kinds = {"unavailable": SigningUnavailableError, "skew": ServiceClockError}
             raise kinds.get(kind, SigningRefusedError)(code, detail, may_be_logged=may_be_logged)
         case _ if is_late:
             detail = f"no answer within {seconds:g} s"

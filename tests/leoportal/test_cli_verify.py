@@ -252,18 +252,28 @@ def test_a_policy_is_a_policy_signed_and_attested(tmp_path: Path, key: Key):
     attested = statement_about(sha256(default_policy_yaml()), predicateType="https://acme.example/policy/v1")
     (tmp_path / "p.dsse").write_text(envelope(key, attested))
     wanted = ["policy", file, *key.options]
-    assert leo(*wanted).status == 2, "neither signature nor attestation"
-    signed = leo(*wanted, "--signature", tmp_path / "p.asc", "--json")
-    assert signed.status == 0, signed.err
-    assert any("attestation" in note for note in signed.json["notes"])
-    both = leo(*wanted, "--signature", tmp_path / "p.asc", "--attestation", tmp_path / "p.dsse", "--json")
+    signature, attestation = ["--signature", tmp_path / "p.asc"], ["--attestation", tmp_path / "p.dsse"]
+    for given, missing in (
+        ([], "no signature and attestation"),
+        (signature, "no attestation"),
+        (attestation, "no signature"),
+    ):
+        refused = leo(*wanted, *given, "--json")
+        assert (refused.status, refused.json["code"]) == (1, "policy.evidence_missing")
+        assert refused.json["got"] == missing
+    both = leo(*wanted, *signature, *attestation, "--json")
     assert both.status == 0, both.err
     assert both.json["attestation"]["predicateType"] == "https://acme.example/policy/v1"
     assert "notes" not in both.json
+    (tmp_path / "other.asc").write_text(key.sign(b"another text"))
+    assert leo(*wanted, "--signature", tmp_path / "other.asc", *attestation).status == 5, "the signature is looked at"
+    (tmp_path / "other.dsse").write_text(envelope(key, statement_about("1" * 64)))
+    other = leo(*wanted, *signature, "--attestation", tmp_path / "other.dsse")
+    assert (other.status, "statement.subject" in other.err) == (5, True), "and so is the attestation"
     file.write_bytes(default_policy_yaml() + b"# a comment\n")
-    assert leo(*wanted, "--signature", tmp_path / "p.asc").status == 5
+    assert leo(*wanted, *signature, *attestation).status == 5
     file.write_bytes(b"threshold: 10\n")
-    assert "policy." in leo(*wanted, "--signature", tmp_path / "p.asc").err
+    assert "policy." in leo(*wanted, *signature, *attestation).err
 
 
 @pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg on this machine")

@@ -129,7 +129,7 @@ def test_nothing_but_sign_in_and_health_is_open_to_strangers(scene: Scene):
             assert answer.status_code == 302, address
             assert answer["Location"].startswith(reverse("account_login"))
     assert Client().get("/healthz/live").json() == {"status": "ok"}
-    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok"}
+    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok", "clock": "ok"}
     assert Client().post("/healthz/ready").status_code == 405
 
 

@@ -26,10 +26,11 @@ from handoffs.tasks import ENFORCER, key_vault, rotate_key
 from leoportal import setup
 from leoportal.setup import OPERATOR
 from verdicts.actions import enact_policy
-from verdicts.evidence import VERIFIER
+from verdicts.evidence import VERIFIER, policy_in_force
 from verdicts.models import VerdictError
 from verdicts.policy_document import PolicyError
 from verdicts.revoking import Revocation, revoke_key
+from verdicts.statements import trusted_statement
 from verdicts.tasks import sweep_statements
 
 PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Role.ENFORCER, Role.REPORTER)]
@@ -74,6 +75,8 @@ class Command(BaseCommand):
         retry.add_argument("handoff", type=int, metavar="NUMBER", help="7 for H-7")
         policy = acts.add_parser("policy", help="put a policy document in force")
         policy.add_argument("file", type=Path)
+        export = acts.add_parser("policy-export", help="the policy in force with signature and attestation, as files")
+        export.add_argument("folder", type=Path)
 
         self._add_key_acts(acts.add_parser("key", help="signing keys: make, rotate, revoke"))
 
@@ -107,7 +110,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Do one act; what it refuses is said with its code."""
         try:
-            getattr(self, f"_{options['act']}")(options)
+            getattr(self, f"_{options['act'].replace('-', '_')}")(options)
         except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
         except Principal.DoesNotExist:
@@ -197,6 +200,21 @@ class Command(BaseCommand):
         version = enact_policy(options["file"].read_bytes(), by=OPERATOR)
         self.stdout.write(f"policy v{version.number} is in force, sha256 {version.digest}")
         sweep_statements()
+
+    def _policy_export(self, options: dict[str, Any]) -> None:
+        folder: Path = options["folder"]
+        version = policy_in_force()
+        found = trusted_statement(version)
+        if found is None:
+            raise CommandError(f"[policy.unsigned] policy v{version.number} is not signed yet; the sweep does it")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "policy.yaml").write_bytes(version.document.encode())
+        (folder / "policy.yaml.asc").write_text(found.signature)
+        (folder / "policy.dsse.json").write_bytes(bytes(found.envelope))
+        self.stdout.write(
+            f"policy v{version.number} by {found.key.fingerprint}, received {found.signed_at.isoformat()}; next: "
+            "leo verify policy policy.yaml --signature policy.yaml.asc --attestation policy.dsse.json --key … "
+        )
 
     def _key(self, options: dict[str, Any]) -> None:
         getattr(self, f"_key_{options['verb']}")(options)
