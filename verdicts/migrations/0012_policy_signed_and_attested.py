@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("audit", "0004_log_in_time_order"),
         ("handoffs", "0015_key_guards"),
-        ("verdicts", "0010_statement_guards"),
+        ("verdicts", "0011_exports"),
     ]
 
     operations = [
