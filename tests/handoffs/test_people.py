@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.actions import link_email
+from audit.actions import add_identity
 from audit.events import Actor, Role
-from audit.models import Principal
+from audit.models import Identity, Principal
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.models import BundleCheck, Handoff, Status
 from handoffs.people import People, take_parts
@@ -25,18 +25,16 @@ def recorded(handoff: Handoff) -> dict[str, BundleCheck]:
 
 @pytest.mark.django_db(transaction=True)
 def test_another_sponsor_than_the_registered_one_is_refused(portal: Portal):
-    raw = portal.bundle(GOOD_CHANGE)
-    Principal.objects.filter(name="codex").update(sponsor=Principal.objects.get(name="opal"))
-    portal.push_bundle(raw)
+    portal.push_bundle(portal.bundle(GOOD_CHANGE, sponsor="opal"))
     handoff = portal.receive()
     assert handoff.status == Status.REFUSED
     found = recorded(handoff)["manifest.sponsor"]
-    assert (found.outcome, found.got, found.expected) == ("FAILED", "ada", "opal")
+    assert (found.outcome, found.got, found.expected) == ("FAILED", "opal", "ada")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_who_answers_for_the_enforcer_has_not_written_the_change(portal: Portal):
-    link_email(Principal.objects.get(name="opal"), "opal@acme.example", by=OPERATOR)
+    add_identity(Principal.objects.get(name="opal"), Identity.Kind.EMAIL, "opal@acme.example", by=OPERATOR)
     portal.push_bundle(portal.bundle(GOOD_CHANGE), email="opal@acme.example")
     handoff = portal.receive()
     assert (handoff.status, handoff.refusal_code) == (Status.REFUSED, "sod.conflict")

@@ -99,7 +99,12 @@ class Portal:
         return actor_of(create_principal(name, kind=Kind.HUMAN, role=role, by=setup.OPERATOR))
 
     def bundle(
-        self, files: Mapping[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net"
+        self,
+        files: Mapping[str, str | None],
+        *,
+        branch: str = "staging/codex-net",
+        task: str = "Add net",
+        sponsor: str = "ada",
     ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
         base = Git(self.bare).resolve("refs/heads/main")
@@ -112,7 +117,7 @@ class Portal:
             prd_id="PRD-1",
             task=task,
             builder_id=BUILDER_ID,
-            sponsor="ada",
+            sponsor=sponsor,
             repository="acme/payments",
             branch=branch,
         )

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("audit", "0004_log_in_time_order"),
         ("handoffs", "0015_key_guards"),
-        ("verdicts", "0011_exports"),
+        ("verdicts", "0014_break_glass_guards"),
     ]
 
     operations = [
