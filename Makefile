@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation kill lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -74,6 +74,9 @@ fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, marker
 
 separation: $(INSTALLED)   ## the arithmetic of separation against its oracle: 2,000 histories of 50 steps, about 10 min
 	@SEPARATION_EXAMPLES=2000 $(PY) -m pytest -n 0 tests/audit/test_separation.py $(ARGS)
+
+races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
+	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)
 
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)

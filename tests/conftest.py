@@ -60,6 +60,12 @@ def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
 
 
 @pytest.fixture
+def owner_url() -> str:
+    """The schema owner's address of the test database."""
+    return with_database(os.environ["DATABASE_OWNER_URL"], connection.settings_dict["NAME"])
+
+
+@pytest.fixture
 def app_url() -> str:
     """The runtime login's address of the test database: what web and workers use in production."""
     return with_database(os.environ["DATABASE_APP_URL"], connection.settings_dict["NAME"])

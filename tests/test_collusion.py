@@ -27,7 +27,7 @@ from verdicts.break_glass_rows import BreakGlass
 from verdicts.deciding import DecisionRequest, VerdictRequest, record_decision, record_verdict
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import gather
-from verdicts.models import Decision, DecisionKind, Verdict, VerdictError
+from verdicts.models import Decision, DecisionKind, GateExecution, Verdict, VerdictError
 from verdicts.results import AgentKind, GateOutcome, Severity
 
 WHY = "The index is built while traffic is low and can be dropped again."
@@ -89,9 +89,9 @@ def decide(pull: PullRequest, by: str = "lead") -> Decision:
     return record_decision(pull.pk, asked, by=actor_of(person(by)))
 
 
-def report(pull: PullRequest, by: str) -> None:
+def report(pull: PullRequest, by: str) -> GateExecution:
     gate = GateReport("story-release", GateOutcome.SUCCESS, f"run-{by}", pull.head_sha, {})
-    actions.report_gate(pull.pk, gate, by=actor_of(person(by)))
+    return actions.report_gate(pull.pk, gate, by=actor_of(person(by)))
 
 
 def ask(pull: PullRequest, by: str = "lead") -> BreakGlass:
@@ -116,8 +116,16 @@ def again(pull: PullRequest) -> PullRequest:
     return PullRequest.objects.get(pk=pull.pk)
 
 
-def high_finding(scene: Scene, pull: PullRequest) -> None:
+def high_finding(scene: Scene) -> PullRequest:
+    pull = scene.pull()
+    scene.report_gates(pull)
     scene.report_agents(pull, findings={AgentKind.SECURITY: (finding(Severity.HIGH),)})
+    return pull
+
+
+def join_builders(pull: PullRequest, name: str) -> PullRequest:
+    take_part(pull.handoff.chain, actor_of(person(name)))
+    return pull
 
 
 # --- what is refused: a sentence, the code, and how it is tried --------------------------------------------------------
@@ -184,7 +192,7 @@ REFUSED: dict[str, tuple[str, Try]] = {
     ),
     "PLAN waives a high finding by itself": (
         "verdict.laxer_than_computed",
-        lambda s: (p := s.pull(), s.report_gates(p), high_finding(s, p), verdict(p)),
+        lambda s: verdict(high_finding(s)),
     ),
     "PLAN approves its own escalation": ("role.not_allowed", lambda s: decide(s.escalated(), "plan")),
     "PLAN became LEAD and approves its own escalation": (
@@ -261,11 +269,9 @@ HONEST: dict[str, Try] = {
         address_of("b.builder", p),
         verdict(p),
     )[-1],
-    "two builders' machines of one person build one handoff": lambda s: (
-        p := s.passing(),
-        take_part(p.handoff.chain, actor_of(person(enter("codex-b", "BUILDER", "b.builder")))),
-        verdict(p),
-    )[-1],
+    "two builders' machines of one person build one handoff": lambda s: verdict(
+        join_builders(s.passing(), enter("codex-b", "BUILDER", "b.builder"))
+    ),
     "two entries were one person by mistake, and are two again": lambda s: (
         p := s.passing(),
         one_person("b.builder", "plan"),
