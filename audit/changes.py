@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.actions import append_event, enter_principal, link_identity
+from audit.erasure import erase_person, hold_person
 from audit.events import GRANTED, Actor, AuditError, Role
 from audit.identities import canonical
 from audit.models import Identity, Kind, PersonLink, Principal, Proposal, ProposalKind, RoleGrant
@@ -142,6 +143,14 @@ def _principal(proposal: Proposal) -> Principal:
     return proposal.principal
 
 
+def _erase(proposal: Proposal, _detail: Mapping[str, str], by: Actor) -> None:
+    erase_person(_principal(proposal), by=by)
+
+
+def _hold(proposal: Proposal, _detail: Mapping[str, str], by: Actor) -> None:
+    hold_person(_principal(proposal), is_held=proposal.kind == ProposalKind.HOLD, by=by)
+
+
 type Apply = Callable[[Proposal, Mapping[str, str], Actor], None]
 APPLIED: Final[Mapping[ProposalKind, Apply]] = {
     ProposalKind.ADD: _add,
@@ -151,4 +160,7 @@ APPLIED: Final[Mapping[ProposalKind, Apply]] = {
     ProposalKind.UNLINK: _unlink,
     ProposalKind.SAME: _same,
     ProposalKind.NOT_SAME: _not_same,
+    ProposalKind.ERASE: _erase,
+    ProposalKind.HOLD: _hold,
+    ProposalKind.END_HOLD: _hold,
 }

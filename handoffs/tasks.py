@@ -28,6 +28,7 @@ from handoffs.attempts import orphan_attempts
 from handoffs.bundles.store import DIGEST_CHANGED, BundleStore, StoreError
 from handoffs.checks.isolation import Ceiling
 from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew, read_services
+from handoffs.expiring import expire_old_bundles
 from handoffs.forges.localgit import LocalGit
 from handoffs.forges.protocol import Forge, ForgeError
 from handoffs.git.process import GitError
@@ -314,3 +315,10 @@ def _advance(handoff_id: int) -> str:
             actions.quarantine_handoff(handoff, tools.enforcer, "digest.changed", error.detail)
         handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
     return handoff.status
+
+
+@shared_task(ignore_result=True)
+def expire_bundles() -> int:
+    """Erase the bytes of bundles that ended longer ago than they are kept; the beat calls it every day."""
+    before = timezone.now() - timedelta(days=settings.RETENTION_BUNDLE_DAYS)
+    return expire_old_bundles(BundleStore(settings.BUNDLE_STORE), before=before, by=enforcer())

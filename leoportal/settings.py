@@ -210,8 +210,18 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
         ("integrate-log", "audit.tasks.integrate_log", 1.0),
+        ("apply-retention", "audit.tasks.apply_retention", 86400.0),
+        ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),
     )
 }
+
+# How long what is personal is kept, in days; the log's hashes and pseudonyms are kept for ever.
+RETENTION_TEXT_DAYS = {
+    "decision": env.int("RETENTION_DECISION_DAYS", default=2557),
+    "break-glass": env.int("RETENTION_DECISION_DAYS", default=2557),
+    "proposal": env.int("RETENTION_PROPOSAL_DAYS", default=2557),
+}
+RETENTION_BUNDLE_DAYS = env.int("RETENTION_BUNDLE_DAYS", default=400)
 
 SIGSTORE_TRUST_CONFIG = env.str("SIGSTORE_TRUST_CONFIG", default="")
 SIGSTORE_IDENTITY_TOKEN_FILE = env.str("SIGSTORE_IDENTITY_TOKEN_FILE", default="")

@@ -192,6 +192,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "change.refused": "tried to change the registry and was refused",
     "token.issued": "issued a token",
     "trusted_root.taken": "took a Sigstore trusted root into use",
+    "person.erased": "erased what was personal of somebody",
+    "texts.erased": "erased texts that were kept as long as they had to be",
+    "bundles.erased": "erased bundles that were kept as long as they had to be",
+    "hold.set": "set a legal hold",
+    "hold.ended": "ended a legal hold",
     "export.made": "made an export",
     "repository.governed": "put a repository under protection",
 }
