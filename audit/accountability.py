@@ -38,6 +38,7 @@ class Act(StrEnum):
     CHANGE_REGISTRY = "registry.change"
     VIEW_REGISTRY = "registry.view"
     VIEW_HANDOFFS = "handoff.view"
+    VIEW_PULLS = "pull.view"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
 
@@ -67,6 +68,7 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.CHANGE_REGISTRY: frozenset({Role.ADMIN}),
     Act.VIEW_REGISTRY: frozenset({Role.ADMIN, Role.AUDITOR}),
     Act.VIEW_HANDOFFS: _WATCHERS,
+    Act.VIEW_PULLS: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),
 }

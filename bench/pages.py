@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import HOOK, OWNER, SUPERUSER, Postgres
+from leoportal.stack.postgres import SUPERUSER, TESTER, Postgres
 from leoportal.stack.pytest_plugin import find_parent_folder
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -35,8 +35,8 @@ def run(folder: Path) -> None:
             "LEOPORTAL_EMBEDDED": "1",
             "LEOPORTAL_VAR": str(variables),
             "LOG_LEVEL": "CRITICAL",
-            "DATABASE_URL": postgres.url(OWNER),
-            "DATABASE_HOOK_URL": postgres.url(HOOK),
+            "DATABASE_URL": postgres.url(TESTER),
+            "DATABASE_HOOK_URL": postgres.url("leoportal_hook"),
             "BENCH_SUPERUSER_URL": postgres.url(SUPERUSER),
             "REDIS_URL": broker.url,
             "CACHE_URL": broker.cache_url,

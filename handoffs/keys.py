@@ -190,7 +190,7 @@ def advance_rotation(rotation: KeyRotation, vault: Vault, *, by: Actor) -> KeyRo
     """
     require(by, Act.ROTATE_KEY)
     STEPS[rotation.step](rotation, vault, by)
-    return KeyRotation.objects.select_related("old_key", "new_key").get(pk=rotation.pk)
+    return KeyRotation.objects.for_list().get(pk=rotation.pk)
 
 
 def _make_key(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
@@ -267,7 +267,7 @@ def cancel_rotation(rotation_id: int, *, by: Actor) -> None:
     rows = KeyRotation.objects.filter(pk=rotation_id, step__in=CANCELLABLE)
     if rows.update(step=RotationStep.CANCELLED, draft={}, error="", moved_at=Now()) != 1:
         raise HandoffError("rotation.not_open", "the switch was made, or the rotation has ended; nothing was changed")
-    rotation = KeyRotation.objects.select_related("old_key").get(pk=rotation_id)
+    rotation = KeyRotation.objects.select_related("old_key").defer("old_key__secret_key").get(pk=rotation_id)
     old = rotation.old_key.fingerprint if rotation.old_key else None
     append_event(events.KEY_ROTATION_CANCELLED, by, "", {"lane": rotation.lane, "old": old})
 

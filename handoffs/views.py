@@ -173,7 +173,8 @@ def _handoff(pk: int) -> Handoff:
         "signature__key",
         "signature__logged_later",
     )
-    handoff = Handoff.objects.select_related(*related, "signing_downgrade__lead").filter(pk=pk).first()
+    rows = Handoff.objects.select_related(*related, "signing_downgrade__lead").defer("signature__key__secret_key")
+    handoff = rows.filter(pk=pk).first()
     if handoff is None:
         raise Http404("There is no such handoff.")
     return handoff
@@ -249,7 +250,9 @@ def _step(number: int, name: str, state: str, row: HandoffEvent | None) -> Step:
 
 
 def _signature(pk: int) -> Signature:
-    signature = Signature.objects.select_related("key", "logged_later").filter(handoff_id=pk).first()
+    signature = (
+        Signature.objects.select_related("key", "logged_later").defer("key__secret_key").filter(handoff_id=pk).first()
+    )
     if signature is None:
         raise Http404("This handoff is not signed.")
     return signature

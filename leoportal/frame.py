@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from audit.events import Role
 from handoffs.models import PullRequest
+from leoportal.lanes.switching import LANE_OF, acting_in
 from verdicts.keyring import key_warnings
 
 MOST = 100
@@ -25,10 +26,12 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
         Role.PLAN: PullRequest.objects.waiting_for_plan()[:MOST].count,
         Role.LEAD: PullRequest.objects.waiting_for_lead()[:MOST].count,
     }
-    waiting = counts[role]() if role in counts else 0
+    with acting_in(LANE_OF[role]):  # pages about errors are rendered outside any view
+        waiting = counts[role]() if role in counts else 0
+        warnings = tuple(key_warnings()) if role is Role.ENFORCER else ()
     return {
         "my_role": role.value,
         "my_name": principal.name,
         "my_turn": waiting if waiting < MOST else f"{MOST - 1}+",
-        "key_warnings": key_warnings() if role is Role.ENFORCER else (),
+        "key_warnings": warnings,
     }

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_weak_password
+from leoportal.lanes.pooling import forget_role
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -69,6 +70,7 @@ INSTALLED_APPS = [
     "leoportal",
 ]
 MIDDLEWARE = [
+    "leoportal.web.VisitorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -106,11 +108,12 @@ DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql:///leopor
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ImproperlyConfigured("DATABASE_URL names another engine; leoportal runs on PostgreSQL only")
 if env.bool("DB_POOL", default=False):
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    pool = {"min_size": 1, "max_size": 8, "timeout": 10, "reset": forget_role}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASE_HOOK_URL = env.str("DATABASE_HOOK_URL", default=env.str("DATABASE_URL", default="postgresql:///leoportal"))
+DATABASE_HOOK_URL = env.str("DATABASE_HOOK_URL", default="")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
@@ -192,6 +195,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
 }
 CELERY_TASK_PUBLISH_RETRY = False
+# A queue for each lane that has work, named like the lane; the first pattern that fits counts.
+CELERY_TASK_ROUTES = (
+    [
+        ("verdicts.tasks.sweep_verification", {"queue": "enforcer"}),
+        ("handoffs.tasks.*", {"queue": "enforcer"}),
+        ("verdicts.tasks.*", {"queue": "verifier"}),
+        ("audit.tasks.*", {"queue": "verifier"}),
+    ],
+)
 CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = 600, 570
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
@@ -204,6 +216,7 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-handoffs", "handoffs.tasks.sweep_handoffs", SWEEP_SECONDS),
         ("sweep-signing", "handoffs.tasks.sweep_signing", max(SWEEP_SECONDS, 30.0)),
         ("sweep-verification", "verdicts.tasks.sweep_verification", SWEEP_SECONDS),
+        ("sweep-work", "verdicts.tasks.sweep_work", SWEEP_SECONDS),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
         ("sweep-clocks", "handoffs.tasks.sweep_clocks", max(SWEEP_SECONDS, 60.0)),
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.models import BundleCheck, Lane
 from handoffs.signatures.key_rules import Algorithm
+from leoportal.lanes.agreeing import make_grants
+from leoportal.lanes.matrix import read_matrix
+from leoportal.stack.postgres import TESTER
 from tests.support.portal import Portal
 
 IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
@@ -28,12 +30,11 @@ FROM pg_trigger WHERE tgname = 'append_only_table'
 def django_db_setup(django_db_setup, django_db_blocker):
     """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-    with django_db_blocker.unblock():
-        call_command("grant_runtime", verbosity=0)
-        with connection.cursor() as cursor:
-            cursor.execute(TABLE_TRIGGERS)
-            for (statement,) in cursor.fetchall():
-                cursor.execute(statement)
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        make_grants(connection.connection, others=frozenset({TESTER}))
+        cursor.execute(TABLE_TRIGGERS)
+        for (statement,) in cursor.fetchall():
+            cursor.execute(statement)
 
 
 def with_database(url: str, name: str) -> str:
@@ -60,12 +61,6 @@ def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
 
 
 @pytest.fixture
-def owner_url() -> str:
-    """The schema owner's address of the test database."""
-    return with_database(os.environ["DATABASE_OWNER_URL"], connection.settings_dict["NAME"])
-
-
-@pytest.fixture
-def app_url() -> str:
-    """The runtime login's address of the test database: what web and workers use in production."""
-    return with_database(os.environ["DATABASE_APP_URL"], connection.settings_dict["NAME"])
+def address() -> Callable[[str], str]:
+    """The address of the test database for one login of the lanes' matrix: what processes use in production."""
+    return lambda key: with_database(os.environ[read_matrix().roles[key].variable], connection.settings_dict["NAME"])

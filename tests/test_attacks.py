@@ -248,15 +248,15 @@ def test_a_nul_in_an_address_names_nothing(portal: Portal, client: Client, addre
     assert client.get(address).status_code == 404
 
 
-def test_the_runtime_login_cannot_undo_participation_nor_plant_a_leaf(portal: Portal, app_url: str):
+def test_no_lane_can_undo_participation_nor_plant_a_leaf(portal: Portal, address):
     portal.hand_over()
-    with psycopg.connect(app_url, autocommit=True) as app:
+    with psycopg.connect(address("plan"), autocommit=True) as app:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM audit_participation")
         with pytest.raises(psycopg.errors.CheckViolation):
             app.execute(
                 "INSERT INTO leo_log_entry (kind, actor, role, subject, created_at, leaf, leaf_hash)"
-                " VALUES ('x', 'x', 'PLAN', '', now(), '{}', repeat('a', 32)::bytea)"
+                " VALUES ('verdict.recorded', 'x', 'PLAN', '', now(), '{}', repeat('a', 32)::bytea)"
             )
 
 

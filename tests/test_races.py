@@ -1,4 +1,4 @@
-"""Races for everything that may be there once: real connections of the runtime login, all at once, one wins.
+"""Races for everything that may be there once: real connections of a lane that may, all at once, one wins.
 
 `make races` runs the long form: 400 rounds of two and 200 of eight for each.
 """
@@ -141,6 +141,7 @@ RACES: dict[str, Prepare] = {
     "two verdicts on one": two_verdicts,
     "two decisions on one": two_decisions,
 }
+LANES = {"two duties of one person": "plan", "two verdicts on one": "plan", "two decisions on one": "lead"}
 LOST = (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation)
 
 
@@ -148,7 +149,7 @@ LOST = (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation)
 @pytest.mark.threat("SOD-05")
 @pytest.mark.parametrize("ways", ROUNDS)
 @pytest.mark.parametrize("what", RACES)
-def test_of_all_at_once_one_wins(ground: Ground, app_url: str, owner_url: str, what: str, ways: int):
+def test_of_all_at_once_one_wins(ground: Ground, address, what: str, ways: int):
     start = Barrier(ways)
 
     def contend(connection: psycopg.Connection, table: str, row: Row) -> bool:
@@ -161,8 +162,9 @@ def test_of_all_at_once_one_wins(ground: Ground, app_url: str, owner_url: str, w
         return True
 
     with ExitStack() as stack:
-        owner = stack.enter_context(psycopg.connect(owner_url, autocommit=True))
-        connections = [stack.enter_context(psycopg.connect(app_url, autocommit=True)) for _ in range(ways)]
+        owner = stack.enter_context(psycopg.connect(address("migrate"), autocommit=True))
+        lane = address(LANES.get(what, "operator"))
+        connections = [stack.enter_context(psycopg.connect(lane, autocommit=True)) for _ in range(ways)]
         pool = stack.enter_context(ThreadPoolExecutor(ways))
         for number in range(ROUNDS[ways]):
             table, rows = RACES[what](ground, owner, number, ways)

@@ -370,7 +370,8 @@ def expire_approval(pull_id: int, *, by: Actor) -> bool:
 def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
     """The signature of a pull request's bundle no longer holds: run the SLSA gate again, and take a release back.
 
-    In the caller's transaction, on the locked row.
+    In the caller's transaction, on the locked row. Without weighing anything: who revokes a key may be of the
+    enforcer's lane, which sees no gates.
     """
     waiting = pull.work.filter(name="slsa", head_sha=pull.head_sha, status=WorkStatus.WAITING)
     if pull.triggered_at is not None and pull.status in JUDGED and not waiting.exists():
@@ -382,7 +383,8 @@ def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
             name="slsa",
             run=1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0),
         )
-    _reopen_if_worse(pull, why, by)
+    if pull.status == PullStatus.READY_TO_MERGE:
+        _reopen(pull, why, by, computed="", news=[why])
 
 
 def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
@@ -396,10 +398,13 @@ def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
     now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
     news = evidence.news_since(evidence.released_judgement(pull), now)
     if news:
-        PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
         said = now.verdict.value if now.verdict else ""
-        body: dict[str, JsonValue] = {"why": why, "computed": said, "news": [reason.sentence for reason in news[:20]]}
-        append_event(events.VERDICT_STALE, by, _subject(pull), body)
+        _reopen(pull, why, by, computed=said, news=[reason.sentence for reason in news[:20]])
+
+
+def _reopen(pull: PullRequest, why: str, by: Actor, *, computed: str, news: list[str]) -> None:
+    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
+    append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why, "computed": computed, "news": [*news]})
 
 
 def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:

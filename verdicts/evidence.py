@@ -100,7 +100,8 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
 def live_verdict(pull: PullRequest) -> Verdict | None:
     """The newest verdict on a pull request, stale or not."""
     related = ("supervisor", "policy", "statement__key")
-    return Verdict.objects.filter(pull_request=pull).select_related(*related).order_by("-pk").first()
+    rows = Verdict.objects.filter(pull_request=pull).select_related(*related).defer("statement__key__secret_key")
+    return rows.order_by("-pk").first()
 
 
 def live_approval(pull: PullRequest) -> Decision | None:

@@ -110,7 +110,9 @@ def read_keyring() -> tuple[LaneRow, ...]:
     made, flagged = _counts()
     rows = [
         KeyRow(key, key.state_at(now).value, _day(key, now), made[key.pk], flagged[key.pk])
-        for key in SigningKey.objects.select_related("replaces").order_by("-created_at", "-pk")
+        for key in SigningKey.objects.select_related("replaces")
+        .defer("replaces__secret_key")
+        .order_by("-created_at", "-pk")
     ]
     rotations = {row.lane: row for row in reversed(KeyRotation.objects.open().for_list())}
     lanes = []

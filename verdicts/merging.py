@@ -76,7 +76,7 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
         _intend(pull, merge_sha, by)
     tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
-    record_merge(pull.pk, merge_sha)
+    record_merge(pull.pk, merge_sha, is_deciders=True)
     return PullRequest.objects.get(pk=pull.pk)
 
 
@@ -111,11 +111,12 @@ def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
 
 
 @transaction.atomic(durable=True)
-def record_merge(pull_id: int, merge_sha: str) -> bool:
+def record_merge(pull_id: int, merge_sha: str, *, is_deciders: bool = False) -> bool:
     """An intended merge commit is on the protected branch: say so, once, whatever else happened to the row meanwhile.
 
     It is recorded on the handoff whose head landed. A newer bundle that took the pull request over before the merge
-    was seen gets a pull request of its own.
+    was seen gets a pull request of its own. That one, and a row whose head or base moved meanwhile, the deciders' lanes
+    leave to the enforcer's next sweep: they open nothing and move no head.
     Not checked: that the commit is on the branch; the caller has just pushed or found it.
     """
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
@@ -123,16 +124,17 @@ def record_merge(pull_id: int, merge_sha: str) -> bool:
     if intent is None or pull.status in {PullStatus.MERGED, PullStatus.SUPERSEDED}:
         return False
     newer = pull.handoff if intent.handoff_id not in {None, pull.handoff_id} else None
-    PullRequest.objects.move(
-        pull.pk,
-        old=PullStatus(pull.status),
-        new=PullStatus.MERGED,
-        handoff_id=intent.handoff_id or pull.handoff_id,
-        merge_sha=merge_sha,
-        head_sha=intent.head_sha,
-        base_sha=intent.base_sha,
-        merged_at=timezone.now(),
-    )
+    landed = {
+        "handoff_id": intent.handoff_id or pull.handoff_id,
+        "merge_sha": merge_sha,
+        "head_sha": intent.head_sha,
+        "base_sha": intent.base_sha,
+    }
+    changes = {name: value for name, value in landed.items() if getattr(pull, name) != value}
+    if is_deciders and not set(changes) <= {"merge_sha"}:
+        return False
+    old = PullStatus(pull.status)
+    PullRequest.objects.move(pull.pk, old=old, new=PullStatus.MERGED, merged_at=timezone.now(), **changes)
     if newer is not None:
         open_row(newer, base_sha=pull.base_sha, merge_tree=pull.merge_tree, body=pull.body)
     handoff = Handoff.objects.select_related("repository").get(pk=intent.handoff_id or pull.handoff_id)

@@ -54,7 +54,8 @@ def for_glance(rows: PullRequestQuerySet) -> PullRequestQuerySet:
     """`rows` with everything `glance_at` and a list need, in one query."""
     checks = BundleCheck.objects.filter(handoff=OuterRef("handoff"))
     failed = Exists(checks.filter(outcome=Outcome.FAILED.value))
-    return rows.for_list().select_related("handoff__signature__key").annotate(is_sound=Exists(checks) & ~failed)
+    keyed = rows.for_list().select_related("handoff__signature__key").defer("handoff__signature__key__secret_key")
+    return keyed.annotate(is_sound=Exists(checks) & ~failed)
 
 
 def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:

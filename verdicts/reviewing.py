@@ -164,7 +164,8 @@ def for_review() -> QuerySet[PullRequest]:
     )
     of_handoff = ("builder", "sponsor", "repository", "signature__key", "signature__logged_later")
     related = ("repository", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
-    return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
+    rows = PullRequest.objects.select_related(*related).defer("handoff__signature__key__secret_key")
+    return rows.annotate(work_left=Exists(work))
 
 
 def observe(pull: PullRequest) -> tuple[str, str]:

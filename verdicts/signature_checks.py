@@ -34,7 +34,9 @@ class GateCheck:
 
 def check_signature(handoff: Handoff, tools: Tools) -> tuple[GateCheck, ...]:
     """The signature over the artifact, the statement, and whether the policy in force takes their kind."""
-    found = Signature.objects.filter(handoff=handoff).select_related("key", "logged_later").first()
+    found = (
+        Signature.objects.filter(handoff=handoff).select_related("key", "logged_later").defer("key__secret_key").first()
+    )
     if found is None:
         return tuple(GateCheck(name, is_met=False, got="no signature") for name in (ARTIFACT, STATEMENT))
     rules = rules_in_force().signing

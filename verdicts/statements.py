@@ -137,7 +137,8 @@ def trusted_statement(version: PolicyVersion) -> PolicyStatement | None:
 
     Not checked: what was signed; `verify_policy_signature` and `verify_policy_statement` do.
     """
-    rows = PolicyStatement.objects.filter(policy=version).exclude(signature="").select_related("key").order_by("-pk")
+    rows = PolicyStatement.objects.filter(policy=version).exclude(signature="").select_related("key")
+    rows = rows.defer("key__secret_key").order_by("-pk")
     return next((row for row in rows if row.key.vouches_for(row.signed_at)), None)
 
 

@@ -76,14 +76,26 @@ def sweep_statements() -> int:
 
 @shared_task(ignore_result=True)
 def sweep_verification() -> int:
-    """Trigger what waits to be triggered, see moved bases and landed merges, and wake workers for open work."""
+    """The enforcer's part: trigger what waits to be triggered, see moved bases and landed merges.
+
+    Returns how many pull requests were triggered.
+    """
+    count = 0
     for repository in Repository.objects.all():
         with _alone(f"the base of {repository.full_name}"):
             _follow_base(repository)
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
         with _alone(f"the workflows of pull request {pk}"):
-            actions.trigger_gates(pk, by=enforcer())
+            count += actions.trigger_gates(pk, by=enforcer())
+    if count:
+        nudge("verdicts.tasks.sweep_work")
+    return count
+
+
+@shared_task(ignore_result=True)
+def sweep_work() -> int:
+    """The verifier's part: give up what failed too often, and wake workers for open work. Returns how much is open."""
     for pk in list(VerificationWork.objects.abandoned().values_list("pk", flat=True)[:200]):
         with _alone(f"work {pk}"):
             _give_up(pk)
@@ -195,7 +207,7 @@ def run_work(work_id: int) -> str:
         VerificationWork.objects.release(work_id, attempt, error=repr(error), retry_in=timedelta(seconds=2**attempt))
         raise
     if PullRequest.objects.filter(pk=pull.pk, round__gt=pull.round).exists():
-        nudge("verdicts.tasks.sweep_verification")
+        nudge("verdicts.tasks.sweep_work")
     return "done"
 
 

@@ -130,7 +130,7 @@ def well_known(request: HttpRequest) -> HttpResponse:
     """Every key's public half and state, for anybody who verifies. Bounded, cacheable, the same bytes each time."""
     if request.method not in {"GET", "HEAD"}:
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
-    rows = SigningKey.objects.select_related("replaces").order_by("-created_at", "-pk")
+    rows = SigningKey.objects.select_related("replaces").defer("replaces__secret_key").order_by("-created_at", "-pk")
     raw = published_keys(list(rows[: MAX_KEYS + 1]), now=timezone.now())
     tag = f'"{digest_of(raw)[:32]}"'
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}", "X-Content-Type-Options": "nosniff"}

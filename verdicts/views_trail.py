@@ -22,7 +22,7 @@ def show_separation(request: Request, owner: str, repo: str, number: int) -> Htt
     return render_page(request, "verdicts/separation.html", context)
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def download_verdict(_request: Request, owner: str, repo: str, number: int, pk: int) -> HttpResponse:
     """The gate lane's signed statement of a verdict: a SLSA VSA in its DSSE envelope."""
     rows = VerdictStatement.objects.filter(verdict__pull_request__repository__full_name=f"{owner}/{repo}")
@@ -30,7 +30,7 @@ def download_verdict(_request: Request, owner: str, repo: str, number: int, pk: 
     return _statement(found, f"PR-{number}-verdict-{pk}")
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def download_decision(_request: Request, owner: str, repo: str, number: int, pk: int) -> HttpResponse:
     """The gate lane's signed statement of LEAD's decision: a SLSA VSA in its DSSE envelope."""
     rows = DecisionStatement.objects.filter(decision__pull_request__repository__full_name=f"{owner}/{repo}")

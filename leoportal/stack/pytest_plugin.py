@@ -16,8 +16,10 @@ from typing import Final
 
 import pytest
 
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.postgres import TESTER, Postgres
+from leoportal.stack.services import is_database_given
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  the kernel's memory file system, not a shared temporary file
 MEMORY_BYTES: Final = 1 << 30
@@ -43,13 +45,13 @@ def _start(config: pytest.Config) -> None:
     variables = folder / "var"
     variables.mkdir(mode=0o700)
     os.environ["LEOPORTAL_VAR"] = str(variables)
-    if not os.environ.get("DATABASE_URL"):
+    if not is_database_given():
         postgres = Postgres(folder / "pg", is_throwaway=True)
         config.add_cleanup(postgres.stop)
         postgres.start()
-        os.environ["DATABASE_URL"] = os.environ["DATABASE_OWNER_URL"] = postgres.url(OWNER)
-        os.environ["DATABASE_APP_URL"] = postgres.url(APP)
-        os.environ["DATABASE_HOOK_URL"] = postgres.url(HOOK)
+        os.environ["DATABASE_URL"] = postgres.url(TESTER)
+        for role in read_matrix().logins:
+            os.environ[role.variable] = postgres.url(role.name)
     if not os.environ.get("REDIS_URL"):
         broker = Broker(folder / "valkey", is_throwaway=True)
         config.add_cleanup(broker.stop)

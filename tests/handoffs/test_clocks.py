@@ -181,13 +181,13 @@ print(current_skew() or "agree")
 @pytest.mark.parametrize(
     ("shift", "says"), [("+10m", "differ"), ("-10m", "differ"), ("+25h", "differ"), ("+1m", "agree")]
 )
-def test_a_process_with_a_faked_clock_sees_it(portal: Portal, app_url: str, shift: str, says: str):
+def test_a_process_with_a_faked_clock_sees_it(portal: Portal, address, shift: str, says: str):
     faketime = shutil.which("faketime")
     if faketime is None:
         pytest.skip("no faketime (libfaketime) on this machine: a whole process with a wrong clock is not tried")
     done = subprocess.run(
         [faketime, "-f", shift, sys.executable, "-c", FAKED],
-        env={"DATABASE_URL": app_url, "DEBUG": "1", "PATH": "/usr/bin:/bin", "SECRET_KEY": "x" * 50,
+        env={"DATABASE_URL": address("enforcer"), "DEBUG": "1", "PATH": "/usr/bin:/bin", "SECRET_KEY": "x" * 50,
              "SIGNING_KEY_PASSWORD": "5f0e9c8b7a6d4e3f2a1b0c9d8e7f6a5b"},
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from handoffs.models import Handoff, PullRequest, Repository
 from handoffs.signatures.key_rules import Algorithm
 from handoffs.tasks import advance, sweep_staging, tools_for
 from leoportal import setup
+from leoportal.lanes.switching import LANE_OF, acting_in
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.deciding import DecisionRequest, VerdictRequest, record_decision, record_verdict
@@ -181,8 +182,9 @@ class Portal:
 
     def report(self, gate: str, conclusion: GateOutcome, *, run_id: str = "run-1", by: str = "story-gate"):
         """An outside gate's report on the current head."""
-        pull = self.pull()
-        return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=self.actor(by))
+        pull, actor = self.pull(), self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=actor)
 
     def verified(self, files: Mapping[str, str | None] | None = None, **names: str) -> PullRequest:
         """A pull request with all three input gates and five sub-agents done."""
@@ -198,14 +200,18 @@ class Portal:
         pull = self.pull()
         tree = evidence.observed_tree(pull, Git(self.bare))
         request = VerdictRequest(kind, why, pull.head_sha, tree, **parts)
-        return record_verdict(pull.pk, request, by=self.actor(by))
+        actor = self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return record_verdict(pull.pk, request, by=actor)
 
     def decide(self, kind: DecisionKind, *, by: str = "lead", **parts) -> Decision:
         """LEAD decides on what the pull request is now."""
         pull = self.pull()
         why = parts.pop("why", "The index is built while traffic is low and can be dropped again.")
         seen = parts.pop("seen", None) or evidence.gather(pull, tree=pull.handoff.result_tree).digest
-        return record_decision(pull.pk, DecisionRequest(kind, why, pull.head_sha, seen, **parts), by=self.actor(by))
+        request, actor = DecisionRequest(kind, why, pull.head_sha, seen, **parts), self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return record_decision(pull.pk, request, by=actor)
 
     def tools(self):
         """The enforcer's adapters for this repository."""

@@ -57,10 +57,10 @@ def test_sign_up_and_password_reset_have_no_address():
 
 PAGES = {
     "/turn/": {"plan"},
-    "/prs/": {"plan", "lead", "auditor", "exec"},
-    "{pull}": {"plan", "lead", "auditor", "exec"},
-    "{pull}diff/": {"plan", "lead", "auditor", "exec"},
-    "{pull}history/": {"plan", "lead", "auditor", "exec"},
+    "/prs/": {"plan", "lead", "auditor"},
+    "{pull}": {"plan", "lead", "auditor"},
+    "{pull}diff/": {"plan", "lead", "auditor"},
+    "{pull}history/": {"plan", "lead", "auditor"},
     "/escalations/": {"plan", "lead", "auditor"},
     "/escalations/{pk}/": {"plan", "lead", "auditor"},
     "/handoffs/": {"plan", "lead", "auditor", "exec"},
