@@ -180,6 +180,7 @@ def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[
 @api.post("/prs/{owner}/{name}/{number}/gates", response={201: Stored})
 def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> Status[dict[str, int]]:
     """Report how a gate ended on a head."""
+    require(_actor(request), Act.REPORT_RESULT)
     report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id, body.head_sha, body.evidence)
     row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
     return Status(201, _stored(row))
@@ -196,6 +197,7 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
     head_sha: str = "",
 ) -> Status[dict[str, int]]:
     """Report a sub-agent's result: native JSON, SARIF 2.1.0 or JUnit XML as the raw body."""
+    require(_actor(request), Act.REPORT_RESULT)
     raw = request.body
     if len(raw) > MAX_REPORT_BYTES:
         raise ResultError("result.too_long", f"got {len(raw)} bytes, expected at most {MAX_REPORT_BYTES}")
@@ -213,6 +215,7 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
 @api.post("/prs/{owner}/{name}/{number}/verify", response={202: Queued})
 def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> Status[dict[str, int]]:
     """PLAN's `/leo-verify`: run the built-in gates and all five sub-agents again on this head."""
+    require(_actor(request), Act.RUN_VERIFICATION)
     pull = _pull(owner, name, number)
     queued = actions.verify_again(pull.pk, by=_actor(request))
     nudge("verdicts.tasks.sweep_work")

@@ -17,7 +17,6 @@ from typing import BinaryIO, Final
 from django.db import transaction
 from django.utils import timezone
 
-from audit.actions import integrate_log
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError
 from audit.export import WINDOW, Head, Sheet, TextExport, bounds, record_export, tree_head
@@ -32,8 +31,7 @@ _WRITERS: Final = {"xlsx": write_xlsx, "parquet": write_parquet}
 
 
 def request_export(content: str, file_format: str, filters: Mapping[str, str], *, by: Actor) -> Export:
-    """Ask for an export at the newest tree head, recorded."""
-    integrate_log()
+    """Ask for an export at the newest tree head, recorded. What the log has not numbered yet is not in it."""
     head = tree_head()
     wanted: dict[str, JsonValue] = dict(filters)
     with transaction.atomic(durable=True):

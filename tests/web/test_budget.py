@@ -14,7 +14,7 @@ PAGES = (
     ("plan", "/turn/"),
     ("plan", "/prs/"),
     ("plan", "{pull}"),
-    ("lead", "{pull}"),
+    ("lead", "{escalated_pull}"),
     ("plan", "{pull}diff/"),
     ("plan", "{pull}history/"),
     ("lead", "/escalations/"),
@@ -44,6 +44,7 @@ def test_a_page_keeps_its_budget_with_many_rows(scene: Scene, django_assert_max_
     address = page.format(
         pull=f"/prs/acme/payments/{first.number}/",
         escalated=escalated.pk,
+        escalated_pull=f"/prs/acme/payments/{escalated.number}/",
         handoff=first.handoff_id,
         fingerprint=scene.key.fingerprint,
         entry=LogEntry.objects.latest("pk").pk,

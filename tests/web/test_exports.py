@@ -51,6 +51,7 @@ def nasty(scene: Scene) -> Scene:
 
 
 def ask(scene: Scene, file_format: str = "csv", **filters: str) -> Export:
+    integrate_log()
     return request_export("leo_log_entry", file_format, filters, by=scene.actor("auditor"))
 
 

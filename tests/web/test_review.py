@@ -247,8 +247,19 @@ def test_who_took_part_sees_why_the_form_is_closed(scene: Scene):
 def test_only_plan_sees_the_verdict_form(scene: Scene):
     pull = scene.passing()
     assert "verdict-form" in text_of(scene.client("plan"), address(pull))
-    for name in ("lead", "auditor", "exec"):
+    for name in ("lead", "auditor"):
         assert "verdict-form" not in text_of(scene.client(name), address(pull))
+
+
+def test_lead_sees_a_pull_request_once_plan_is_done_with_it(scene: Scene):
+    watched, escalated = scene.passing(), scene.escalated()
+    assert "It is with PLAN" in text_of(scene.client("lead"), address(watched))
+    assert "Required checks, 3 of 4" in text_of(scene.client("lead"), address(escalated))
+    listed = text_of(scene.client("lead"), "/prs/")
+    assert address(escalated) in listed
+    assert address(watched) not in listed
+    assert "gates-passing" not in listed
+    assert address(watched) not in text_of(scene.client("lead"), "/prs/?state=gates-passing")
 
 
 def test_a_live_part_is_swapped_only_when_something_changed(scene: Scene):
