@@ -37,6 +37,8 @@ from verdicts.results import GateOutcome
 OPEN_FOR: Final = timedelta(minutes=60)
 REVIEW_WITHIN: Final = timedelta(hours=24)
 MIN_TEXT: Final = 40
+OPENED: Final = ("second", "decision", "is_unreviewed", "opened_at", "closes_at", "review_due_at")
+REVIEWED: Final = ("reviewed_by", "reviewed_at", "is_unreviewed", "review")
 BREAKABLE: Final = (PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW)
 
 
@@ -119,7 +121,7 @@ def _open(glass_id: int, by: Actor) -> Decision:
         with transaction.atomic():
             glass.second_id, glass.decision, glass.is_unreviewed = by.principal_id, decision, True
             glass.opened_at, glass.closes_at, glass.review_due_at = now, now + OPEN_FOR, now + REVIEW_WITHIN
-            glass.save()
+            glass.save(update_fields=OPENED)
     except IntegrityError:
         raise VerdictError(
             "breakglass.review_due", "another one was opened meanwhile and waits for its review"
@@ -219,7 +221,7 @@ def _review(glass_id: int, text: str, by: Actor) -> BreakGlass:
     now = timezone.now()
     glass.reviewed_by_id, glass.reviewed_at, glass.is_unreviewed = by.principal_id, now, False
     glass.review = _keep(said, by, now)
-    glass.save()
+    glass.save(update_fields=REVIEWED)
     pull = PullRequest.objects.get(pk=glass.pull_request_id)
     is_late = glass.review_due_at is not None and now > glass.review_due_at
     body: dict[str, JsonValue] = {**_body(glass, pull), "review": glass.review.digest, "late": is_late}

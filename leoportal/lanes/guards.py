@@ -33,6 +33,8 @@ def policies(matrix: Matrix) -> Iterator[Policy]:
                 yield Policy(table.name, f"may_{privilege.lower()}", command, roles, using, check)
     for (table_name, role), condition in matrix.rows.items():
         yield Policy(table_name, f"rows_of_{role}", "r", (role,), condition, "", is_permissive=False)
+    for (table_name, role), condition in matrix.inserts.items():
+        yield Policy(table_name, f"inserts_of_{role}", "a", (role,), "", condition, is_permissive=False)
 
 
 def create_policy(policy: Policy) -> sql.Composed:
@@ -90,6 +92,7 @@ class Guard:
 def triggers(matrix: Matrix) -> Iterator[Guard]:
     """Who may append what to the log, and who may move which row from one status to another."""
     pairs = sorted(f"{role} {kind}" for role, kind in matrix.kinds)
+    others = sorted(f"{role} {kind}" for role, kind in matrix.in_anothers_role)
     says = sorted(f"{role.name} {said}" for role in matrix.roles.values() for said in role.says)
     yield Guard(
         "leo_log_entry",
@@ -104,9 +107,10 @@ BEGIN
             RAISE EXCEPTION 'lane.kind: % appends no entry of kind %', lane, NEW.kind
                 USING ERRCODE = 'insufficient_privilege', HINT = 'Next: [kinds] in leoportal/lanes/matrix.toml';
         END IF;
-        -- A merge that landed is recorded in the name of who intended it, by whoever finds it.
-        IF NEW.kind <> 'pull.merged' AND NOT lane || ' ' || NEW.role = ANY ({_array(says)}) THEN
-            RAISE EXCEPTION 'lane.role: % does not act as %', lane, NEW.role USING ERRCODE = 'insufficient_privilege';
+        IF NOT lane || ' ' || NEW.role = ANY ({_array(says)})
+           AND NOT lane || ' ' || NEW.kind = ANY ({_array(others)}) THEN
+            RAISE EXCEPTION 'lane.role: % does not act as %', lane, NEW.role
+                USING ERRCODE = 'insufficient_privilege';
         END IF;
     END IF;
     RETURN NEW;

@@ -70,14 +70,16 @@ class Table:
 class Matrix:
     """Everything `matrix.toml` says. Roles are found by their key in the file; all else names the role itself.
 
-    Shape: rows is (table, role) to a condition; kinds are (role, kind); moves are (table, role, "old>new").
+    Shape: rows and inserts are (table, role) to a condition; kinds are (role, kind); moves (table, role, "old>new").
     """
 
     roles: Mapping[str, Role]
     tables: Mapping[str, Table]
     functions: Mapping[str, frozenset[str]]
     rows: Mapping[tuple[str, str], str]
+    inserts: Mapping[tuple[str, str], str]
     kinds: frozenset[tuple[str, str]]
+    in_anothers_role: frozenset[tuple[str, str]]
     moves: frozenset[tuple[str, str, str]]
 
     @property
@@ -116,16 +118,26 @@ def read_matrix() -> Matrix:
         roles,
         tables,
         functions,
-        rows={(table, names[key]): text for table, row in raw["rows"].items() for key, text in row.items()},
-        kinds=frozenset(
-            (names[key], kind) for kinds, keys in raw["kinds"].items() for kind in kinds.split() for key in keys.split()
-        ),
+        rows=_conditions(raw["rows"], names),
+        inserts=_conditions(raw["inserts"], names),
+        kinds=_kinds(raw["kinds"], names),
+        in_anothers_role=_kinds(raw["in_anothers_role"], names),
         moves=frozenset(
             (table, names[key], move)
             for table, row in raw["moves"].items()
             for key, moves in row.items()
             for move in moves
         ),
+    )
+
+
+def _conditions(raw: Mapping[str, Any], names: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    return {(table, names[key]): text for table, row in raw.items() for key, text in row.items()}
+
+
+def _kinds(raw: Mapping[str, str], names: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (names[key], kind) for kinds, keys in raw.items() for kind in kinds.split() for key in keys.split()
     )
 
 

@@ -29,6 +29,7 @@ LANE_OF: Final[Mapping[Role, str]] = {
     Role.LEAD: "lead",
     Role.AUDITOR: "auditor",
     Role.REPORTER: "reporter",
+    Role.ADMIN: "admin",
 }
 _acting: Final = Local()
 

@@ -26,7 +26,7 @@ FORBIDDEN = (
     "UPDATE leo_log_entry SET actor = 'x'",
     "TRUNCATE pr_approval_audit",
     "UPDATE leo_verification_results SET verdict = 'PASS'",
-    "INSERT INTO audit_rolegrant (principal_id, role, granted_at) VALUES (1, 'LEAD', now())",
+    "INSERT INTO audit_rolegrant (principal_id, role, starts_at) VALUES (1, 'LEAD', now())",
     "SELECT password FROM auth_user",
     "SELECT session_data FROM django_session",
     "SELECT digest FROM audit_apitoken",

@@ -18,7 +18,7 @@ from tests.web.scene import Scene
 from verdicts.models import GateExecution
 
 MATRIX = read_matrix()
-LANES = ("visitor", "enforcer", "verifier", "reporter", "plan", "lead", "auditor", "operator")
+LANES = ("visitor", "enforcer", "verifier", "reporter", "plan", "lead", "auditor", "admin", "operator")
 ENTRY = (
     "INSERT INTO leo_log_entry (kind, actor, role, subject, created_at, leaf, leaf_hash)"
     " VALUES (%s, 'x', %s, '', now(), '{}', sha256('\\x007b7d'))"
@@ -40,7 +40,9 @@ def test_a_lane_appends_its_own_kinds_of_entries_and_speaks_for_itself_only(as_r
             session.execute(ENTRY, [kind, own])
             found.add(kind)
     assert found == {kind for name, kind in MATRIX.kinds if name == role.name}
-    for kind, said in itertools.product(sorted(found - {"pull.merged"})[:1], set(Role) - role.says):
+    for kind, said in itertools.product(
+        sorted(found - {kind for _, kind in MATRIX.in_anothers_role})[:1], set(Role) - role.says
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"lane\.role"):
             session.execute(ENTRY, [kind, said.value])
 
@@ -97,6 +99,18 @@ def test_a_lane_makes_its_own_moves_and_no_other(scene: Scene, model, states):
 def _row(scene: Scene, model) -> int:
     pull = scene.passing()
     return pull.pk if model is PullRequest else pull.handoff_id
+
+
+@pytest.mark.threat("SOD-12")
+def test_an_administrator_decides_only_as_the_second_who_breaks_the_glass(as_role):
+    for second, reason in (("NULL", "break-glass"), ("1", "emergency")):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            as_role("admin").execute(
+                "INSERT INTO pr_approval_audit (decision, is_override, reason_class, justification, reference, head_sha,"
+                " merge_tree, round, run, lead_id, created_at, log_entry_id, pull_request_id, assurance, principals,"
+                f" countersigned_by_id) VALUES ('approve', true, '{reason}', '', '', '', '', 1, 1, 1, now(), 1, 1, '', '[]',"
+                f" {second})"
+            )
 
 
 @pytest.mark.threat("DB-02")

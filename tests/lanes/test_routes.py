@@ -10,15 +10,15 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from audit.actions import issue_token
+from audit.actions import enter_principal, issue_token
 from audit.events import Role
-from audit.models import LogEntry, Principal
-from leoportal.setup import OPERATOR, ensure_person
+from audit.models import Kind, LogEntry, Principal
+from leoportal.setup import OPERATOR
 from tests.web.scene import Scene
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-PEOPLE = ("nobody", "roleless", "builder", "outsider", "exec", "plan", "lead", "auditor")
-WITH_A_ROLE = {"builder", "outsider", "exec", "plan", "lead", "auditor"}
+PEOPLE = ("nobody", "roleless", "builder", "outsider", "exec", "plan", "lead", "auditor", "admin")
+WITH_A_ROLE = {"builder", "outsider", "exec", "plan", "lead", "auditor", "admin"}
 WATCH, SEE, TRAIL = {"exec", "plan", "lead", "auditor"}, {"plan", "lead", "auditor"}, {"plan", "lead", "auditor"}
 
 # Address: who may GET it, who may POST to it. HEAD goes with GET; nobody does anything else.
@@ -59,6 +59,9 @@ PAGES: dict[str, tuple[set[str], set[str]]] = {
     "verdicts:export_file": ({"auditor"}, set()),
     "audit:explorer": (TRAIL, set()),
     "audit:entry": (TRAIL, set()),
+    "audit:registry": ({"admin", "auditor"}, set()),
+    "audit:propose_change": (set(), {"admin"}),
+    "audit:decide_change": (set(), {"admin"}),
 }
 OPEN = {"live", "ready", "leoportal-keys"}  # anybody GETs them
 SIGN_IN = {"account_login", "account_logout"}  # allauth's own
@@ -97,9 +100,15 @@ def address(name: str, scene: Scene, pull) -> str:
 ROUTES = dict(routes(get_resolver()))
 
 
+def add_the_rest() -> None:
+    for name, role in (("builder", Role.BUILDER), ("admin", Role.ADMIN)):
+        person = enter_principal(name, kind=Kind.HUMAN, role=role, by=OPERATOR)
+        Principal.objects.filter(pk=person.pk).update(user=User.objects.create(username=name))
+
+
 @pytest.fixture
 def people(scene: Scene) -> dict[str, Client]:
-    ensure_person("builder", Role.BUILDER)
+    add_the_rest()
     User.objects.create(username="roleless")
     return {"nobody": Client()} | {name: scene.client(name) for name in PEOPLE if name != "nobody"}
 
@@ -143,7 +152,7 @@ def test_what_is_open_is_open_for_reading(scene: Scene, people: dict[str, Client
 
 def test_every_operation_answers_its_roles_and_method_only(scene: Scene):
     pull = scene.escalated()
-    ensure_person("builder", Role.BUILDER)
+    add_the_rest()
     tokens = {
         person: issue_token(Principal.objects.get(name=person), "t", days=1, by=OPERATOR)
         for person in sorted(WITH_A_ROLE)

@@ -2,7 +2,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("handoffs", "0015_key_guards")]
+    dependencies = [("handoffs", "0016_clock_readings")]
 
     operations = [
         migrations.AlterModelOptions(name="signingkey", options={"base_manager_name": "objects"}),
