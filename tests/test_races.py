@@ -142,7 +142,8 @@ RACES: dict[str, Prepare] = {
     "two decisions on one": two_decisions,
 }
 LANES = {"two duties of one person": "plan", "two verdicts on one": "plan", "two decisions on one": "lead"}
-LOST = (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation)
+# Two that check an exclusion at once may wait for each other; PostgreSQL then ends one of them.
+LOST = (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
 
 
 @pytest.mark.threat("SOD-04")
