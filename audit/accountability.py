@@ -33,6 +33,7 @@ class Act(StrEnum):
     ACKNOWLEDGE_DOWNGRADE = "signing.acknowledge"
     ROTATE_KEY = "key.rotate"
     REVOKE_KEY = "key.revoke"
+    REFRESH_ROOT = "trusted_root.refresh"
     VIEW_KEYS = "key.view"
     ATTEST = "statement.sign"
     CHANGE_REGISTRY = "registry.change"
@@ -63,6 +64,7 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.ACKNOWLEDGE_DOWNGRADE: frozenset({Role.LEAD}),
     Act.ROTATE_KEY: frozenset({Role.ENFORCER, Role.OPERATOR}),
     Act.REVOKE_KEY: frozenset({Role.ENFORCER, Role.LEAD, Role.OPERATOR}),
+    Act.REFRESH_ROOT: frozenset({Role.OPERATOR}),
     Act.VIEW_KEYS: _WATCHERS,
     Act.ATTEST: frozenset({Role.REPORTER}),
     Act.CHANGE_REGISTRY: frozenset({Role.ADMIN}),

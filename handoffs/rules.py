@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from audit.canonical import JsonValue
 
 _WILD: Final = re.compile(r"[*?\[\](){}|^$\\\s]")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _Name = Annotated[str, StringConstraints(max_length=300)]
 
 
@@ -96,6 +96,15 @@ class Quotas(_Document):
     bytes: Annotated[int, Field(ge=1, le=1 << 40)] = 1 << 30
 
 
+class RootAge(_Document):
+    """How old a Sigstore trusted root may be: no builder's signature is judged by one that nobody refreshed for longer.
+
+    Units: days since it was last fetched, or since its file was written. None: it is flagged, and used.
+    """
+
+    max_age_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
 class LaneRules(_Document):
     """Everything the enforcer lane reads of the policy in force."""
 
@@ -103,6 +112,7 @@ class LaneRules(_Document):
     approvals: Approvals = Field(default_factory=Approvals)
     hourly_quota: Quotas = Field(default_factory=Quotas)
     builder_identities: Annotated[tuple[BuilderIdentity, ...], Field(strict=False, max_length=100)] = ()
+    trusted_root: RootAge = Field(default_factory=RootAge)
 
 
 def refuse_vague(identity: str, issuer: str) -> None:
@@ -114,7 +124,7 @@ def refuse_vague(identity: str, issuer: str) -> None:
         if len(value) < 3 or _WILD.search(value) or not value.isascii():
             raise ValueError(f"got the {what} {value[:80]!r}, expected one exact value without patterns")
     parts = urlsplit(issuer)
-    is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    is_local = parts.scheme == "http" and parts.hostname in LOOPBACK
     if not (parts.hostname and (parts.scheme == "https" or is_local)):
         raise ValueError(f"got the issuer {issuer[:80]!r}, expected an https address")
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from celery import current_app, shared_task
 from django.conf import settings
@@ -51,8 +53,10 @@ from handoffs.signatures.service_clocks import service_addresses
 from handoffs.signatures.sigstore_signing import Sigstore
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from handoffs.signatures.trust_roots import TrustedRoot
+from handoffs.signatures.tuf_refresh import Mirror, public_anchor, read_anchor
 from handoffs.signing import SignerWaitsError, sign_handoff
 from handoffs.transparency import log_signature, lost_attempts, pending_signatures
+from handoffs.trusted_roots import chosen_root, fetched_at
 from handoffs.verifying import verify_handoff
 
 log = logging.getLogger(__name__)
@@ -115,17 +119,42 @@ def sigstore() -> Sigstore | None:
 
 
 def trusted_root() -> TrustedRoot:
-    """The Sigstore root of the settings, or the public one that is pinned in this release.
+    """The Sigstore root of the settings; else the one that an operator fetched and chose; else this release's.
 
-    Raises: RefusedError with sigstore.root or sigstore.root_pin.
+    Raises: RefusedError with sigstore.root or sigstore.root_pin; HandoffError("sigstore.root_pin").
     """
     path, pinned = settings.SIGSTORE_TRUSTED_ROOT, settings.SIGSTORE_TRUSTED_ROOT_SHA256
-    root = read_root_file(Path(path)) if path else production_root()
+    root = read_root_file(Path(path)) if path else chosen_root() or _release_root()
     if pinned and root.digest not in pinned:
         raise RefusedError("sigstore.root_pin", f"{root.source} with sha256 {root.digest}", " or ".join(pinned))
-    if warning := root.age_warning(timezone.now()):
+    if warning := root.age_warning(timezone.now(), is_online=bool(settings.SIGSTORE_TUF_MIRROR)):
         log.warning("%s", warning)
     return root
+
+
+def _release_root() -> TrustedRoot:
+    """As old as the release, or as the last refresh that brought the same bytes."""
+    root = production_root()
+    fetched = fetched_at(root.digest)
+    return replace(root, refreshed_at=fetched) if fetched else root
+
+
+def tuf_mirror() -> Mirror:
+    """Where the trusted root is refreshed from, by the settings.
+
+    Raises: HandoffError with trusted_root.no_mirror, trusted_root.file or tuf.anchor.
+    """
+    if not settings.SIGSTORE_TUF_MIRROR:
+        raise HandoffError("trusted_root.no_mirror", "SIGSTORE_TUF_MIRROR is not set, so this portal counts as offline")
+    if settings.SIGSTORE_TRUSTED_ROOT:
+        detail = "SIGSTORE_TRUSTED_ROOT names a file, and that is the root; renew the file, or unset it"
+        raise HandoffError("trusted_root.file", detail)
+    path = settings.SIGSTORE_TUF_ROOT
+    try:
+        anchor = read_anchor(Path(path)) if path else public_anchor()
+    except RefusedError as error:
+        raise HandoffError(error.code, error.detail) from None
+    return Mirror(settings.SIGSTORE_TUF_MIRROR, anchor, settings.SIGSTORE_SECONDS)
 
 
 def nudge(task: str, *args: object) -> None:
@@ -152,13 +181,14 @@ def sweep_clocks() -> int:
 
 
 def clock_services() -> dict[str, str]:
-    """Whose clocks can be compared with ours, by name: the signing services of the settings."""
-    path = settings.SIGSTORE_TRUST_CONFIG
+    """Whose clocks can be compared with ours, by name: the settings' signing services and mirror."""
+    path, mirror = settings.SIGSTORE_TRUST_CONFIG, settings.SIGSTORE_TUF_MIRROR
+    found = {urlsplit(mirror).netloc: mirror} if mirror else {}
     try:
-        return service_addresses(Path(path).read_bytes()) if path else {}
+        return found | (service_addresses(Path(path).read_bytes()) if path else {})
     except (OSError, RefusedError) as error:
         log.warning("%s names no services: %s", path, error)
-        return {}
+        return found
 
 
 @shared_task(ignore_result=True)

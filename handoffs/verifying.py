@@ -111,7 +111,7 @@ def _trust(tools: Tools) -> BuilderTrust | None:
         root = tools.read_root()
     except RefusedError as error:
         raise HandoffError(error.code, error.detail) from None
-    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer)
+    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer, now=tools.clock())
 
 
 def _patches_of_other_tasks(handoff: Handoff, glance: Glance) -> frozenset[str]:

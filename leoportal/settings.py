@@ -251,6 +251,9 @@ VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)
 # The trusted root of your own Sigstore; empty: the public one as it is pinned in the release.
 # Digests, if there are any, are the only roots that are taken, also an older one.
 SIGSTORE_TRUSTED_ROOT = env.str("SIGSTORE_TRUSTED_ROOT", default="")
+# Where an operator refreshes it from (empty: offline), and the TUF root trust starts from (empty: the public one).
+SIGSTORE_TUF_MIRROR = env.str("SIGSTORE_TUF_MIRROR", default="")
+SIGSTORE_TUF_ROOT = env.str("SIGSTORE_TUF_ROOT", default="")
 SIGSTORE_TRUSTED_ROOT_SHA256 = env.list("SIGSTORE_TRUSTED_ROOT_SHA256", default=[])
 
 LOGGING = {

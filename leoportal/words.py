@@ -98,6 +98,9 @@ WORDS: Final[Mapping[str, Word]] = {
     "expired": Word("Expired", "–", "wait"),
     "revoked": Word("Revoked", "✗", "fail"),
     "key-due": Word("Active, rotates soon", "△", "cond"),
+    "root-fresh": Word("Fresh", "✓", "pass"),
+    "root-old": Word("Refresh is due", "△", "cond"),
+    "root-refused": Word("Judges nothing", "✗", "fail"),
     "key-late": Word("Active, rotation is late", "△", "cond"),
     "signing-off": Word("No valid key", "✗", "fail"),
     # decisions
@@ -191,6 +194,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "change.withdrawn": "withdrew a proposed change of the registry",
     "change.refused": "tried to change the registry and was refused",
     "token.issued": "issued a token",
+    "trusted_root.fetched": "fetched a Sigstore trusted root, to be looked at",
+    "trusted_root.refused": "refused what a mirror gave as the Sigstore trusted root",
     "trusted_root.taken": "took a Sigstore trusted root into use",
     "person.erased": "erased what was personal of somebody",
     "texts.erased": "erased texts that were kept as long as they had to be",

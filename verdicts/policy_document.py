@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from audit.canonical import JsonValue, digest_json
-from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, Signing
+from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, RootAge, Signing
 from verdicts.findings import AgentKind, describe
 
 SCHEMA: Final = "leoportal/policy/v1"
@@ -151,6 +151,7 @@ class Policy(_Document):
     approvals: Approvals = Field(default_factory=Approvals)
     hourly_quota: Quotas = Field(default_factory=Quotas)
     builder_identities: Annotated[tuple[BuilderIdentity, ...], Field(strict=False, max_length=100)] = ()
+    trusted_root: RootAge = Field(default_factory=RootAge)
 
     @model_validator(mode="after")
     def _refuse_laxer_than_the_sop(self) -> Self:
@@ -183,6 +184,7 @@ class Policy(_Document):
             approvals=self.approvals,
             hourly_quota=self.hourly_quota,
             builder_identities=self.builder_identities,
+            trusted_root=self.trusted_root,
         )
 
     @property

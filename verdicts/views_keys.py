@@ -17,7 +17,8 @@ from handoffs.bundles.bundle import digest_of
 from handoffs.keys import cancel_rotation, request_rotation, retry_rotation
 from handoffs.models import HandoffError, Lane, SigningKey
 from handoffs.published_keys import MAX_KEYS, published_keys
-from handoffs.tasks import nudge
+from handoffs.tasks import nudge, trusted_root
+from handoffs.trusted_roots import root_standing
 from leoportal.live import render_live
 from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.forms import RevocationForm
@@ -143,6 +144,7 @@ def _render_keys(request: Request, *, refusal: HandoffError | AuditError | None 
     role = request.actor.role
     context = {
         "lanes": read_keyring(),
+        "standing": root_standing(trusted_root, is_online=bool(settings.SIGSTORE_TUF_MIRROR), now=timezone.now()),
         "may_rotate": may(role, Act.ROTATE_KEY),
         "may_revoke": may(role, Act.REVOKE_KEY),
         "refusal": refusal,

@@ -39,6 +39,7 @@ from handoffs.models.signing import (
     SigningAttempt,
     SigningDowngrade,
     TransparencyRecord,
+    TrustedRootFetch,
     TrustedRootUse,
 )
 from handoffs.models.work import (
@@ -86,6 +87,7 @@ __all__ = [
     "StaleStatusError",
     "Status",
     "TransparencyRecord",
+    "TrustedRootFetch",
     "TrustedRootUse",
     "WorkQuerySet",
 ]

@@ -165,9 +165,35 @@ class EnforcerRules(models.Model):
         return f"enforcer rules of policy {self.policy_digest[:12]}"
 
 
+class TrustedRootFetch(models.Model):
+    """A Sigstore trusted root that an operator fetched over TUF, with the metadata that vouches for it. Append-only.
+
+    Fetched is not used: a root whose digest differs is used once an operator named that digest.
+    """
+
+    digest = models.CharField(max_length=64, db_comment="SHA-256 of the root's file")
+    raw = models.BinaryField(db_comment="the root's file as it came")
+    newest_at = models.DateTimeField(db_comment="latest start of any key's window in it")
+    mirror = models.CharField(max_length=300)
+    anchor = models.CharField(max_length=64, db_comment="SHA-256 of the TUF root that trust started from")
+    versions = models.JSONField(db_comment="TUF versions by role")
+    metadata = models.JSONField(db_comment="TUF metadata by role, as it came: nothing older is taken afterwards")
+    created_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_trusted_root_fetch"
+
+    def __str__(self) -> str:
+        return f"trusted root {self.digest[:12]} from {self.mirror}"
+
+
 class TrustedRootUse(models.Model):
     """A Sigstore trusted root that this portal took into use; the newest row is the one last seen. Append-only."""
 
+    fetch = models.ForeignKey(
+        TrustedRootFetch, models.PROTECT, null=True, related_name="+", db_comment="of a root that an operator chose"
+    )
     digest = models.CharField(max_length=64, db_comment="SHA-256 of the root's file")
     newest_at = models.DateTimeField(db_comment="latest start of any key's window in it: what says which root is older")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from audit.actions import actor_of, add_identity, issue_token
 from audit.administration import Change, approve_change, decline_change, propose_change
@@ -22,7 +23,9 @@ from handoffs.git.repository import Git
 from handoffs.keys import create_signing_key, request_rotation
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
 from handoffs.signatures.openpgp import SignatureError
-from handoffs.tasks import ENFORCER, key_vault, rotate_key
+from handoffs.signatures.refusals import RefusedError
+from handoffs.tasks import ENFORCER, key_vault, rotate_key, trusted_root, tuf_mirror
+from handoffs.trusted_roots import refresh_root, use_root, waiting_root
 from leoportal import setup
 from leoportal.setup import OPERATOR
 from verdicts.actions import enact_policy
@@ -78,6 +81,15 @@ class Command(BaseCommand):
         export = acts.add_parser("policy-export", help="the policy in force with signature and attestation, as files")
         export.add_argument("folder", type=Path)
 
+        root = acts.add_parser(
+            "trusted-root", help="the Sigstore trusted root: show, refresh over TUF, use what was fetched"
+        )
+        steps = root.add_subparsers(dest="verb", required=True)
+        steps.add_parser("show", help="which root is in use, how old it is, and what waits to be used")
+        steps.add_parser("refresh", help="fetch it from SIGSTORE_TUF_MIRROR and show what changed; nothing is used yet")
+        use = steps.add_parser("use", help="use a root that was fetched")
+        use.add_argument("digest", help="its whole SHA-256, as `refresh` showed it")
+
         self._add_key_acts(acts.add_parser("key", help="signing keys: make, rotate, revoke"))
 
     def _add_registry_acts(self, acts: Any) -> None:
@@ -111,7 +123,7 @@ class Command(BaseCommand):
         """Do one act; what it refuses is said with its code."""
         try:
             getattr(self, f"_{options['act'].replace('-', '_')}")(options)
-        except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError) as error:
+        except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError, RefusedError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
         except Principal.DoesNotExist:
             known = ", ".join(Principal.objects.order_by("name").values_list("name", flat=True)[:30])
@@ -215,6 +227,40 @@ class Command(BaseCommand):
             f"policy v{version.number} by {found.key.fingerprint}, received {found.signed_at.isoformat()}; next: "
             "leo verify policy policy.yaml --signature policy.yaml.asc --attestation policy.dsse.json --key … "
         )
+
+    def _trusted_root(self, options: dict[str, Any]) -> None:
+        getattr(self, f"_trusted_root_{options['verb']}")(options)
+
+    def _trusted_root_show(self, _options: dict[str, Any]) -> None:
+        root = trusted_root()
+        self.stdout.write(
+            f"in use {root.digest}, from {root.source}, refreshed {root.refreshed_at or 'nobody knows when'}"
+        )
+        is_online = bool(settings.SIGSTORE_TUF_MIRROR)
+        if warning := root.age_warning(timezone.now(), is_online=is_online):
+            self.stdout.write(f"warning: {warning}")
+        if waiting := waiting_root(root):
+            self.stdout.write(f"fetched {waiting.created_at} and not used: {waiting.digest}")
+
+    def _trusted_root_refresh(self, _options: dict[str, Any]) -> None:
+        mirror, current = tuf_mirror(), trusted_root()
+        found = refresh_root(mirror, current, by=OPERATOR)
+        self.stdout.write(f"old {current.digest}\nnew {found.root.digest}")
+        for change in found.changes:
+            self.stdout.write(f"  {change}")
+        if found.root.digest == current.digest:
+            self.stdout.write("unchanged; the root in use is fresh again")
+        else:
+            self.stdout.write(f"stored, not used; next: manage.py operate trusted-root use {found.root.digest}")
+
+    def _trusted_root_use(self, options: dict[str, Any]) -> None:
+        root = use_root(options["digest"], by=OPERATOR)
+        pinned = settings.SIGSTORE_TRUSTED_ROOT_SHA256
+        self.stdout.write(f"{root.digest} is in use")
+        if pinned and root.digest not in pinned:
+            self.stdout.write(
+                "warning: SIGSTORE_TRUSTED_ROOT_SHA256 does not name it, so nothing is judged until it does"
+            )
 
     def _key(self, options: dict[str, Any]) -> None:
         getattr(self, f"_key_{options['verb']}")(options)
