@@ -6,8 +6,9 @@ Source: ATT-04 and ATT-14 of the threat list.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from audit import events
 from audit.actions import append_event
@@ -19,6 +20,8 @@ from handoffs.rules import LaneRules
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_signers import Signer
 from handoffs.signatures.trust_roots import TrustedRoot, refuse_older
+
+ONE_AT_A_TIME: Final = 0x1E0_0714
 
 
 def signers_of(rules: LaneRules) -> dict[str, Signer]:
@@ -60,7 +63,9 @@ def take_root(root: TrustedRoot, *, pinned: bool, by: Actor, fetch: TrustedRootF
     `fetch`: an operator chose this root of those that were fetched.
     Raises: HandoffError("sigstore.root_older").
     """
-    seen = list(TrustedRootUse.objects.select_for_update().order_by("-pk"))
+    with connection.cursor() as cursor:  # no lane may lock rows of an append-only table
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_AT_A_TIME])
+    seen = list(TrustedRootUse.objects.select_related("fetch").order_by("-pk"))
     if seen and seen[0].digest == root.digest and (fetch is None or seen[0].fetch is not None):
         return
     if seen and not pinned:

@@ -27,8 +27,9 @@ from handoffs.signatures.sigstore_verifying import production_root
 from handoffs.signatures.trust_roots import root_changes
 from handoffs.signatures.tuf_refresh import Mirror, fetch_trusted_root, public_anchor
 from handoffs.tasks import enforcer, trusted_root, tuf_mirror
-from handoffs.trusted_roots import chosen_root, refresh_root, use_root
-from handoffs.trusting import refuse_stale
+from handoffs.trusted_roots import chosen_root, refresh_root, root_standing, use_root
+from handoffs.trusting import refuse_stale, take_root
+from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
 from tests.support.portal import Portal
 from tests.support.sigstore import root_of, signed_statement
@@ -276,6 +277,20 @@ def test_only_an_operator_refreshes_and_chooses_and_only_what_was_fetched(online
     with pytest.raises(ClockSkewError):
         refresh_root(tuf_mirror(), trusted_root(), by=OPERATOR, clock=lambda: timezone.now() + timedelta(hours=1))
     assert TrustedRootFetch.objects.count() == 0
+
+
+def test_each_lane_does_its_part_with_its_own_rights(online: TufRepository):
+    """The operator fetches and chooses, a worker takes what was chosen into use, everybody sees it on the keys page."""
+    with acting_in("operator"):
+        operate("refresh")
+        digest = TrustedRootFetch.objects.get().digest
+        operate("use", digest)
+    with acting_in("enforcer"):
+        take_root(trusted_root(), pinned=False, by=enforcer())
+        take_root(production_root(), pinned=True, by=enforcer())
+    with acting_in("plan"):
+        standing = root_standing(trusted_root, is_online=True, now=timezone.now())
+    assert (standing.root.digest if standing.root else "", standing.problem) == (digest, "")
 
 
 def test_stored_bytes_that_changed_are_not_used(seen: TufRepository, document):

@@ -4,6 +4,6 @@ from audit.appendonly import append_only
 
 
 class Migration(migrations.Migration):
-    dependencies = [("handoffs", "0017_trusted_root_fetches")]
+    dependencies = [("handoffs", "0018_trusted_root_fetches")]
 
     operations = [append_only("leo_trusted_root_fetch")]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("audit", "0006_people_guards"),
-        ("handoffs", "0016_clock_readings"),
+        ("handoffs", "0017_keys_without_their_secrets"),
     ]
 
     operations = [
