@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from handoffs.attestations.attestations import EMPTY_SHA256
-from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.bundle import digest_of, has_digest
 from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.checks.patch import NO_REPOSITORY
 from handoffs.packages.licences import is_valid_expression
@@ -14,6 +14,16 @@ from handoffs.packages.pins import name_of, version_of
 from handoffs.packages.sbom import HASH_LENGTHS, REMOVED, SERIAL_NUMBER, SETTING, SPEC_VERSION, UNREAD, Component, Sbom
 
 GITLINK: Final = "160000"
+_HASHERS: Final = {
+    "MD5": "md5",
+    "SHA-1": "sha1",
+    "SHA-256": "sha256",
+    "SHA-384": "sha384",
+    "SHA-512": "sha512",
+    "SHA3-256": "sha3_256",
+    "SHA3-384": "sha3_384",
+    "SHA3-512": "sha3_512",
+}
 _HEX: Final = frozenset("0123456789abcdef")
 _MAX_EXPRESSIONS: Final = 2_000
 
@@ -110,7 +120,7 @@ def sbom_hashes(evidence: Evidence) -> Judged:
 
 
 def sbom_files(evidence: Evidence) -> Judged:
-    """The file components are exactly the files the patch produces, with their true SHA-256."""
+    """The file components are exactly the files the patch produces, with their true SHA-256 and no false hash."""
     found, expected = evidence.sbom, "one file component with SHA-256 for each file the patch produces"
     if isinstance(found, Unreadable):
         return without("the SBOM", found, expected)
@@ -119,13 +129,15 @@ def sbom_files(evidence: Evidence) -> Judged:
     listed = [component for component in found.components if component.type == "file"]
     wrong, seen = [], set()
     for component in listed:
-        digests = [digest for algorithm, digest in component.hashes if algorithm == "SHA-256"]
+        algorithms = [algorithm for algorithm, _ in component.hashes]
         if component.name not in produced:
             wrong.append(f"{component.name}: not a file of this change")
         elif component.name in seen:
             wrong.append(f"{component.name}: listed twice")
-        elif digests != [produced[component.name]]:
-            wrong.append(f"{component.name}: {first_of(digests) or 'no SHA-256'}")
+        elif algorithms.count("SHA-256") != 1:
+            wrong.append(f"{component.name}: {algorithms.count('SHA-256') or 'no'} SHA-256")
+        else:
+            wrong += [f"{component.name}: {line}" for line in _false_hashes(component, produced[component.name])]
         seen.add(component.name)
     wrong += [f"{path}: not listed as a file" for path in sorted(produced.keys() - seen)]
     return failed(first_of(wrong), expected) if wrong else passed(f"{len(seen)} files", expected)
@@ -190,6 +202,15 @@ def sbom_licences(evidence: Evidence) -> Judged:
     return passed(f"{len(packages) - unknown} packages with a licence, {unknown} unknown", expected)
 
 
+def _false_hashes(component: Component, content: bytes) -> list[str]:
+    """The hashes that are not this content's, and those that nobody here can compute."""
+    return [
+        f"{algorithm} {digest}" if algorithm in _HASHERS else f"{algorithm} cannot be checked"
+        for algorithm, digest in component.hashes
+        if algorithm not in _HASHERS or not has_digest(content, _HASHERS[algorithm], digest)
+    ]
+
+
 def _licences(found: Sbom) -> list[tuple[str, str]]:
     subject = found.subject.licences if found.subject else ()
     return [pair for component in found.components for pair in component.licences] + [*subject]
@@ -220,8 +241,8 @@ def _delta(evidence: Evidence) -> LockDelta | str:
     return problem if problem or evidence.facts is None else evidence.facts.packages
 
 
-def _produced(evidence: Evidence) -> dict[str, str] | str:
-    """Path to SHA-256 of every file that the patch produces, or why that is not known."""
+def _produced(evidence: Evidence) -> dict[str, bytes] | str:
+    """Path to content of every file that the patch produces, or why that is not known."""
     problem, facts = _facts_problem(evidence), evidence.facts
     if problem or facts is None:
         return problem
@@ -231,5 +252,5 @@ def _produced(evidence: Evidence) -> dict[str, str] | str:
             continue
         if change.new_blob not in facts.blobs:
             return f"{change.path} could not be read"
-        produced[change.path] = digest_of(facts.blobs[change.new_blob])
+        produced[change.path] = facts.blobs[change.new_blob]
     return produced
