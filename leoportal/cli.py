@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from leoportal.cli_audit import audit_app
 from leoportal.cli_bundle import bundle_app
 from leoportal.cli_db import db_app
 from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(verify_app, name="verify")
+app.add_typer(audit_app, name="audit")
 app.add_typer(pr_app, name="pr")
 app.add_typer(gate_app, name="gate")
 app.add_typer(agent_app, name="agent")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from django.db.models import CharField, Model, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 
+from audit.canonical import JsonValue
 from audit.export import Sheet, log_sheet
 from audit.forms import ExportForm
 from audit.models import LogEntry
@@ -102,3 +105,13 @@ def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:
     if place == "handoff_id":
         return rows.filter(handoff__in=chain)
     return rows.filter(subject__in=chain.annotate(name=Concat(Value("H-"), Cast("pk", CharField()))).values("name"))
+
+
+def plain(value: Any) -> JsonValue:
+    """A column's value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, Decimal):
+        return str(value)
+    found: JsonValue = value
+    return found

@@ -29,6 +29,7 @@ urlpatterns = [
     path("escalations/<int:pk>/", views_lead.show_escalation, name="escalation"),
     path("escalations/<int:pk>/decide/", views_lead.decide_escalation, name="decide"),
     path(f"audit/{PR}", views_trail.show_separation, name="separation"),
+    path(f"audit/{PR}proof/", views_trail.make_proof, name="proof"),
     path("audit/exports/", views_exports.list_exports, name="exports"),
     path("audit/exports/make/", views_exports.make_export, name="export"),
     path("audit/exports/<int:pk>/file", views_exports.download_export, name="export_file"),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.http import Http404, HttpResponse
 
 from audit.accountability import Act, may
+from audit.export import record_export, tree_head
 from leoportal.web import Request, page, render_page
 from verdicts.duties import read_separation
 from verdicts.models import DecisionStatement, VerdictStatement
 from verdicts.reviewing import for_review
+from verdicts.separation_proof import proof_json, proof_pdf
+
+PROOFS: Final = {"json": proof_json, "pdf": proof_pdf}
 
 
 @page(Act.VIEW_TRAIL, "GET")
@@ -20,6 +26,21 @@ def show_separation(request: Request, owner: str, repo: str, number: int) -> Htt
     may_export = may(request.actor.role, Act.EXPORT_TRAIL)
     context = {"pull": pull, "separation": read_separation(pull), "may_export": may_export}
     return render_page(request, "verdicts/separation.html", context)
+
+
+@page(Act.EXPORT_TRAIL, "POST")
+def make_proof(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """The role-separation proof as a file, JSON or PDF; that it was taken is an event."""
+    pull = for_review().filter(repository__full_name=f"{owner}/{repo}", number=number).first()
+    name = request.POST.get("file_format", "")
+    if pull is None or name not in PROOFS:
+        raise Http404(f"There is no such proof of PR-{number} in {owner}/{repo}.")
+    head = tree_head()
+    record_export("role-separation", name, {"pull": f"{owner}/{repo}#{number}"}, head, by=request.actor)
+    response = HttpResponse(PROOFS[name](pull, head), content_type=f"application/{name}")
+    response.headers["Content-Disposition"] = f'attachment; filename="PR-{number}-role-separation.{name}"'
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 @page(Act.VIEW_PULLS, "GET")

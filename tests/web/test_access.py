@@ -80,6 +80,7 @@ POSTS = {
     "{pull}merge/": {"plan", "lead"},
     "/escalations/{pk}/decide/": {"lead"},
     "/audit/exports/make/": {"auditor"},
+    "/audit{pull}proof/": {"auditor"},
     "/handoffs/{handoff}/acknowledge/": {"lead"},
     "/keys/rotate/": {"exec"},
     "/audit/registry/propose/": {"xena"},

@@ -6,6 +6,9 @@ import csv
 import hashlib
 import importlib.util
 import io
+import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 import zipfile  # noqa: TID251 - a spreadsheet of ours is read back
 from pathlib import Path
@@ -233,3 +236,27 @@ def test_an_export_takes_the_explorers_filters(scene: Scene, table: str):
     assert str(other.handoff) not in raw.decode()
     page = scene.client("auditor").get("/audit/exports/").content.decode()
     assert f"subject: {one.handoff}" in page
+
+
+def test_the_separation_proof_says_who_did_what_as_json_and_as_pdf(scene: Scene):
+    pull = scene.escalated()
+    address = f"/audit/prs/acme/payments/{pull.number}/proof/"
+    client = scene.client("auditor")
+    answer = client.post(address, {"file_format": "json"})
+    found = json.loads(answer.content)
+    assert answer["Content-Disposition"] == f'attachment; filename="PR-{pull.number}-role-separation.json"'
+    assert found["schema"] == "leoportal/role-separation/v1"
+    duties = {(part["principal"], part["duty"]) for part in found["parts"]}
+    assert (scene.builder.pk, "BUILDER") in duties
+    assert (scene.actor("plan").principal_id, "PLAN") in duties
+    assert found["circles"][str(scene.builder.pk)] == sorted({scene.builder.pk, scene.builder.sponsor.pk})
+    assert (found["state"], found["assurance"]) == ("ok", "separated")
+    raw = client.post(address, {"file_format": "pdf"}).content
+    assert raw.startswith(b"%PDF-")
+    made = LogEntry.objects.filter(kind="export.made").order_by("pk")
+    assert [entry.actor for entry in made] == ["auditor", "auditor"]
+    assert client.post(address, {"file_format": "exe"}).status_code == 404
+    if program := shutil.which("pdftotext"):
+        done = subprocess.run([program, "-layout", "-", "-"], input=raw, capture_output=True, check=True)
+        for text in ("Role separation: acme/payments", "Issue verdict", "plan", "separated"):
+            assert text in done.stdout.decode()
