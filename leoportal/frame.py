@@ -7,9 +7,15 @@ from django.http import HttpRequest
 from audit.events import Role
 from handoffs.models import PullRequest
 from leoportal.lanes.switching import LANE_OF, acting_in
+from verdicts.break_glass_rows import BreakGlass
 from verdicts.keyring import key_warnings
 
 MOST = 100
+
+
+def broken_glass() -> BreakGlass | None:
+    """The one that waits for its review: everybody sees it until then."""
+    return BreakGlass.objects.unreviewed().select_related("pull_request", "requested_by", "second").first()
 
 
 def page_frame(request: HttpRequest) -> dict[str, object]:
@@ -28,10 +34,12 @@ def page_frame(request: HttpRequest) -> dict[str, object]:
     }
     with acting_in(LANE_OF[role]):  # pages about errors are rendered outside any view
         waiting = counts[role]() if role in counts else 0
+        glass = broken_glass() if role is not Role.BUILDER else None
         warnings = tuple(key_warnings()) if role is Role.ENFORCER else ()
     return {
         "my_role": role.value,
         "my_name": principal.name,
         "my_turn": waiting if waiting < MOST else f"{MOST - 1}+",
+        "glass": glass,
         "key_warnings": warnings,
     }

@@ -108,6 +108,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "send_back": Word("Sent back", "✗", "fail"),
     "rerun": Word("Re-run forced", "↻", "run"),
     "override": Word("Override", "⚑", "over"),
+    "single_operator": Word("Single operator", "△", "cond"),
     "break-glass": Word("Break-glass", "⚑", "over"),
     "review-due": Word("Review due", "△", "cond"),
     "reviewed": Word("Reviewed", "✓", "plain"),

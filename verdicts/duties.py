@@ -15,7 +15,7 @@ from typing import Final
 from audit import events
 from audit.events import Role
 from audit.models import LogEntry, Participation, Principal
-from audit.separation import Part, Registry, UnknownPrincipalError, conflicts
+from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, assurance, conflicts
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, PullStatus
@@ -58,6 +58,7 @@ class Separation:
     rules: tuple[RuleRow, ...]
     parts: tuple[tuple[str, str, str], ...]
     events: int
+    assurance: Assurance
 
     @property
     def state(self) -> str:
@@ -97,7 +98,7 @@ def read_separation(pull: PullRequest) -> Separation:
         (names.get(p.principal_id, "unknown"), p.duty.value, sponsors.get(p.principal_id, "")) for p in facts.parts
     )
     rules = tuple(rule(facts) for rule in RULES)
-    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries))
+    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries), assurance(facts.registry))
 
 
 def _gather(pull: PullRequest) -> _Facts:

@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor
+from audit.separation import Assurance
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
@@ -152,6 +153,12 @@ class Review:
         return sum(row.finding.is_open for row in self.findings)
 
     @property
+    def is_single_operator(self) -> bool:
+        """Whether one person answers for makers and deciders: at the verdict if it has ended, else now."""
+        said = self.verdict.assurance if self.is_frozen and self.verdict else self.found.assurance.value
+        return said == Assurance.SINGLE_OPERATOR.value
+
+    @property
     def weighted_sum(self) -> str:
         """The sum of the products, before it is divided by the weights that were used."""
         return f"{sum(row.term.product for row in self.agents):.2f}"
@@ -182,7 +189,12 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     Raises: VerdictError("policy.none").
     """
     verdict = evidence.live_verdict(pull)
-    decision = Decision.objects.filter(pull_request=pull).select_related("lead", "statement").order_by("-pk").first()
+    decision = (
+        Decision.objects.filter(pull_request=pull)
+        .select_related("lead", "countersigned_by", "statement")
+        .order_by("-pk")
+        .first()
+    )
     is_frozen = pull.status in ENDED and verdict is not None
     if is_frozen and verdict is not None:
         tree, cannot_read = "", ""

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from verdicts import views, views_exports, views_keys, views_lead, views_trail
+from verdicts import views, views_break_glass, views_exports, views_keys, views_lead, views_trail
 
 app_name = "verdicts"
 PR = "prs/<str:owner>/<str:repo>/<int:number>/"
@@ -18,6 +18,10 @@ urlpatterns = [
     path(f"{PR}history/", views.show_history, name="history"),
     path(f"{PR}verdicts/<int:pk>/statement.dsse.json", views_trail.download_verdict, name="verdict_statement"),
     path(f"{PR}decisions/<int:pk>/statement.dsse.json", views_trail.download_decision, name="decision_statement"),
+    path(f"{PR}break-glass/", views_break_glass.ask, name="ask_break_glass"),
+    path("break-glass/", views_break_glass.list_break_glass, name="break_glass"),
+    path("break-glass/<int:pk>/open/", views_break_glass.open_glass, name="open_break_glass"),
+    path("break-glass/<int:pk>/review/", views_break_glass.review, name="review_break_glass"),
     path("keys/", views_keys.list_keys, name="keys"),
     path("keys/rotate/", views_keys.rotate_key, name="rotate_key"),
     path("keys/rotations/<int:pk>/cancel/", views_keys.cancel_key_rotation, name="cancel_rotation"),

@@ -71,6 +71,8 @@ PAGES = {
     "/audit/exports/": {"plan", "lead", "auditor"},
     "/keys/": {"plan", "lead", "auditor", "exec"},
     "/audit/registry/": {"auditor", "xena"},
+    "/break-glass/": {"plan", "lead", "auditor", "exec", "xena"},
+    "{pull}break-glass/": {"lead"},
     "/keys/{key}/public.asc": {"plan", "lead", "auditor", "exec"},
     "/keys/{key}/revocation/": {"plan", "lead", "auditor", "exec"},
 }
@@ -84,6 +86,8 @@ POSTS = {
     "/handoffs/{handoff}/acknowledge/": {"lead"},
     "/keys/rotate/": {"exec"},
     "/audit/registry/propose/": {"xena"},
+    "/break-glass/1/open/": {"lead", "xena"},
+    "/break-glass/1/review/": {"lead", "xena"},
     "/audit/registry/proposals/1/decide/": {"xena"},
     "/keys/rotations/1/cancel/": {"exec"},
     "/keys/rotations/1/retry/": {"exec"},

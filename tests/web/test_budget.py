@@ -9,7 +9,7 @@ from handoffs.models import PullRequest
 from tests.web.scene import Scene, finding
 from verdicts.results import AgentKind, Severity
 
-BUDGET = 14
+BUDGET = 15
 PAGES = (
     ("plan", "/turn/"),
     ("plan", "/prs/"),
