@@ -18,7 +18,7 @@ from verdicts.break_glass import BREAKABLE, open_break_glass, request_break_glas
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.forms import BreakGlassForm, BreakGlassReviewForm
 from verdicts.models import VerdictError
-from verdicts.reviewing import for_review, read_review
+from verdicts.reviewing import for_review
 
 LIST_SIZE: Final = 50
 
@@ -59,7 +59,6 @@ def ask(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
         "form": form,
         "refusal": refusal,
         "is_breakable": pull.status in BREAKABLE and pull.triggered_at is not None,
-        "review": read_review(pull, request.actor),
     }
     status = 409 if refusal else 422 if form.is_bound else 200
     return render_page(request, "verdicts/break_glass_form.html", context, status=status)
@@ -114,7 +113,7 @@ def _render(
         "refusal": refusal,
         "may_open": may(role, Act.COUNTERSIGN_BREAK_GLASS),
         "may_review": may(role, Act.REVIEW_BREAK_GLASS),
-        "may_see_pulls": may(role, Act.VIEW_HANDOFFS),
+        "may_see_pulls": may(role, Act.VIEW_PULLS),
     }
     return render_page(request, "verdicts/break_glass.html", context, status=status)
 
