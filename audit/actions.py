@@ -15,23 +15,19 @@ from audit import events
 from audit.canonical import JsonValue, write_json
 from audit.events import Actor, AuditError, Role
 from audit.identities import canonical
-from audit.merkle import Frontier, leaf_hash
+from audit.leaves import SALT_BYTES
 from audit.models import (
     ApiToken,
     Identity,
     Kind,
     LogEntry,
-    LogLeaf,
-    LogPending,
     Participation,
     Principal,
     RoleGrant,
-    TreeHead,
 )
 from audit.registry import hold_registry
 from audit.separation import Part, Registry, UnknownPrincipalError, conflict
 
-SEQUENCER_LOCK = 0x1E0_106
 MAX_TOKEN_DAYS = 90
 
 
@@ -42,58 +38,15 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
     """
     if not connection.in_atomic_block:
         raise AuditError("log.outside_transaction", "an event is appended in the transaction of the change it records")
-    now = timezone.now()
-    leaf = write_json(
-        {
-            "v": 1,
-            "kind": kind,
-            "actor": actor.name,
-            "principal": actor.principal_id,
-            "role": actor.role.value,
-            "subject": subject,
-            "at": now.isoformat(timespec="microseconds"),
-            "body": body,
-        }
-    )
-    entry = LogEntry.objects.create(
+    return LogEntry.objects.create(
         kind=kind,
         actor=actor.name,
+        principal=actor.principal_id,
         role=actor.role.value,
         subject=subject,
-        created_at=now,
-        leaf=leaf,
-        leaf_hash=leaf_hash(leaf),
+        body=write_json({**body, "actor": actor.name}),
+        salt=secrets.token_bytes(SALT_BYTES),
     )
-    LogPending.objects.create(entry=entry)
-    return entry
-
-
-@transaction.atomic(durable=True)
-def integrate_log(*, batch: int = 5000) -> int:
-    """Give committed entries their place in the tree and store the new root. Returns how many were placed.
-
-    One sequencer at a time (advisory lock, released with the transaction). Order is that of the entry ids seen.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEQUENCER_LOCK])
-        if not cursor.fetchone()[0]:
-            return 0
-    pending = list(LogPending.objects.order_by("pk").values_list("pk", "entry__leaf_hash", "entry__leaf")[:batch])
-    if not pending:
-        return 0
-    for pk, stored, leaf in pending:
-        if leaf_hash(bytes(leaf)) != bytes(stored):
-            raise AuditError("log.leaf_changed", f"entry {pk} no longer has the hash it was appended with")
-    head = TreeHead.objects.order_by("-size").first()
-    raw = bytes(head.frontier) if head else b""
-    frontier = Frontier(head.size if head else 0, tuple(raw[i : i + 32] for i in range(0, len(raw), 32)))
-    grown = frontier.extend(bytes(stored) for _, stored, _ in pending)
-    LogLeaf.objects.bulk_create(
-        LogLeaf(index=frontier.size + offset, entry_id=pk) for offset, (pk, _, _) in enumerate(pending)
-    )
-    TreeHead.objects.create(size=grown.size, root=grown.root, frontier=b"".join(grown.hashes))
-    LogPending.objects.filter(pk__in=[pk for pk, _, _ in pending]).delete()
-    return len(pending)
 
 
 def take_part(subject: str, actor: Actor) -> None:

@@ -24,7 +24,8 @@ from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
-from audit.models import LogEntry, TreeHead
+from audit.models import LogEntry
+from audit.sequencing import newest_head
 
 WINDOW: Final = 100_000
 FORMULA: Final = "=+-@\t\r\n＝＋－＠|%"
@@ -53,6 +54,8 @@ class Sheet:
     leaf_hash: str = "log_entry__leaf_hash"
     index: str = "log_entry__tree_leaf__index"
     key: str = "pk"
+    body: str = "log_entry__body"
+    salt: str = "log_entry__salt"
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +73,7 @@ class Head:
 
 def tree_head() -> Head:
     """The newest tree head."""
-    newest = TreeHead.objects.order_by("-size").first()
+    newest = newest_head()
     return Head(newest.size, bytes(newest.root).hex()) if newest else Head(0, hashlib.sha256(b"").hexdigest())
 
 
@@ -79,7 +82,7 @@ def log_sheet(rows: QuerySet[LogEntry]) -> Sheet:
     names = ("id", "kind", "actor", "role", "subject", "created_at")
     columns = [(name, name) for name in names]
     index = "tree_leaf__index"
-    return Sheet("leo_log_entry", rows, columns, "leaf", "leaf_hash", index, index)
+    return Sheet("leo_log_entry", rows, columns, "leaf", "leaf_hash", index, index, "body", "salt")
 
 
 @transaction.atomic
@@ -99,11 +102,13 @@ def bounds(sheet: Sheet, head: Head) -> tuple[int, int]:
 
 
 def rows_of(sheet: Sheet, head: Head, first: int, end: int) -> QuerySet[Any, tuple[Any, ...]]:
-    """The cells of the rows with keys in [first, end), in order: columns, leaf index, leaf hash, leaf."""
+    """The cells of the rows with keys in [first, end), in order: columns, leaf index, leaf hash, leaf, body, salt."""
     covered = sheet.rows.filter(**{f"{sheet.index}__lt": head.size})
     rows = covered.filter(**{f"{sheet.key}__gte": first, f"{sheet.key}__lt": end})
     lookups = [lookup for _, lookup in sheet.columns]
-    return rows.order_by(sheet.key).values_list(*lookups, sheet.index, sheet.leaf_hash, sheet.leaf)
+    return rows.order_by(sheet.key).values_list(
+        *lookups, sheet.index, sheet.leaf_hash, sheet.leaf, sheet.body, sheet.salt
+    )
 
 
 class TextExport:
@@ -127,11 +132,14 @@ class TextExport:
             index, digest = cells[-2:]
             select = (
                 f"json_build_object('table', '{self._sheet.name}', 'row', json_build_object({pairs}), "
-                f"'leafIndex', {index}, 'leafHash', {digest}, 'leaf', convert_from(leaf, 'UTF8'))"
+                f"'leafIndex', {index}, 'leafHash', {digest}, 'leaf', convert_from(leaf, 'UTF8'), "
+                "'body', convert_from(body, 'UTF8'), 'salt', encode(salt, 'hex'))"
             )
             options = _AS_IT_IS
         names = ", ".join(f"c{number}" for number in range(len(cells)))
-        statement = f"COPY (SELECT {select} FROM ({query}) AS found ({names}, leaf)) TO STDOUT WITH ({options})"  # noqa: S608 - compiled by Django, values apart
+        statement = (
+            f"COPY (SELECT {select} FROM ({query}) AS found ({names}, leaf, body, salt)) TO STDOUT WITH ({options})"  # noqa: S608 - compiled by Django, values apart
+        )
         with connection.cursor() as cursor:
             with cursor.cursor.copy(statement, values) as blocks:
                 yield from map(bytes, blocks)

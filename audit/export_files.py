@@ -36,7 +36,7 @@ def write_xlsx(path: Path, sheet: Sheet, head: Head, progress: Progress) -> int:
         page = book.add_worksheet("export")
         page.write_row(0, 0, sheet.names)
         for rows in _chunks(sheet, head, progress):
-            for *values, index, leaf_hash, _leaf in rows:
+            for *values, index, leaf_hash, _leaf, _body, _salt in rows:
                 count += 1
                 if count > MAX_XLSX_ROWS - 2:
                     raise AuditError(
@@ -62,7 +62,7 @@ def write_parquet(path: Path, sheet: Sheet, head: Head, progress: Progress) -> i
         ) from None
     kinds = [(name, pa.int64() if name == "leaf_index" else pa.string()) for name in sheet.names]
     about = {"table": sheet.name, "treeSize": str(head.size), "rootHash": head.root}
-    schema = pa.schema([*kinds, ("leaf", pa.binary())], metadata=about)
+    schema = pa.schema([*kinds, *((name, pa.binary()) for name in ("leaf", "body", "salt"))], metadata=about)
     count = 0
     with ParquetWriter(str(path), schema, compression="zstd") as writer:
         for rows in _chunks(sheet, head, progress):
@@ -94,8 +94,9 @@ def _write(page: Any, row: int, column: int, value: object) -> None:
 
 
 def _texts(row: Sequence[Any]) -> tuple[Any, ...]:
-    *values, index, leaf_hash, leaf = row
-    return (*map(_text, values), index, bytes(leaf_hash).hex(), bytes(leaf))
+    *values, index, leaf_hash, leaf, body, salt = row
+    opened = (None if raw is None else bytes(raw) for raw in (leaf, body, salt))
+    return (*map(_text, values), index, bytes(leaf_hash).hex(), *opened)
 
 
 def _text(value: object) -> str | None:

@@ -4,13 +4,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from audit import actions, erasure
-
-
-@shared_task(ignore_result=True)
-def integrate_log() -> int:
-    """Number committed entries; the beat calls it every second."""
-    return actions.integrate_log()
+from audit import erasure
 
 
 @shared_task(ignore_result=True)

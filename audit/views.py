@@ -12,8 +12,10 @@ from django.http import Http404, HttpResponse
 from audit.accountability import Act, may
 from audit.canonical import JsonError, parse_json
 from audit.forms import TrailForm
+from audit.leaves import LeafError
 from audit.merkle import leaf_hash
-from audit.models import LogEntry, LogPending, TreeHead
+from audit.models import LogEntry
+from audit.sequencing import newest_head
 from leoportal.web import Request, page, render_page
 from leoportal.words import EVENTS
 
@@ -27,10 +29,11 @@ def explore(request: Request) -> HttpResponse:
     """Entries that fit the filters; pages are addressed by the last entry seen, so they never shift."""
     form = TrailForm(request.GET)
     last_seen = _last_seen(request)
-    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash").newest_first()
+    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash", "body", "salt").newest_first()
     is_valid = form.is_valid()
     rows = form.matching(rows) if is_valid else rows.none()
     found = list((rows.older_than(last_seen) if last_seen else rows)[: PAGE_SIZE + 1])
+    head = newest_head()
     filters = {name: value for name, value in request.GET.items() if name in form.fields and value}
     context = {
         "form": form,
@@ -39,8 +42,8 @@ def explore(request: Request) -> HttpResponse:
         "is_first": last_seen is None,
         "newest": urlencode(filters),
         "is_filtered": bool(filters),
-        "head": TreeHead.objects.order_by("-size").first(),
-        "pending": len(LogPending.objects.values_list("pk")[: MAX_COUNTED + 1]),
+        "head": head,
+        "pending": len(LogEntry.objects.waiting(head)[: MAX_COUNTED + 1]),
         "max_counted": MAX_COUNTED,
         "kinds": EVENTS,
         "may_export": may(request.actor.role, Act.EXPORT_TRAIL),
@@ -67,21 +70,33 @@ def show_entry(request: Request, pk: int) -> HttpResponse:
     entry = LogEntry.objects.select_related("tree_leaf").filter(pk=pk).first()
     if entry is None:
         raise Http404("There is no such entry in the trail.")
-    leaf = bytes(entry.leaf)
+    leaf, text = bytes(entry.leaf), _readable(entry)
     context = {
         "entry": entry,
-        "text": _readable(leaf),
-        "is_cut": len(leaf) > MAX_SHOWN_BYTES,
-        "size": len(leaf),
+        "text": text,
+        "is_cut": len(text) == MAX_SHOWN_BYTES,
         "is_intact": leaf_hash(leaf) == bytes(entry.leaf_hash),
         "place": getattr(entry, "tree_leaf", None),
     }
     return render_page(request, "audit/entry.html", context, part="entry")
 
 
-def _readable(leaf: bytes) -> str:
+def _readable(entry: LogEntry) -> str:
+    """The leaf as it is hashed, and under it the body that its digest stands for."""
+    header, _, content = bytes(entry.leaf).decode("utf-8", "replace").partition("\n")
+    return "\n".join((header, _indented(content.encode()), "", _body(entry)))[:MAX_SHOWN_BYTES]
+
+
+def _body(entry: LogEntry) -> str:
     try:
-        value = parse_json(leaf, max_bytes=16 << 20)
+        return json.dumps(entry.open(), indent=2, ensure_ascii=True)
+    except LeafError as error:
+        return f"{error.detail} ({error.code})"
+
+
+def _indented(raw: bytes) -> str:
+    try:
+        value = parse_json(raw, max_bytes=16 << 20)
     except JsonError as error:
-        return f"This leaf is not readable JSON ({error.code}): {error.detail}"
-    return json.dumps(value, indent=2, ensure_ascii=True)[:MAX_SHOWN_BYTES]
+        return f"This is not readable JSON ({error.code}): {error.detail}"
+    return json.dumps(value, indent=2, ensure_ascii=True)

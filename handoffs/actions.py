@@ -51,6 +51,7 @@ class Tools:
     pinned_roots: tuple[str, ...] = ()
     sigstore: Sigstore | None = None
     clock: Callable[[], datetime] = timezone.now
+    log_seconds: float = 5.0
 
     @property
     def git(self) -> Git:

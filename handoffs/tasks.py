@@ -102,6 +102,7 @@ def tools_for(repository: Repository) -> Tools:
         read_root=trusted_root,
         pinned_roots=tuple(settings.SIGSTORE_TRUSTED_ROOT_SHA256),
         sigstore=sigstore(),
+        log_seconds=settings.LOG_WAIT_SECONDS,
     )
 
 

@@ -222,7 +222,6 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
-        ("integrate-log", "audit.tasks.integrate_log", 1.0),
         ("apply-retention", "audit.tasks.apply_retention", 86400.0),
         ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),
     )
@@ -240,6 +239,13 @@ SIGSTORE_TRUST_CONFIG = env.str("SIGSTORE_TRUST_CONFIG", default="")
 SIGSTORE_IDENTITY_TOKEN_FILE = env.str("SIGSTORE_IDENTITY_TOKEN_FILE", default="")
 SIGSTORE_SIGNING_ROOT_SHA256 = env.list("SIGSTORE_SIGNING_ROOT_SHA256", default=[])
 SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
+
+# The log's key and the signer's memory lie beside each other, on the signer's machine only.
+LOG_KEY_FILE = Path(env.str("LOG_KEY_FILE", default=str(VAR / "log-key" / "log.key")))
+LOG_ANCHOR = Path(env.str("LOG_ANCHOR", default=str(VAR / "log-anchor.git")))
+# Each "URL vkey", separated by commas: who else signs the log's checkpoints.
+LOG_WITNESSES = env.list("LOG_WITNESSES", default=[])
+LOG_WAIT_SECONDS = env.float("LOG_WAIT_SECONDS", default=5.0)
 
 SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" / "bin")))
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))

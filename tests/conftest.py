@@ -17,6 +17,7 @@ from handoffs.signatures.key_rules import Algorithm
 from leoportal.lanes.agreeing import make_grants
 from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.postgres import TESTER
+from tests.support.log import log_running
 from tests.support.portal import Portal
 
 IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
@@ -56,7 +57,10 @@ def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
     settings.EXPORTS = tmp_path / "exports"
     settings.FORGE_ROOT = tmp_path / "forge"
     settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
-    yield Portal.make(tmp_path)
+    settings.LOG_WAIT_SECONDS = 60.0  # another worker's long transaction holds the log back
+    settings.LOG_KEY_FILE = tmp_path / "log-key" / "log.key"
+    with log_running(tmp_path):
+        yield Portal.make(tmp_path)
     assert set(BundleCheck.objects.values_list("code", flat=True)) <= IN_CATALOGUE, "a check docs/checks.md lacks"
 
 

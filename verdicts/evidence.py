@@ -9,8 +9,9 @@ from typing import Final
 
 from django.utils import timezone
 
-from audit.canonical import JsonValue, digest_json, parse_json
+from audit.canonical import JsonValue, digest_json
 from audit.events import Role
+from audit.leaves import LeafError
 from audit.models import Identity, Participation, Principal
 from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, assurance, conflicts
 from handoffs.checks.evidence import Outcome
@@ -119,12 +120,10 @@ def released_judgement(pull: PullRequest) -> Judgement | None:
     approval, verdict = live_approval(pull), live_verdict(pull)
     is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
     if approval is not None and not (is_passed and verdict and verdict.log_entry_id > approval.log_entry_id):
-        stored = parse_json(bytes(approval.log_entry.leaf), max_bytes=MAX_LEAF_BYTES)
-        match stored:
-            case {"body": {"inputs": inputs}}:
-                return decide(inputs_from_json(inputs))
-            case _:
-                return None
+        try:
+            return decide(inputs_from_json(approval.log_entry.open()["inputs"]))
+        except (LeafError, KeyError):
+            return None
     return decide(inputs_from_json(verdict.inputs)) if is_passed and verdict else None
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from django.core.exceptions import ObjectDoesNotExist
 
-from audit.canonical import JsonError, JsonValue, parse_json
+from audit.canonical import JsonValue
+from audit.leaves import LeafError
 from audit.models import LogEntry
 from handoffs.models import Handoff, PullRequest
 
@@ -61,12 +62,9 @@ def _tell(entry: LogEntry) -> Happening:
 
 def _body(entry: LogEntry) -> dict[str, JsonValue]:
     try:
-        leaf = parse_json(bytes(entry.leaf), max_bytes=16 << 20)
-    except JsonError:
-        return {"detail": "this entry's leaf cannot be read"}
-    body = leaf.get("body") if isinstance(leaf, dict) else None
-    if not isinstance(body, dict):
-        return {}
+        body = entry.open()
+    except LeafError as error:
+        return {"detail": error.detail}
     result = body.get("result")
     if isinstance(result, dict):
         return {**body, "outcome": result.get("outcome"), "confidence": result.get("confidence")}

@@ -12,6 +12,7 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
+from audit.covering import WAITING, log_state, wait_covered
 from audit.events import Actor, AuditError, Role
 from handoffs.actions import Tools, record_event
 from handoffs.applying import open_row
@@ -56,6 +57,7 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
             "merge.no_pass",
             f"PR-{pull.number} is {pull.label}; it merges only after PASS, or after LEAD approved what PLAN escalated",
         )
+    _wait_for_the_log(pull, tools.log_seconds)
     tip = tools.forge.branch(pull.base_ref)
     merge_sha = _write_merge_commit(pull, tools)
     if tip not in {pull.base_sha, merge_sha}:
@@ -78,6 +80,15 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
     tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
     record_merge(pull.pk, merge_sha, is_deciders=True)
     return PullRequest.objects.get(pk=pull.pk)
+
+
+def _wait_for_the_log(pull: PullRequest, seconds: float) -> None:
+    """Nothing lands before its cause is in a signed checkpoint. The repository's hook asks the same again."""
+    rows = (evidence.live_verdict(pull), evidence.live_approval(pull))
+    if not wait_covered([row.log_entry_id for row in rows if row is not None], seconds=seconds):
+        alarms = log_state().alarms
+        detail = f"the log has an alarm, {alarms[0].code}: an operator has to look at it" if alarms else WAITING
+        raise VerdictError("log.alarm" if alarms else "merge.not_covered", detail)
 
 
 def _refuse_worse(pull: PullRequest) -> None:

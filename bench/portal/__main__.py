@@ -17,8 +17,8 @@ from django.template import TemplateDoesNotExist
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from audit.actions import integrate_log
 from audit.models import LogEntry
+from audit.sequencing import integrate_log
 from bench.measure import interleave, print_table, ratio
 from bench.portal.clones import FIRST, LARGE, SMALL, Original, copy_database, copy_handoffs, settle
 from handoffs.models import PullRequest

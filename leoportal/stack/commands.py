@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def up(tour: tuple[str, ...] | None, interrupt: Interrupt) -> int:
-    """Services, database, web, worker, beat, then the tour, then serve until somebody asks for the stop.
+    """Services, database, the portal's processes, then the tour, then serve until somebody asks for the stop.
 
     Raises: StackError; StopRequestedError when that happens before everything is up.
     """

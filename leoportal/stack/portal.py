@@ -19,6 +19,7 @@ from leoportal.stack.supervisor import Child
 
 HOST: Final = "127.0.0.1"
 PORTS_TO_TRY: Final = 50
+LOG_PROCESSES: Final = {"sequencer": "sequence", "signer": "sign"}  # each named like its login
 QUEUES: Final = ("enforcer", "verifier")  # each named like the login of its worker
 SOURCES: Final = ("leoportal", "handoffs", "verdicts", "audit", "static", "requirements")
 
@@ -76,7 +77,7 @@ def prepare(
 
 
 def children(environment: Mapping[str, str], var: Path, port: int) -> dict[str, Child]:
-    """Web, one worker for each lane that has work, and beat. Each signs in as its own login and knows no other.
+    """Web, a worker for each lane that has work, beat, and the log's two. Each has its own login and knows no other.
 
     Beat is a process of its own: as a child of a worker it could die and all schedules would stop unnoticed. It needs
     no database.
@@ -104,7 +105,8 @@ def children(environment: Mapping[str, str], var: Path, port: int) -> dict[str, 
         for queue in QUEUES
     }
     web = child("web", granian, "web", settings={"DB_POOL": "1"}, stops=((signal.SIGTERM, 8.0),))
-    return {"web": web, **workers, "beat": child("beat", beat, "")}
+    log = {login: child(f"log-{login}", ("manage", "log", act), login) for login, act in LOG_PROCESSES.items()}
+    return {"web": web, **workers, "beat": child("beat", beat, ""), **log}
 
 
 def worker_command(queue: str) -> tuple[str, ...]:

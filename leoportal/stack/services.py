@@ -22,7 +22,7 @@ from leoportal.stack.supervisor import Supervisor
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MARK: Final = ".leoportal"
-LOGINS: Final = ("migrate", "operator", "web", "enforcer", "verifier", "hook")
+LOGINS: Final = ("migrate", "operator", "web", "enforcer", "verifier", "hook", "sequencer", "signer")
 
 
 def data_folder() -> Path:

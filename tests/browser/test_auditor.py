@@ -13,13 +13,13 @@ import pytest
 from django.apps import apps
 from playwright.sync_api import expect
 
-from audit.actions import integrate_log
-from audit.canonical import parse_json
+from audit.leaves import open_body, parse_leaf
 from audit.merkle import leaf_hash
 from audit.models import LogEntry, TreeHead
 from handoffs.models import PullRequest
 from leoportal.words import EVENTS
 from tests.support.browser import Site, Visitor, address, change
+from tests.support.log import settle_log
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import Decision, DecisionKind, Export
@@ -42,7 +42,7 @@ def merged(site: Site) -> PullRequest:
     site.portal.verdict(VerdictKind.ESCALATE, question=QUESTION)
     site.portal.decide(DecisionKind.APPROVE)
     merge_pull_request(pull.pk, site.portal.tools(), by=site.portal.actor("lead"))
-    integrate_log()
+    settle_log()
     pull.refresh_from_db()
     return pull
 
@@ -122,9 +122,9 @@ def test_the_auditor_sees_every_step_and_the_exports_hold_every_row(site: Site, 
         assert [line["leafHash"] for line in lines] == expected, table
         for line in lines:
             assert leaf_hash(line["leaf"].encode()).hex() == line["leafHash"]
-            leaf = parse_json(line["leaf"].encode())
-            assert isinstance(leaf, dict)
-            assert str(leaf["at"]) == line["row"]["created_at"]
+            leaf = parse_leaf(line["leaf"].encode())
+            assert leaf.at.isoformat(timespec="microseconds") == line["row"]["created_at"]
+            assert open_body(leaf, bytes.fromhex(line["salt"]), line["body"].encode())
         newest = TreeHead.objects.order_by("-size").first()
         assert newest is not None
         assert last["end"] == {

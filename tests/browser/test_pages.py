@@ -13,13 +13,13 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page
 
-from audit.actions import integrate_log
 from audit.models import LogEntry
 from handoffs.keys import active_key, advance_rotation
 from handoffs.models import KeyRotation, Lane, PullRequest, SigningKey, Status
 from handoffs.tasks import advance, key_vault, rotate_key
 from leoportal.setup import ensure_keys
 from tests.support.browser import Site, Visitor, address, change
+from tests.support.log import settle_log
 from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.page_checks import problems_of
 from tests.support.portal import START
@@ -184,7 +184,7 @@ def test_the_pages_of_lead(site: Site, gallery):
 
 def test_the_pages_of_the_auditor_and_the_enforcer(site: Site, gallery):
     pull = escalated(site)
-    integrate_log()
+    settle_log()
     auditor = gallery("auditor")
     auditor.visit("/", "audit")
     auditor.visit(f"/audit/events/{LogEntry.objects.filter(kind='verdict.recorded').latest('pk').pk}/", "audit-event")

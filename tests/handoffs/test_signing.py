@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -297,7 +296,7 @@ def test_openpgp_stands_in_only_after_the_probes_and_lead(
     assert (handoff.signature.method, handoff.signature.transparency) == (Method.OPENPGP, "pending-transparency")
     (body,) = happened(handoff, events.SIGNING_DOWNGRADED)
     assert body["probes"] == 4
-    assert json.loads(bytes(LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).leaf))["actor"] == "lead"
+    assert LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).open()["actor"] == "lead"
     result = run_slsa_gate(portal.pull(), portal.tools())
     assert result.conclusion is GateOutcome.SUCCESS
     assert "acknowledged by LEAD" in str(result.evidence)

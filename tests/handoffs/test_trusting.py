@@ -50,7 +50,7 @@ def test_a_pinned_builders_signature_is_verified_and_its_root_recorded(portal: P
     assert handoff.status != Status.REFUSED
     assert check(handoff, "attestation.signature")[0] == "PASSED"
     verified = HandoffEvent.objects.get(handoff=handoff, event=events.HANDOFF_VERIFIED)
-    assert json.loads(bytes(verified.log_entry.leaf))["body"]["trusted_root"] == made.root.digest
+    assert verified.log_entry.open()["trusted_root"] == made.root.digest
     assert TrustedRootUse.objects.get().digest == made.root.digest
     by_name = {item["name"]: item for item in handoff.slsa}
     assert by_name["Provenance is signed by its builder"]["standing"] == "met"

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.test import Client
 
-from audit.actions import integrate_log
 from audit.export import Head, Sheet, TextExport, bounds
+from tests.support.log import settle_log
 from verdicts.models import Export
 from verdicts.tasks import run_export
 
@@ -25,7 +25,7 @@ def text_of(sheet: Sheet, file_format: str, head: Head) -> bytes:
 
 def export(client: Client, **values: str) -> Any:
     """The answer to the download of an export that was asked for, written and downloaded; or the form's refusal."""
-    integrate_log()  # the sequencer's turn: an export holds what the log has numbered
+    settle_log()  # the sequencer's turn: an export holds what the log has numbered
     answer = client.post("/audit/exports/make/", {"table": "leo_log_entry", "file_format": "jsonl", **values})
     if answer.status_code != 302:
         return answer

@@ -236,7 +236,7 @@ class Stack:
         """The product's own commands; the workers start through the module that lays the traps."""
         children = product.children(self.environment, self.folder / "var", 0)
         workers = [self._trapped(children[queue]) for queue in product.QUEUES]
-        return workers, children["beat"]
+        return [*workers, *(children[login] for login in product.LOG_PROCESSES)], children["beat"]
 
     def _trapped(self, worker: Child) -> Child:
         at = worker.command.argv.index("celery")

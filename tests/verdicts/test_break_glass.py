@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -66,7 +65,7 @@ def test_two_people_release_one_head_and_everybody_sees_as_what(scene: Scene, se
     assert glass.opened_at
     assert decision.expires_at == glass.closes_at == glass.opened_at + timedelta(minutes=60)
     assert glass.review_due_at == glass.opened_at + timedelta(hours=24)
-    leaf = json.loads(bytes(decision.log_entry.leaf))["body"]
+    leaf = decision.log_entry.open()
     assert (leaf["class"], leaf["countersigned_by"]) == ("OVERRIDE/BREAK-GLASS", person(second).pk)
     gate = pull.gate_executions.latest("pk")
     assert (gate.conclusion, gate.evidence) == ("success", {"title": "BREAK-GLASS"})
@@ -141,7 +140,7 @@ def test_refused(scene: Scene, what: str):
         attempt(scene, pull)
     assert getattr(refused.value, "code", "") == code
     entry = LogEntry.objects.latest("pk")
-    assert (entry.kind, json.loads(bytes(entry.leaf))["body"]["code"]) == ("break_glass.refused", code)
+    assert (entry.kind, entry.open()["code"]) == ("break_glass.refused", code)
 
 
 @pytest.mark.threat("SOD-12")

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from audit.actions import append_event, integrate_log
+from audit.actions import append_event
 from audit.events import Actor, Role
 from audit.export import Head, log_sheet, tree_head
 from audit.models import LogEntry
 from handoffs.models import StaleStatusError
 from tests.support.exports import export, text_of
+from tests.support.log import settle_log
 from tests.web.scene import Scene
 from verdicts import exporting
 from verdicts.exporting import path_of, request_export, write_export
@@ -49,12 +50,12 @@ def nasty(scene: Scene) -> Scene:
     """A log with a row for every text that a format could get wrong."""
     for text in NASTY:
         append_event("gate.reported", Actor(0, text, Role.REPORTER), "", {"text": text})
-    integrate_log()
+    settle_log()
     return scene
 
 
 def ask(scene: Scene, file_format: str = "csv", **filters: str) -> Export:
-    integrate_log()
+    settle_log()
     return request_export("leo_log_entry", file_format, filters, by=scene.actor("auditor"))
 
 
