@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from datetime import UTC, datetime
@@ -248,16 +249,21 @@ def test_a_nul_in_an_address_names_nothing(portal: Portal, client: Client, addre
     assert client.get(address).status_code == 404
 
 
-def test_no_lane_can_undo_participation_nor_plant_a_leaf(portal: Portal, address):
+def test_no_lane_can_undo_participation_nor_choose_a_leaf(portal: Portal, address):
     portal.hand_over()
     with psycopg.connect(address("plan"), autocommit=True) as app:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM audit_participation")
-        with pytest.raises(psycopg.errors.CheckViolation):
-            app.execute(
-                "INSERT INTO leo_log_entry (kind, actor, role, subject, created_at, leaf, leaf_hash)"
-                " VALUES ('verdict.recorded', 'x', 'PLAN', '', now(), '{}', repeat('a', 32)::bytea)"
-            )
+        planted = app.execute(
+            "INSERT INTO leo_log_entry (kind, actor, principal, role, subject, xid, created_at, body, salt, leaf, leaf_hash)"
+            " VALUES ('verdict.recorded', 'x', 0, 'PLAN', '', 0, '2001-01-01', '{}', decode(repeat('00', 16), 'hex'),"
+            " 'planted', repeat('a', 32)::bytea) RETURNING leaf, leaf_hash, created_at > '2026-01-01'"
+        ).fetchone()
+        assert planted is not None
+        leaf, leaf_hash, is_now = planted
+        assert leaf.startswith(b"leo-audit/v1 ")
+        assert leaf_hash == hashlib.sha256(b"\x00" + leaf).digest()
+        assert is_now
 
 
 def clone(portal: Portal, name: str):
