@@ -66,7 +66,7 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
     message = git.message_of(handoff.staging_commit)
     subject = message.partition("\n")[0]
     trust = _trust(tools)
-    warm_up()
+    warm_up(trust.root if trust is not None else None)
     try:
         glance = run_isolated(Glance, lambda: glance_at(raw), tools.ceiling)
         context = replace(_context(handoff, git, subject, glance), trust=trust)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from handoffs.attestations.attestations import Statement, parse_attestation
-from handoffs.bundles.bundle import Archive, BundleError, Limits, Manifest, parse_manifest, read_archive
+from handoffs.bundles.bundle import Archive, BundleError, Limits, Manifest, parse_manifest
 from handoffs.bundles.patches import Patch, PatchError, parse_patch
 from handoffs.bundles.paths import escape_text
 from handoffs.checks.judges import LEOPORTAL
@@ -166,17 +166,18 @@ class Evidence:
         return {change.path: change.new_blob for change in changes if change.status != "D"}
 
 
-def read_parts(raw: bytes, digest: str, context: Context) -> Evidence:
+def read_parts(archive: Archive, digest: str, context: Context) -> Evidence:
     """Read every part of an archive as far as it goes; git has not been asked yet."""
     limits = context.limits
-    archive = read_archive(raw, limits)
     members = archive.members
+    # The largest first: while its document is read, nothing else is.
+    sbom = _read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes))
     return Evidence(
         digest=digest,
         archive=archive,
         manifest=_read(members, "manifest.json", lambda raw: parse_manifest(raw, max_bytes=limits.max_manifest_bytes)),
         patch=_read(members, "changes.patch", lambda raw: parse_patch(raw, limits)),
-        sbom=_read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes)),
+        sbom=sbom,
         statement=_read(
             members,
             "attestation.intoto.json",

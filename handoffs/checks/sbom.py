@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from handoffs.attestations.attestations import EMPTY_SHA256
-from handoffs.bundles.bundle import digest_of, has_digest
+from handoffs.bundles.bundle import has_digest
 from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.checks.patch import NO_REPOSITORY
 from handoffs.packages.licences import is_valid_expression
 from handoffs.packages.lockfiles import LockDelta
-from handoffs.packages.pins import name_of, version_of
+from handoffs.packages.pins import coordinates_of
 from handoffs.packages.sbom import HASH_LENGTHS, REMOVED, SERIAL_NUMBER, SETTING, SPEC_VERSION, UNREAD, Component, Sbom
 
 GITLINK: Final = "160000"
@@ -71,10 +71,10 @@ def sbom_subject(evidence: Evidence) -> Judged:
         return without("the SBOM", found, expected)
     if isinstance(manifest, Unreadable):
         return without("the manifest", manifest, expected)
-    patch = evidence.archive.members.get("changes.patch")
-    if patch is None:
+    digest = evidence.archive.digests.get("changes.patch")
+    if digest is None:
         return without("the patch", "the archive has no such member", expected)
-    subject, digest = found.subject, digest_of(patch)
+    subject = found.subject
     if subject is None:
         return failed("no metadata.component", expected)
     expected = f"application {manifest.repository} with SHA-256 {digest}"
@@ -223,9 +223,10 @@ def _strange(component: Component, about: str, *, is_alone: bool) -> str:
     if not component.purl:
         is_placeholder = is_alone and (component.type, component.name) == ("application", about)
         return "" if is_placeholder else f"{component.name} is listed without a purl"
-    told = (component.bom_ref.partition(" ")[0], component.name, component.version)
-    is_coherent = told == (component.purl, name_of(component.purl), version_of(component.purl))
-    return "" if is_coherent else f"{component.purl} is called {' '.join(told)}"
+    ref = component.bom_ref.partition(" ")[0]
+    if ref == component.purl and (component.name, component.version) == coordinates_of(component.purl):
+        return ""
+    return f"{component.purl} is called {ref} {component.name} {component.version}"
 
 
 def _facts_problem(evidence: Evidence) -> str:

@@ -5,20 +5,21 @@ The difference is the portal's own reading of the changed files; the licences ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from audit.canonical import JsonValue
 from handoffs.checks.evidence import Unreadable
 from handoffs.packages.lockfiles import LockDelta
-from handoffs.packages.pins import Pin, name_of, version_of
+from handoffs.packages.pins import Pin, version_of
 from handoffs.packages.sbom import Sbom
 
 _MAX_SAID: Final = 160
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ComponentChange:
     """One package that is added, removed or changed.
 
@@ -84,14 +85,16 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> Compone
     before, after = _by_name(delta.removed), _by_name(delta.added)
 
     def change(key: str) -> ComponentChange:
-        gone, new = before.get(key, []), after.get(key, [])
+        gone, new = before.get(key, ()), after.get(key, ())
+        ecosystem, _, name = key.partition("/")
+        found = {licences[pin.purl] for pin in new if pin.purl in licences}
         return ComponentChange(
-            ecosystem=key.partition("/")[0].removeprefix("pkg:"),
-            name=name_of(key),
-            before=_versions(gone),
-            after=_versions(new),
-            licence=" / ".join(sorted({licences[pin.purl] for pin in new if pin.purl in licences})),
-            said=tuple(pin.said for pin in sorted(new or gone)),
+            ecosystem.removeprefix("pkg:"),
+            unquote(name) if "%" in name else name,
+            _versions(gone) if gone else (),
+            _versions(new) if new else (),
+            " / ".join(sorted(found)) if found else "",
+            tuple([pin.said for pin in _in_order(new or gone)]),
         )
 
     return ComponentDelta(
@@ -99,8 +102,8 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> Compone
         added=tuple(change(key) for key in sorted(after.keys() - before.keys())),
         removed=tuple(change(key) for key in sorted(before.keys() - after.keys())),
         changed=tuple(change(key) for key in sorted(before.keys() & after.keys())),
-        settings_added=tuple(pin.said for pin in sorted(delta.added) if not pin.purl),
-        settings_removed=tuple(pin.said for pin in sorted(delta.removed) if not pin.purl),
+        settings_added=tuple(sorted(pin.said for pin in delta.added if not pin.purl)),
+        settings_removed=tuple(sorted(pin.said for pin in delta.removed if not pin.purl)),
         files=tuple(sorted(delta.files)),
         unread=tuple(sorted(delta.unread)),
         malformed=tuple(path for path, _ in delta.malformed),
@@ -115,15 +118,19 @@ def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
     return found
 
 
-def _versions(pins: list[Pin]) -> tuple[str, ...]:
+def _in_order(pins: Sequence[Pin]) -> Sequence[Pin]:
+    return sorted(pins) if len(pins) > 1 else pins
+
+
+def _versions(pins: Sequence[Pin]) -> tuple[str, ...]:
     return tuple(sorted({version_of(pin.purl) for pin in pins} - {""}))
 
 
 def _licences(sbom: Sbom) -> dict[str, str]:
     return {
-        component.purl: " AND ".join(
-            f"({text})" if len(component.licences) > 1 else text for _, text in component.licences
-        )
+        component.purl: " AND ".join(f"({text})" for _, text in component.licences)
+        if len(component.licences) > 1
+        else component.licences[0][1]
         for component in sbom.components
         if component.purl and component.licences
     }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -183,26 +183,28 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
     """Compare the changed lock files and manifests before and after; paths of other files are left out."""
     unread: set[str] = set()
     malformed: list[tuple[str, str]] = []
-    sides: list[set[Pin]] = []
+    sides: list[dict[tuple[str, str], Pin]] = []
     files = {path for path in (*before, *after) if is_lock_file(path)}
     for side in (before, after):
-        said: set[Pin] = set()
+        said: dict[tuple[str, str], Pin] = {}
         for path in sorted(files & set(side)):
+            place = _spelled(path)
             try:
-                said |= {
-                    replace(pin, said=f"{_spelled(path)} {pin.said}".strip())
-                    for pin in read_lock_file(path, side[path])
-                }
+                for pin in _read(path, side[path]):
+                    text = f"{place} {pin.said}" if pin.said else place
+                    if (pin.purl, text) not in said:
+                        said[pin.purl, text] = Pin(pin.purl, text, pin.licence)
             except LockError as error:
                 if error.code == "lock.malformed" and side is after:
                     malformed.append((path, error.detail))
                 else:
                     unread.add(path)
         sides.append(said)
-    unread |= {path for pin in sides[1] - sides[0] if (path := _included_by(pin)) and not is_lock_file(path)}
+    added = frozenset(pin for key, pin in sides[1].items() if key not in sides[0])
+    unread |= {path for pin in added if (path := _included_by(pin)) and not is_lock_file(path)}
     return LockDelta(
-        added=frozenset(sides[1] - sides[0]),
-        removed=frozenset(sides[0] - sides[1]),
+        added=added,
+        removed=frozenset(pin for key, pin in sides[0].items() if key not in sides[1]),
         files=frozenset(files - unread - {path for path, _ in malformed}),
         unread=frozenset(unread),
         malformed=tuple(malformed),
@@ -214,13 +216,17 @@ def read_lock_file(path: str, content: bytes) -> frozenset[Pin]:
 
     Raises: LockError("lock.unread") for a format out of reach, LockError("lock.malformed").
     """
+    return frozenset(_read(path, content))
+
+
+def _read(path: str, content: bytes) -> list[Pin]:
     reader = _reader_of(path)
     if reader is None:
         raise LockError("lock.unread", f"got {_name(path)}, a format that is not read")
     if len(content) > python.MAX_BYTES:
         raise LockError("lock.malformed", f"got {len(content)} bytes, expected at most {python.MAX_BYTES}")
     try:
-        return frozenset(reader(content))
+        return list(reader(content))
     except _BAD as error:
         raise LockError("lock.malformed", _complaint(error, content)) from None
 

@@ -16,10 +16,11 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 _LONGEST: Final = 800
+_SEPARATORS: Final = re.compile(r"[-_.]+")
 _CREDENTIALS: Final = re.compile(r"://[^/\s@?#]*@")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Pin:
     """One statement. `said` is what else the file says: section, range, extras, marker, source, digest.
 
@@ -42,21 +43,34 @@ def package_url(kind: str, name: str, version: str) -> str:
     Case is kept where it tells packages apart (npm, Go, Cargo, RubyGems) and folded where it does not (PyPI, Composer).
     """
     if kind == "pypi":
-        name = re.sub(r"[-_.]+", "-", name).lower()
+        name = pypi_name(name)
     if kind == "composer":
         name = name.lower()
     spelled = "/".join(quote(part, safe="-._~") for part in name.split("/"))
     return f"pkg:{kind}/{spelled}@{quote(version, safe='-._~:')}" if version else f"pkg:{kind}/{spelled}"
 
 
+def pypi_name(name: str) -> str:
+    """A Python package's name in its one spelling."""
+    is_plain = "_" not in name and "." not in name and "--" not in name
+    return name.lower() if is_plain else _SEPARATORS.sub("-", name).lower()
+
+
 def name_of(purl: str) -> str:
     """The package's name as people write it."""
-    return unquote(purl.partition("@")[0].partition("/")[2])
+    return coordinates_of(purl)[0]
 
 
 def version_of(purl: str) -> str:
     """The version a purl names, or nothing."""
-    return unquote(purl.partition("@")[2])
+    return coordinates_of(purl)[1]
+
+
+def coordinates_of(purl: str) -> tuple[str, str]:
+    """Name and version of a purl."""
+    head, _, version = purl.partition("@")
+    name = head.partition("/")[2]
+    return (unquote(name), unquote(version)) if "%" in purl else (name, version)
 
 
 def pin(kind: str, name: str, version: str, *said: str, licence: str = "") -> Pin:

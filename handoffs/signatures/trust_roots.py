@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ class TrustedRoot:
 
         Raises: RefusedError("sigstore.time") when nothing of a kind is left.
         """
-        cut = copy.deepcopy(self.document)
+        cut = dict(self.document)
         moments = {"certificateAuthorities": [issued], "ctlogs": [issued, *certified], "tlogs": [issued, *logged]}
         for kind, when in moments.items():
             cut[kind] = [item for item in cut[kind] if _window(item).holds(when)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handoffs.bundles.bundle import BundleError, digest_of
+from handoffs.bundles.bundle import BundleError, Limits, digest_of, read_archive
 from handoffs.checks.catalogue import CHECKS, GitFacts, Outcome, read_parts
 from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.git.repository import TreeChange
@@ -237,7 +237,7 @@ def test_as_many_components_as_may_be_are_judged_within_the_ceiling():
     for component in document["components"][:300]:
         component["externalReferences"] = [{"type": "vcs", "url": "https://x.example/" + "a" * 4000}]
     raw = json.dumps(document).encode()
-    evidence = read_parts(HONEST.raw, digest_of(HONEST.raw), HONEST.context(HONEST.raw))
+    evidence = read_parts(read_archive(HONEST.raw, Limits()), digest_of(HONEST.raw), HONEST.context(HONEST.raw))
     facts = GitFacts(result_tree="0" * 40, apply_error="", changes=changes, blobs=blobs, packages=delta)
     checks = [check for check in CHECKS if check.group == "sbom" and check.code != "sbom.subject"]
 
