@@ -30,8 +30,16 @@ class People:
 
 
 def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
-    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
-    owner = Identity.objects.current().filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
+    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits.
+
+    An id of somebody who holds another role, or none any more, is no builder's.
+    """
+    owner = Identity.objects.current().filter(
+        kind=Identity.Kind.BUILDER_ID,
+        value=manifest.builder_id,
+        principal__grants__role=Role.BUILDER.value,
+        principal__grants__ends_at=None,
+    )
     row = owner.select_related("principal", "principal__sponsor").first()
     known = {
         identity.value: identity.principal

@@ -106,6 +106,7 @@ class Portal:
         branch: str = "staging/codex-net",
         task: str = "Add net",
         sponsor: str = "ada",
+        builder_id: str = BUILDER_ID,
     ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
         base = Git(self.bare).resolve("refs/heads/main")
@@ -117,7 +118,7 @@ class Portal:
         request = BundleRequest(
             prd_id="PRD-1",
             task=task,
-            builder_id=BUILDER_ID,
+            builder_id=builder_id,
             sponsor=sponsor,
             repository="acme/payments",
             branch=branch,
