@@ -58,6 +58,7 @@ PAGES: dict[str, tuple[set[str], set[str]]] = {
     "verdicts:escalation": (TRAIL, set()),
     "verdicts:decide": (set(), {"lead"}),
     "verdicts:separation": (TRAIL, set()),
+    "verdicts:proof": (set(), {"auditor"}),
     "verdicts:exports": (TRAIL, set()),
     "verdicts:export": (set(), {"auditor"}),
     "verdicts:export_file": ({"auditor"}, set()),
