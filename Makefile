@@ -84,6 +84,9 @@ bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundl
 kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
 	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
+sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its test must fail. ARGS=word for some of them
+	@exec $(PY) -m tests.sabotage $(ARGS)
+
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \

@@ -33,7 +33,7 @@ MAX_LINE_LENGTH: Final = 2_000
 MAX_DIFF_BYTES: Final = 4 << 20
 HIDDEN: Final = "hidden-character"
 KEPT_SECONDS: Final = 30 * 24 * 3600
-NUMSTAT: Final = ("-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv")
+NUMSTAT: Final = ("-r", "-z", "--numstat", "--no-renames")
 _STATUS: Final = {"A": "added", "M": "changed", "D": "deleted", "T": "type changed"}
 _GENERATED: Final = (
     "package-lock.json",

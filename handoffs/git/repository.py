@@ -19,6 +19,7 @@ from handoffs.git.trees import TreeChange, Trees
 
 __all__ = ["Git", "GitError", "TreeChange"]
 
+# No --no-ext-diff and no --no-textconv: diff-tree runs another program only if it is asked to.
 PATCH_OPTIONS: Final = (
     "-p",
     "--binary",
@@ -31,8 +32,6 @@ PATCH_OPTIONS: Final = (
     "-r",
     "--no-renames",
     "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
     "--no-relative",
     "--submodule=short",
     "--ignore-submodules=none",

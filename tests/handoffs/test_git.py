@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handoffs.git.index import read_index, write_index
 from handoffs.git.process import GitError, run_git
-from handoffs.git.repository import Git
+from handoffs.git.repository import PATCH_OPTIONS, Git
 from handoffs.git.trees import Entry
 from tests.support.bundles import (
     BASE_FILES,
@@ -135,6 +135,25 @@ def test_the_diff_does_not_depend_on_configuration(tmp_path):
         assert GIT.diff(HONEST.base, HONEST.head) == honest
     finally:
         config.write_text(before)
+
+
+@pytest.mark.threat("PAT-05")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GIT_OBJECT_DIRECTORY": "/nonexistent"},
+        {"GIT_DIFF_OPTS": "--unified=9"},
+        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.compression", "GIT_CONFIG_VALUE_0": "none"},
+        {"GIT_CONFIG_PARAMETERS": "broken"},
+        {"GIT_NAMESPACE": "other", "GIT_SHALLOW_FILE": "/dev/zero", "GIT_TRACE": "1"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_the_workers_environment_reaches_no_git(variables, monkeypatch):
+    honest = GIT.finish(("diff-tree", *PATCH_OPTIONS, HONEST.base, HONEST.head))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert GIT.finish(("diff-tree", *PATCH_OPTIONS, HONEST.base, HONEST.head)) == honest
 
 
 @pytest.mark.threat("PAT-09")

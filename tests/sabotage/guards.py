@@ -1,0 +1,296 @@
+"""The guards: one line each of what the product refuses, with the test that must fail when it is gone.
+
+Chosen to cover every area of the threat list that has one; a new guard of weight gets its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tests.sabotage.engine import Guard
+
+type Line = tuple[str, str, str]
+
+
+def _of(file: str, lines: Iterable[Line]) -> Iterator[Guard]:
+    for old, new, test in lines:
+        yield Guard(file, old, new, f"tests/{test}")
+
+
+BUNDLE, CHECKS, PATCHES = "handoffs/test_bundle.py", "handoffs/test_checks.py", "handoffs/test_patches.py"
+BOUNDS, KEYS, STATES = "handoffs/test_bounds.py", "handoffs/test_keys.py", "handoffs/test_signature_states.py"
+SIGNATURES = "handoffs/test_signatures.py"
+DISAGREE = f"{BUNDLE}::test_two_readers_cannot_disagree"
+ODD = f"{PATCHES}::test_a_patch_with_anything_odd_is_refused"
+PLANTED = "test_house.py::test_a_planted_archive_module_or_shell_fails_the_lint"
+JSON = "audit/test_canonical.py::test_what_two_readers_could_read_differently_is_refused"
+ATTESTATION = f"{CHECKS}::test_a_wrong_attestation_is_refused"
+PLACE = f"{CHECKS}::test_a_bundle_in_the_wrong_place_is_refused"
+MARKERS = "handoffs/test_markers.py::test_near_misses_are_refused"
+HOOK = "test_intake.py::test_look_alike_branches_and_rewritten_history_are_refused_by_the_hook_and_audited"
+TRAIL, RELEASE, DECIDING = "audit/test_trail.py", "verdicts/test_release.py", "verdicts/test_deciding.py"
+MERKLE, EXPORTS = "audit/test_merkle.py", "web/test_exports.py"
+
+ARCHIVE: tuple[Line, ...] = (
+    ("if raw[3] != 0:", "if False:", f"{BUNDLE}::test_optional_gzip_fields_are_refused"),
+    (
+        "if len(unpacked) > limits.max_ratio * len(raw):",
+        "if False:",
+        f"{BUNDLE}::test_what_grows_more_than_two_hundred_times_is_refused_however_small_it_is",
+    ),
+    ("if raw != _store(unpacked):", "if False:", f"{BUNDLE}::test_a_compressed_archive_is_read_and_refused"),
+    (
+        'if header[156:157] != b"0" or any(header[157:257]):',
+        "if False:",
+        f"{BUNDLE}::test_only_regular_files_are_taken",
+    ),
+    ("if header != _header(name, len(body)):", "if False:", DISAGREE),
+    ("if any(padding):", "if False:", DISAGREE),
+    ("if any(rest):", "if False:", DISAGREE),
+    ("if len(body) > limits.of_member(name):", "if False:", f"{BOUNDS}::test_one_more_in_any_dimension_is_refused"),
+    (
+        '((foreign, "foreign"), (missing, "missing"))',
+        '((missing, "missing"),)',
+        DISAGREE,
+    ),
+    ('(twins, "twins but for case or folder")', '((), "")', DISAGREE),
+    ("unsafe = [name for name in seen if", "unsafe = [name for name in seen[:0] if", DISAGREE),
+    ("and seen != allowed:", "and False:", DISAGREE),
+)
+
+PATCH: tuple[Line, ...] = (
+    (
+        'elif not line.startswith(b"--- "):',
+        "elif False:",
+        f"{PATCHES}::test_text_outside_a_section_is_named_with_its_line",
+    ),
+    ("if old_at < next_old or new_at != old_at + shift:", "if False:", ODD),
+    ("if header.old_name is not None and not hunks:", "if False:", ODD),
+    ("if not (hunks or binary or header.is_change):", "if False:", ODD),
+    ('if all(line.kind == b" " for line in found):', "if False:", ODD),
+    ("if len(files) > limits.max_files:", "if False:", f"{BOUNDS}::test_one_more_in_any_dimension_is_refused"),
+    (
+        "if self.changed_lines > self.limits.max_changed_lines:",
+        "if False:",
+        f"{BOUNDS}::test_one_more_in_any_dimension_is_refused",
+    ),
+    ("self.binary_left -= spent", "pass", f"{BOUNDS}::test_binary_halves_share_one_budget"),
+    (
+        "if at >= len(whole) or whole[at] != line.content:",
+        "if at >= len(whole):",
+        f"{PATCHES}::test_hunks_apply_at_their_lines_only",
+    ),
+)
+
+CHECKED: tuple[Line, ...] = (
+    (
+        'if change.new_mode not in FILE_MODES | {_NO_MODE} or "160000" in {change.old_mode, change.new_mode}',
+        "if False",
+        f"{CHECKS}::test_links_and_submodules_are_refused",
+    ),
+    ("if len(same) > 1 and new & set(same)", "if False", f"{CHECKS}::test_case_twins_are_refused"),
+    ("if digest in evidence.context.other_patches:", "if False:", PLACE),
+)
+
+PATHS: tuple[Line, ...] = (
+    ('if "\\\\" in path:', "if False:", f"{PATCHES}::test_a_path_that_could_mean_another_file_is_refused"),
+    (
+        'if unicodedata.normalize("NFC", path) != path:',
+        "if False:",
+        f"{PATCHES}::test_a_path_that_could_mean_another_file_is_refused",
+    ),
+    (
+        'if _SHORT_GIT.match(_plain(name)) and _plain(name) != "git":',
+        "if False:",
+        f"{PATCHES}::test_a_path_that_could_mean_another_file_is_refused",
+    ),
+    (
+        'visible = _HFS_IGNORABLE.sub("", unicodedata.normalize("NFC", name))',
+        "visible = name",
+        f"{PATCHES}::test_submodules_are_seen_in_every_spelling",
+    ),
+)
+
+GIT: tuple[Line, ...] = (
+    (
+        'environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **env}',
+        "environment = {**os.environ, **ENVIRONMENT, **env}",
+        "handoffs/test_git.py::test_the_workers_environment_reaches_no_git",
+    ),
+    ('"core.fsmonitor=false"', '"core.untrackedCache=false"', f"{CHECKS}::test_nothing_of_the_repository_is_executed"),
+    (
+        '"protocol.allow=never"',
+        '"protocol.allow=always"',
+        "handoffs/test_git.py::test_only_files_and_https_are_transports",
+    ),
+)
+
+CLAIMS: tuple[Line, ...] = (
+    ("if names == sorted(ABOUT) else", "if True else", ATTESTATION),
+    ("elif digest != digest_of(content):", "elif False:", ATTESTATION),
+    ("if commits == {base}:", "if commits:", ATTESTATION),
+    ("if found.builder_id != evidence.manifest.builder_id:", "if False:", ATTESTATION),
+    ("if allowed is not None and found.builder_id not in allowed:", "if False:", PLACE),
+)
+
+MARKER: tuple[Line, ...] = (
+    ("if len(digits) != 64 or not set(digits) <= _HEX:", "if False:", MARKERS),
+    ('if after[:1] != b"]" or after[1:] not in {b"", b" "}:', "if False:", MARKERS),
+    ("if rest.translate(None, _CONTROL) != rest:", "if False:", MARKERS),
+    ("and set(rest) <= _NAME", "", "handoffs/test_markers.py::test_other_branches"),
+)
+
+FORGE: tuple[Line, ...] = (
+    ('if not is_staging_branch(change.ref.removeprefix("refs/heads/")):', "if False:", HOOK),
+    ("if not ZERO.match(change.old) and not _is_ancestor(change.old, change.new):", "if False:", HOOK),
+    ("if not _is_small(change.new):", "if False:", "test_attacks.py::test_a_push_of_very_many_commits_is_refused"),
+    (
+        "if ZERO.match(change.new):",
+        "if False:",
+        "test_attacks.py::test_deleting_a_branch_is_refused_with_a_code_and_in_the_trail",
+    ),
+)
+
+STRICT_JSON: tuple[Line, ...] = (
+    ("if key in found:", "if False:", JSON),
+    ("parse_constant=_refuse_constant,", "", JSON),
+    ("if depth > max_depth:", "if False:", JSON),
+    ("if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:", "if False:", JSON),
+    ('if "\\0" in item:', "if False:", JSON),
+    ('if raw.startswith(b"\\xef\\xbb\\xbf"):', "if False:", JSON),
+    (
+        "if len(raw) > max_bytes:",
+        "if False:",
+        "audit/test_canonical.py::test_a_document_over_the_size_is_refused_before_it_is_read",
+    ),
+)
+
+OPENPGP: tuple[Line, ...] = (
+    ("if self._expires_at <= now:", "if False:", f"{SIGNATURES}::test_an_expired_key_does_not_sign"),
+    ("if found != [fingerprint]:", "if False:", f"{SIGNATURES}::test_a_signature_by_another_key_is_refused"),
+    ("if raw.count(ARMOR_BEGIN) != 1:", "if False:", f"{SIGNATURES}::test_two_signatures_in_one_text_are_refused"),
+    (
+        "if created is None or abs(created - received_at) > MAX_SKEW:",
+        "if False:",
+        f"{STATES}::test_a_stolen_key_that_is_still_valid_cannot_date_its_signatures_back",
+    ),
+    (
+        "if certificate.fingerprint.upper() != fingerprint:",
+        "if False:",
+        f"{SIGNATURES}::test_the_wrong_password_or_another_keys_fingerprint_opens_nothing",
+    ),
+)
+
+RULES: tuple[Line, ...] = (
+    (
+        "if fingerprint.upper() in KNOWN_TEST_KEYS:",
+        "if False:",
+        "handoffs/test_key_rules.py::test_a_published_test_key_is_refused_in_any_spelling",
+    ),
+    (
+        "elif len(set(password)) < 8:",
+        "elif False:",
+        "handoffs/test_key_rules.py::test_a_weak_or_derived_password_is_refused_without_being_repeated",
+    ),
+)
+
+MERGE: tuple[Line, ...] = (
+    ("if evidence.has_work_left(pull):", "if False:", f"{RELEASE}::test_nothing_passes_or_merges_while_checks_run"),
+    ("if news:", "if False:", f"{RELEASE}::test_a_merge_looks_at_the_evidence_once_more"),
+)
+
+VERDICT: tuple[Line, ...] = (
+    (
+        "if is_at_least_as_strict(wanted, computed):",
+        "if True:",
+        f"{DECIDING}::test_a_pass_below_85_is_refused_and_kept_in_the_trail",
+    ),
+    (
+        "if request.decision is DecisionKind.APPROVE and request.evidence_digest != found.digest:",
+        "if False:",
+        f"{RELEASE}::test_lead_approves_the_evidence_that_was_shown_and_no_other",
+    ),
+    (
+        "        _refuse_bare_override(request)",
+        "        pass",
+        f"{DECIDING}::test_an_override_needs_class_reference_and_expiry",
+    ),
+)
+
+GUARDS: tuple[Guard, ...] = (
+    *_of("handoffs/bundles/archive.py", ARCHIVE),
+    *_of("handoffs/bundles/patches.py", PATCH),
+    *_of("handoffs/checks/patch.py", CHECKED),
+    *_of("handoffs/bundles/paths.py", PATHS),
+    *_of("handoffs/git/process.py", GIT),
+    *_of(
+        "handoffs/git/repository.py",
+        [('    "--binary",\n', '    "--binary",\n    "--ext-diff",\n', f"{CHECKS}::test_nothing_of_the_repository_is_executed")],
+    ),
+    *_of(
+        "handoffs/scope/control_plane.py",
+        [("if lowered.startswith(folder) or", "if path.startswith(folder) and", f"{CHECKS}::test_control_plane_paths_are_seen_in_six_encodings")],
+    ),
+    *_of(
+        "handoffs/diffing.py",
+        [("        for change in changes\n", "        for change in changes if counts.get(change.path) != (None, None)\n", "handoffs/test_diffing.py::test_the_page_and_the_patch_name_exactly_the_paths_that_differ_for_10_000_patches")],
+    ),
+    *_of("handoffs/checks/attestation.py", CLAIMS),
+    *_of(
+        "handoffs/attestations/attestations.py",
+        [("if base64.b64encode(payload).decode() != envelope.payload:", "if False:", f"{CHECKS}::test_other_envelopes_are_refused")],
+    ),
+    *_of("handoffs/bundles/markers.py", MARKER),
+    *_of("handoffs/forges/hook.py", FORGE),
+    *_of("audit/canonical.py", STRICT_JSON),
+    *_of("handoffs/signatures/openpgp.py", OPENPGP),
+    *_of("handoffs/signatures/key_rules.py", RULES),
+    *_of(
+        "handoffs/keys.py",
+        [("    if key.vouches_for(received_at):", "    if True:", f"{STATES}::test_a_revocation_has_a_moment_and_what_was_received_before_it_still_holds")],
+    ),
+    *_of(
+        "audit/separation.py",
+        [
+            ("if part.principal_id in candidate and part.duty != duty:", "if False:", f"{TRAIL}::test_the_person_behind_an_agent_has_the_agents_duty"),
+            ("current = sponsors[current]", "current = None", f"{TRAIL}::test_the_person_behind_an_agent_has_the_agents_duty"),
+        ],
+    ),
+    *_of(
+        "audit/actions.py",
+        [("if leaf_hash(bytes(leaf)) != bytes(stored):", "if False:", f"{TRAIL}::test_an_entry_whose_leaf_was_changed_on_disk_stops_the_sequencer")],
+    ),
+    *_of(
+        "audit/merkle.py",
+        [
+            ("    if found != root:", "    if False:", f"{MERKLE}::test_no_altered_inclusion_proof_holds"),
+            ("    if found_old != old_root:", "    if False:", f"{MERKLE}::test_no_altered_consistency_proof_holds"),
+            ("        if last == 0:", "        if False:", f"{MERKLE}::test_no_altered_inclusion_proof_holds"),
+        ],
+    ),
+    *_of("verdicts/merging.py", MERGE),
+    *_of("verdicts/deciding.py", VERDICT),
+    *_of(
+        "audit/export.py",
+        [
+            ("return f\"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END\"", "return text", f"{EXPORTS}::test_csv_cells_are_read_back_and_none_is_a_formula"),
+            ("    require(by, Act.EXPORT_TRAIL)\n", "", f"{EXPORTS}::test_only_an_auditor_downloads"),
+        ],
+    ),
+    *_of(
+        "pyproject.toml",
+        [
+            ('"tarfile".msg = ', '"tarfiles".msg = ', PLANTED),
+            ('"zipfile".msg = ', '"zipfiles".msg = ', PLANTED),
+            ('"RUF", "S", "SIM"', '"RUF", "SIM"', PLANTED),
+        ],
+    ),
+)  # fmt: skip
+
+# A fixed handful, whose tests take no database and little time: what `make test` runs.
+SHORT: tuple[Guard, ...] = tuple(
+    guard
+    for guard in GUARDS
+    if guard.old
+    in {"if raw[3] != 0:", 'elif not line.startswith(b"--- "):', "if key in found:", "    if found != root:"}
+)
