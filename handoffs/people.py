@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils import timezone
 
 from audit.actions import take_part
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, Principal
 from handoffs.bundles.bundle import Manifest
-from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SPONSOR
+from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SIGNED_BY_BUILDER, SPONSOR
 from handoffs.checks.evidence import CheckResult, Outcome
 from handoffs.models import (
     Handoff,
 )
+from handoffs.rules import Staging
 from handoffs.scope.secrets import redact
+from handoffs.signatures.commit_signatures import signer_of
+from handoffs.signatures.refusals import RefusedError
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ def people_checks(manifest: Manifest | None, people: People) -> tuple[CheckResul
             expected=registered or "a registered builder with a sponsor",
         ),
     )
+
+
+def signer_checks(manifest: Manifest | None, commit: bytes, staging: Staging) -> tuple[CheckResult, ...]:
+    """Where the policy asks for signed commits: the one who signed is the one the manifest names, no other builder."""
+    if staging.push != "signed":
+        return ()
+    claimed = manifest.builder_id if manifest else ""
+    try:
+        signer = signer_of(commit, staging.keys, timezone.now()).builder_id
+    except RefusedError as error:
+        return (SIGNED_BY_BUILDER.found(Outcome.FAILED, got=error.got, expected=error.expected),)
+    outcome = Outcome.PASSED if claimed == signer else Outcome.FAILED
+    return (SIGNED_BY_BUILDER.found(outcome, got=signer, expected=redact(claimed) or "a readable manifest"),)
 
 
 def take_parts(handoff: Handoff, people: People, elsewhere: Sequence[Actor], by: Actor) -> CheckResult | None:

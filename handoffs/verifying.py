@@ -31,7 +31,7 @@ from handoffs.models import (
     HandoffEvent,
     Status,
 )
-from handoffs.people import People, find_people, people_checks, take_parts
+from handoffs.people import People, find_people, people_checks, signer_checks, take_parts
 from handoffs.scope.control_plane import bounded
 from handoffs.scope.secrets import redact
 from handoffs.signatures.refusals import RefusedError
@@ -76,6 +76,9 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     if not holds_secret(report.results):
         tools.store.put(raw)
+        commit = tools.forge.commit_object(handoff.staging_commit)
+        signed = signer_checks(report.manifest, commit, rules_in_force().staging)
+        report = replace(report, results=(*report.results, *signed))
     contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
     _record_verification(
         handoff,

@@ -73,8 +73,11 @@ ONE_DUTY: Final = RecordCheck("sod.conflict", "manifest", "Nobody behind this bu
 KNOWN_PEOPLE: Final = RecordCheck(
     "sod.unknown_principal", "manifest", "Everybody behind this bundle is a principal of the portal."
 )
+SIGNED_BY_BUILDER: Final = RecordCheck(
+    "manifest.signer", "manifest", "The staging commit is signed by the builder that the manifest names."
+)
 NOT_TWICE: Final = RecordCheck("handoff.duplicate", "marker", "The bundle was not handed over before.")
-RECORD_CHECKS: Final = (SPONSOR, ONE_DUTY, KNOWN_PEOPLE, NOT_TWICE)
+RECORD_CHECKS: Final = (SPONSOR, SIGNED_BY_BUILDER, ONE_DUTY, KNOWN_PEOPLE, NOT_TWICE)
 SECRETS: Final = "secrets.none"
 WITHHELD: Final = "withheld: a credential was found in this bundle"
 CHECKS: Final = (

@@ -512,6 +512,12 @@ def test_a_wrong_attestation_is_refused(edit, code):
     assert code in HONEST.failures(HONEST.rebuilt(statement=edit))
 
 
+@pytest.mark.threat("ATT-03")
+def test_another_allowed_builder_than_the_manifests_is_refused():
+    raw = HONEST.rebuilt(statement=lambda d: d["predicate"]["runDetails"]["builder"].update(id=BUILDER + "2"))
+    assert HONEST.failures(raw, allowed_builders=(BUILDER, BUILDER + "2")) == {"attestation.builder"}
+
+
 @pytest.mark.parametrize(
     ("notes", "code"),
     [
@@ -562,7 +568,7 @@ def test_nothing_of_the_repository_is_executed(tmp_path):
         honest = config.read_text()
         config.write_text(
             honest
-            + f'[core]\n\tfsmonitor = "{run}"\n\tpager = "{run}"\n[diff]\n\texternal = "{run}"\n[diff "x"]\n\ttextconv = "{run}"\n'
+            + f'[core]\n\tfsmonitor = "{run}"\n\tpager = "{run}"\n[diff]\n\texternal = "{run}"\n[diff "x"]\n\ttextconv = "{run}"\n\tcommand = "{run}"\n'
             f'[filter "x"]\n\tclean = "{run}"\n\tsmudge = "{run}"\n[merge "x"]\n\tdriver = "{run}"\n[gpg]\n\tprogram = "{run}"\n[commit]\n\tgpgSign = true\n'
         )
         (git.git_dir / "info").mkdir(exist_ok=True)

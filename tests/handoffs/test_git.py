@@ -230,6 +230,23 @@ def test_a_work_tree_is_read_as_it_lies_there(tmp_path):
     assert refusal(GIT.worktree_tree) == "git.no_worktree"
 
 
+@pytest.mark.threat("PAT-05")
+def test_reading_a_work_tree_runs_nothing_that_its_configuration_names(tmp_path):
+    work = tmp_path / "work"
+    subprocess.run(["git", "init", "--quiet", "-b", "main", str(work)], check=True)
+    git = Git(work)
+    (work / "a").write_bytes(b"a\n")
+    first = git.write_commit(git.run("mktree", stdin=b"").decode().strip(), [], "m\n", name="A", email="a@x", when=WHEN)
+    git.run("update-ref", "refs/heads/main", first)
+    with sentinel(tmp_path) as path:
+        git.run("config", "core.fsmonitor", f"touch {path}")
+        for name in ("post-index-change", "pre-commit"):
+            hook = work / ".git" / "hooks" / name
+            hook.write_text(f"#!/bin/sh\ntouch {path}\n")
+            hook.chmod(0o755)
+        git.worktree_tree()
+
+
 def test_no_repository_is_said_so(tmp_path):
     assert refusal(Git, tmp_path) == "git.no_repository"
     assert refusal(Git, Path("nowhere")) == "git.no_repository"

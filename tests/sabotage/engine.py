@@ -41,7 +41,7 @@ class Guard:
 
 def run(guards: Sequence[Guard], *, workers: int, with_database: bool, say: Callable[[str], object]) -> list[str]:
     """Take every guard out; returns what is wrong, empty when each was missed by its test."""
-    wrong = [problem for guard in guards if (problem := _misfit(guard))]
+    wrong = [problem for guard in guards if (problem := misfit(guard))]
     if wrong:
         return wrong
     with ExitStack() as stack:
@@ -68,7 +68,8 @@ def run(guards: Sequence[Guard], *, workers: int, with_database: bool, say: Call
             return [problem for problem in pool.map(attempt, guards) if problem]
 
 
-def _misfit(guard: Guard) -> str:
+def misfit(guard: Guard) -> str:
+    """Why the text of a guard is not what its file holds, once; empty when it is."""
     count = (ROOT / guard.file).read_text("utf-8").count(guard.old)
     return "" if count == 1 else f"{guard}: stands there {count} times, expected once"
 
