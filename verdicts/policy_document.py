@@ -172,7 +172,8 @@ class Policy(_Document):
                 raise ValueError(f"two gates have the same {what}")
         if len(set(self.allowed_builders)) != len(self.allowed_builders):
             raise ValueError("a builder is listed twice")
-        named = {known.builder_id for known in (*self.builder_identities, *self.staging.keys)}
+        named = {known.builder_id for known in self.builder_identities}
+        named |= {key.builder_id for key in self.staging.keys}
         foreign = named - set(self.allowed_builders)
         if foreign:
             raise ValueError(f"builder_identities or staging.keys name {min(foreign)!r}, which is no allowed builder")
