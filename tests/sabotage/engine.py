@@ -19,8 +19,9 @@ from queue import SimpleQueue
 
 import pytest
 
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.postgres import TESTER, Postgres
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
@@ -103,11 +104,8 @@ class Copy:
                 for server in (postgres, broker):
                     stack.callback(server.stop)
                     server.start()
-                given = {
-                    "DATABASE_URL": postgres.url(OWNER), "DATABASE_OWNER_URL": postgres.url(OWNER),
-                    "DATABASE_APP_URL": postgres.url(APP), "DATABASE_HOOK_URL": postgres.url(HOOK),
-                    "REDIS_URL": broker.url, "CACHE_URL": broker.cache_url,
-                }  # fmt: skip
+                given = {"REDIS_URL": broker.url, "CACHE_URL": broker.cache_url, "DATABASE_URL": postgres.url(TESTER)}
+                given |= {role.variable: postgres.url(role.name) for role in read_matrix().logins}
             inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
             yield cls(folder, {**inherited, **given, "PYTHONDONTWRITEBYTECODE": "1"})
 
