@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -26,7 +26,17 @@ from audit.events import Actor
 from handoffs.attestations.vsa import STATEMENT_TYPE
 from handoffs.bundles.bundle import digest_of
 from handoffs.clocks import refuse_skew
-from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep, Signature, SigningKey, StaleStatusError
+from handoffs.models import (
+    Handoff,
+    HandoffError,
+    KeyRotation,
+    Lane,
+    RotationStep,
+    Signature,
+    SignatureRenewal,
+    SigningKey,
+    StaleStatusError,
+)
 from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_known_key
 from handoffs.signatures.openpgp import (
     NewKey,
@@ -309,18 +319,25 @@ def record_revocation(
     KeyRotation.objects.filter(lane=key.lane, old_key=key, step__in=CANCELLABLE).update(
         step=RotationStep.CANCELLED, draft={}, error="the key was revoked", moved_at=Now()
     )
-    affected = Signature.objects.filter(key=key, signed_at__gte=since)
+    affected = affected_handoffs(key, since)
     body: dict[str, JsonValue] = {
         "fingerprint": key.fingerprint,
         "lane": key.lane,
         "distrusted_since": since.isoformat(),
         "reason": said,
-        "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("handoff_id", flat=True)[:1000]],
+        "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("pk", flat=True)[:1000]],
         "signatures": affected.count(),
     }
     append_event(events.KEY_REVOKED, by, "", body)
     key.refresh_from_db()
     return key
+
+
+def affected_handoffs(key: SigningKey, since: datetime) -> QuerySet[Handoff]:
+    """Handoffs that this key signed, first or again, as the portal received it from then on."""
+    first = Signature.objects.filter(key=key, signed_at__gte=since).values("handoff")
+    again = SignatureRenewal.objects.filter(key=key, signed_at__gte=since).values("renewed__handoff")
+    return Handoff.objects.filter(Q(pk__in=first) | Q(pk__in=again))
 
 
 def _revoked(key: SigningKey, password: str) -> str:

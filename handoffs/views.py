@@ -129,9 +129,11 @@ def download_artifact(_request: Request, pk: int) -> HttpResponse:
 def download_signature(_request: Request, pk: int) -> HttpResponse:
     """The enforcer's detached OpenPGP signature of the bundle."""
     signature = _signature(pk)
-    if not signature.signature:
+    if not signature.signature:  # Sigstore
         raise Http404("This handoff is signed with Sigstore; download the Sigstore bundle.")
-    return _attachment(signature.signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature")
+    return _attachment(
+        signature.standing.signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature"
+    )
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -150,7 +152,7 @@ def download_bundle(_request: Request, pk: int, what: str) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_key(_request: Request, pk: int) -> HttpResponse:
     """The certificate that the signature is checked with."""
-    key = _signature(pk).key
+    key = _signature(pk).standing.key
     if key is None:
         raise Http404("This handoff is signed with Sigstore; its certificate is in the Sigstore bundle.")
     return _attachment(key.public_key.encode(), f"H-{pk}-public-key.asc", "application/pgp-keys")
@@ -159,7 +161,7 @@ def download_key(_request: Request, pk: int) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_statement(_request: Request, pk: int) -> HttpResponse:
     """The enforcer's signed statement of what it verified, in its DSSE envelope."""
-    raw = bytes(_signature(pk).envelope)
+    raw = bytes(_signature(pk).standing.envelope)
     return _attachment(raw, f"H-{pk}-statement.dsse.json", "application/vnd.dsse.envelope.v1+json")
 
 

@@ -195,6 +195,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "change.withdrawn": "withdrew a proposed change of the registry",
     "change.refused": "tried to change the registry and was refused",
     "token.issued": "issued a token",
+    "handoff.resigned": "signed the bundle again, with a key that is trusted",
     "trusted_root.fetched": "fetched a Sigstore trusted root, to be looked at",
     "trusted_root.refused": "refused what a mirror gave as the Sigstore trusted root",
     "trusted_root.taken": "took a Sigstore trusted root into use",

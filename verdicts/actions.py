@@ -373,6 +373,13 @@ def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
     In the caller's transaction, on the locked row. Without weighing anything: who revokes a key may be of the
     enforcer's lane, which sees no gates.
     """
+    verify_signature_again(pull)
+    if pull.status == PullStatus.READY_TO_MERGE:
+        _reopen(pull, why, by, computed="", news=[why])
+
+
+def verify_signature_again(pull: PullRequest) -> None:
+    """Run the SLSA gate once more, in the caller's transaction, on the locked row; once, if it waits to run already."""
     waiting = pull.work.filter(name="slsa", head_sha=pull.head_sha, status=WorkStatus.WAITING)
     if pull.triggered_at is not None and pull.status in JUDGED and not waiting.exists():
         VerificationWork.objects.create(
@@ -383,8 +390,6 @@ def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
             name="slsa",
             run=1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0),
         )
-    if pull.status == PullStatus.READY_TO_MERGE:
-        _reopen(pull, why, by, computed="", news=[why])
 
 
 def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:

@@ -304,7 +304,7 @@ def is_signed(handoff: Handoff) -> bool:
     """Whether a handoff has a signature over its verified digest that a revocation has not taken back."""
     if not hasattr(handoff, "signature"):
         return False
-    return handoff.signature.digest == handoff.digest and handoff.signature.is_trusted
+    return handoff.signature.digest == handoff.digest and handoff.signature.standing.is_trusted
 
 
 def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:

@@ -21,10 +21,12 @@ from audit.actions import actor_of
 from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.bundles.patches import PatchError
+from handoffs.bundles.store import StoreError
 from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.resigning import fallen_signatures
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
@@ -35,6 +37,7 @@ from verdicts.merging import record_merge
 from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
+from verdicts.revoking import resign_bundle
 from verdicts.statements import (
     Attestor,
     attest_decision,
@@ -84,6 +87,7 @@ def sweep_verification() -> int:
     for repository in Repository.objects.all():
         with _alone(f"the base of {repository.full_name}"):
             _follow_base(repository)
+    _sign_fallen_again()
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
         with _alone(f"the workflows of pull request {pk}"):
@@ -103,6 +107,17 @@ def sweep_work() -> int:
     for pk in due:
         nudge("verdicts.tasks.run_work", pk)
     return len(due)
+
+
+def _sign_fallen_again() -> None:
+    """Open handoffs whose key was revoked, as soon as the lane has another one."""
+    for signature in fallen_signatures()[:20]:
+        try:
+            resign_bundle(signature, tools_for(signature.handoff.repository))
+        except (HandoffError, SignatureError, StoreError) as error:
+            log.warning("%s is not signed again: %s", signature.handoff, error)
+            if isinstance(error, HandoffError):  # no key, or a clock: the same for all of them
+                return
 
 
 @contextmanager

@@ -131,6 +131,43 @@ class Signature(models.Model):
         """Whether its key still vouches for it. Of Sigstore, the log and the certificate decide: the gate looks."""
         return self.key is None or self.key.vouches_for(self.signed_at)
 
+    @property
+    def standing(self) -> Signature | SignatureRenewal:
+        """The one that counts: this one while it is trusted, else the newest that replaced it and is; else this one.
+
+        Shape: one more query, only of a signature that fell.
+        """
+        if self.is_trusted:
+            return self
+        renewals = self.renewals.select_related("key").defer("key__secret_key").order_by("-pk")
+        return next((renewal for renewal in renewals if renewal.is_trusted), self)
+
+
+class SignatureRenewal(models.Model):
+    """The enforcer's signature and statement once more, with another key: the first one's is not trusted any more.
+
+    Append-only, once for each key. The signature it replaces stays what it is: fallen.
+    """
+
+    renewed = models.ForeignKey(Signature, models.PROTECT, related_name="renewals")
+    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="renewals")
+    signature = models.TextField(db_comment="ASCII-armoured detached OpenPGP signature of artifact.tar.gz")
+    envelope = models.BinaryField(db_comment="DSSE envelope around the portal's own in-toto Statement v1")
+    signed_at = models.DateTimeField(db_comment="the portal's own clock: when the signature was received")
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_signature_renewal"
+        constraints = [models.UniqueConstraint(fields=["renewed", "key"], name="signaturerenewal_once_per_key")]
+
+    def __str__(self) -> str:
+        return f"signature of {self.renewed.handoff_id} by {self.key_id}"
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its key still vouches for it."""
+        return self.key.vouches_for(self.signed_at)
+
 
 class TransparencyRecord(models.Model):
     """A pending signature that was logged later: the Sigstore bundle over the same bytes. Append-only."""

@@ -30,7 +30,13 @@ from verdicts.tables import sheet_of
 from verdicts.tasks import sweep_statements
 
 # Only a portal with Sigstore, or with a policy that pins a builder, has rows in these: their triggers are in the catalogue.
-NO_ROWS_HERE = ("leo_signing_downgrade", "leo_transparency_record", "leo_trusted_root", "leo_trusted_root_fetch")
+NO_ROWS_HERE = (
+    "leo_signing_downgrade",
+    "leo_transparency_record",
+    "leo_trusted_root",
+    "leo_trusted_root_fetch",
+    "leo_signature_renewal",
+)
 APPEND_ONLY = [table.name for table in read_matrix().tables.values() if table.is_append_only]
 SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
 
