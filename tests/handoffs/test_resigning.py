@@ -96,7 +96,7 @@ def test_people_see_both_signatures_and_get_the_one_that_holds(portal: Portal):
     sweep_verification()
     for address in (f"/handoffs/{handoff.pk}/", f"/prs/acme/payments/{portal.pull().number}/"):
         text = client.get(address).content.decode()
-        assert "This signature fell" in text
+        assert "This signature does not hold" in text
         assert old.fingerprint in text
         assert f"Signed again: OpenPGP, key <code>{key.fingerprint}</code>" in text
     renewal = SignatureRenewal.objects.get()
