@@ -1,4 +1,4 @@
-"""`python -m bench`: every figure. One part alone: goals, goal1 to goal5, bundle (stage by stage), pages."""
+"""`python -m bench`: every figure. One part alone: goals, goal1 to goal5, goal16, bundle (stage by stage), pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import bundle, goals, pages
+from bench import bundle, enforcement, goals, pages
 from bench.measure import print_machine
 
 TEMPORARY = Path(tempfile.gettempdir())
@@ -17,6 +17,7 @@ PARTS = {
     "goals": (goals.run, TEMPORARY),
     "bundle": (bundle.run, TEMPORARY),
     "pages": (pages.run, pages.parent_folder()),
+    "goal16": (enforcement.run, pages.parent_folder()),
 }
 SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {
     f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)
