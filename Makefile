@@ -87,6 +87,9 @@ kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lane
 sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its test must fail. ARGS=word for some of them
 	@exec $(PY) -m tests.sabotage $(ARGS)
 
+tamper: $(INSTALLED)   ## rewrite the log as its database's owner: 7 kinds at 100 places, before and after a checkpoint
+	@PLACES=100 $(PY) -m pytest -n 0 -s tests/audit/test_tampering.py $(ARGS)
+
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \

@@ -11,7 +11,9 @@ from django.http import Http404, HttpResponse
 
 from audit.accountability import Act, may
 from audit.canonical import JsonError, parse_json
+from audit.covering import log_state
 from audit.forms import TrailForm
+from audit.keeping import log_vkeys
 from audit.leaves import LeafError
 from audit.merkle import leaf_hash
 from audit.models import LogEntry
@@ -43,6 +45,8 @@ def explore(request: Request) -> HttpResponse:
         "newest": urlencode(filters),
         "is_filtered": bool(filters),
         "head": head,
+        "log": log_state(),
+        "vkeys": [key.vkey for key in log_vkeys()],
         "pending": len(LogEntry.objects.waiting(head)[: MAX_COUNTED + 1]),
         "max_counted": MAX_COUNTED,
         "kinds": EVENTS,

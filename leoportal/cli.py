@@ -13,6 +13,7 @@ from leoportal.cli_bundle import bundle_app
 from leoportal.cli_db import db_app
 from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
 from leoportal.cli_verify import verify_app
+from leoportal.cli_witness import witness_app
 
 app = typer.Typer(
     name="leo",
@@ -30,6 +31,7 @@ app.add_typer(gate_app, name="gate")
 app.add_typer(agent_app, name="agent")
 app.add_typer(plan_app, name="plan")
 app.add_typer(db_app, name="db")
+app.add_typer(witness_app, name="witness")
 # One line for each further group of commands; its module is leoportal/cli_<group>.py.
 
 

@@ -77,6 +77,7 @@ API: dict[str, tuple[str, set[str]]] = {
     "api-1:report_agent": ("POST", {"outsider"}),
     "api-1:verify_again": ("POST", {"plan"}),
 }
+LOG_OPEN = {"log-checkpoint", "log-tile"}  # anybody GETs them; nothing is signed in this scene
 API_OPEN = {"api-1:openapi-json", "api-1:api-root"}  # the description; the root answers 404
 
 
@@ -97,9 +98,13 @@ def address(name: str, scene: Scene, pull) -> str:
         "fingerprint": "AB" * 20,
         "pk": pull.handoff_id if name.startswith("handoffs") else pull.pk,
     }
+    values["path"] = "0/000"
     if name == "audit:entry":
         values["pk"] = LogEntry.objects.earliest("pk").pk
-    return reverse(name, kwargs={key: values[key] for key in ROUTES[name].pattern.converters} if ":" in name else {})
+    return reverse(
+        name,
+        kwargs={key: values[key] for key in ROUTES[name].pattern.converters} if ":" in name or name in LOG_OPEN else {},
+    )
 
 
 ROUTES = dict(routes(get_resolver()))
@@ -119,7 +124,7 @@ def people(scene: Scene) -> dict[str, Client]:
 
 
 def test_every_address_is_in_the_table():
-    assert set(ROUTES) == {*PAGES, *OPEN, *SIGN_IN, *API, *API_OPEN}
+    assert set(ROUTES) == {*PAGES, *OPEN, *SIGN_IN, *API, *API_OPEN, *LOG_OPEN, "log-entries"}
 
 
 def expected(name: str, method: str, person: str) -> str:
@@ -153,6 +158,9 @@ def test_what_is_open_is_open_for_reading(scene: Scene, people: dict[str, Client
     for name, method, person in itertools.product(sorted(OPEN), METHODS, PEOPLE):
         status = people[person].generic(method, address(name, scene, pull)).status_code
         assert status == (200 if method in {"GET", "HEAD"} else 405), (name, method, person)
+    for name, method, person in itertools.product(sorted(LOG_OPEN), METHODS, PEOPLE):
+        status = people[person].generic(method, address(name, scene, pull)).status_code
+        assert status == (404 if method in {"GET", "HEAD"} else 405), (name, method, person)
 
 
 def test_every_operation_answers_its_roles_and_method_only(scene: Scene):
