@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill sabotage tamper lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
