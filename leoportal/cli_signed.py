@@ -126,11 +126,19 @@ def signer_of(  # noqa: PLR0913 - as the options come
     if key is None:
         return sigstore_signer(identity, issuer, trusted_root, found)
     try:
-        moment = datetime.fromisoformat(received_at).astimezone(UTC) if received_at else None
-    except ValueError:
+        moment = _moment(received_at) if received_at else None
+    except (ValueError, OverflowError):
         raise RefusedError("usage", f"--received-at {received_at[:40]!a}", "2026-03-01T12:00:00Z") from None
     certificate = bytes_of(key, 1 << 20).decode("utf-8", "replace")
     return PinnedKey(certificate, fingerprint, datetime.now(UTC), moment)
+
+
+def _moment(text: str) -> datetime:
+    """A time with its zone. Raises: ValueError, OverflowError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("no zone")
+    return moment.astimezone(UTC)
 
 
 def sigstore_signer(identity: str, issuer: str, trusted_root: Path | None, found: Found) -> SigstoreSigner:

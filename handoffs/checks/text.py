@@ -94,16 +94,20 @@ def _unnumbered(texts: list[str]) -> list[tuple[int, str]]:
 
 
 def _added_content(evidence: Evidence) -> Iterator[_Place]:
-    """Added lines by file, with their line numbers after the change; new binary content as one text."""
+    """Added lines by file, with their line numbers after the change; new binary content as one text.
+
+    Of a binary delta the file it makes is looked at, too: its pieces need not hold what they make together.
+    """
     if isinstance(evidence.patch, Unreadable):
         return
+    facts, produced = evidence.facts, evidence.produced_files()
     for file in evidence.patch.files:
         binary = [file.binary.data] if file.binary is not None else []
-        yield file.path, b"\n".join([*file.added_lines, *binary]), partial(_added, file)
+        if file.binary is not None and file.binary.is_delta and facts is not None:
+            binary.append(facts.blobs.get(produced.get(file.path, ""), b""))
+        yield file.path, b"\n".join([*file.added_lines, *binary]), partial(_added, file, binary)
 
 
-def _added(file: FilePatch) -> list[tuple[int, str]]:
+def _added(file: FilePatch, binary: list[bytes]) -> list[tuple[int, str]]:
     added = [(number, line.decode("utf-8", "replace")) for number, line in file.added]
-    if file.binary is not None:
-        added.append((1, file.binary.data.decode("latin-1")))
-    return added
+    return [*added, *((1, content.decode("latin-1")) for content in binary)]

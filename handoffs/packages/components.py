@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from audit.canonical import JsonValue
+from handoffs.bundles.paths import escape_text
 from handoffs.checks.evidence import Unreadable
 from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.pins import Pin, version_of
@@ -39,7 +40,8 @@ class ComponentChange:
 class ComponentDelta:
     """All of them. `is_known` is false where the change could not be applied, so that nothing is known of it.
 
-    `settings` are statements about no package from outside; `unread` and `malformed` are paths.
+    `settings` are statements about no package from outside; `unread` and `malformed` are paths. All text is safe to
+    print and to store, whatever the changed files hold.
     """
 
     is_known: bool = False
@@ -90,11 +92,11 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> Compone
         found = {licences[pin.purl] for pin in new if pin.purl in licences}
         return ComponentChange(
             ecosystem.removeprefix("pkg:"),
-            unquote(name) if "%" in name else name,
+            escape_text(unquote(name) if "%" in name else name),
             _versions(gone) if gone else (),
             _versions(new) if new else (),
-            " / ".join(sorted(found)) if found else "",
-            tuple([pin.said for pin in _in_order(new or gone)]),
+            escape_text(" / ".join(sorted(found))) if found else "",
+            tuple([escape_text(pin.said) for pin in _in_order(new or gone)]),
         )
 
     return ComponentDelta(
@@ -102,11 +104,11 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> Compone
         added=tuple(change(key) for key in sorted(after.keys() - before.keys())),
         removed=tuple(change(key) for key in sorted(before.keys() - after.keys())),
         changed=tuple(change(key) for key in sorted(before.keys() & after.keys())),
-        settings_added=tuple(sorted(pin.said for pin in delta.added if not pin.purl)),
-        settings_removed=tuple(sorted(pin.said for pin in delta.removed if not pin.purl)),
-        files=tuple(sorted(delta.files)),
-        unread=tuple(sorted(delta.unread)),
-        malformed=tuple(path for path, _ in delta.malformed),
+        settings_added=tuple(sorted(escape_text(pin.said) for pin in delta.added if not pin.purl)),
+        settings_removed=tuple(sorted(escape_text(pin.said) for pin in delta.removed if not pin.purl)),
+        files=tuple(map(escape_text, sorted(delta.files))),
+        unread=tuple(map(escape_text, sorted(delta.unread))),
+        malformed=tuple(escape_text(path) for path, _ in delta.malformed),
     )
 
 
@@ -123,7 +125,7 @@ def _in_order(pins: Sequence[Pin]) -> Sequence[Pin]:
 
 
 def _versions(pins: Sequence[Pin]) -> tuple[str, ...]:
-    return tuple(sorted({version_of(pin.purl) for pin in pins} - {""}))
+    return tuple(sorted({escape_text(version_of(pin.purl)) for pin in pins} - {""}))
 
 
 def _licences(sbom: Sbom) -> dict[str, str]:

@@ -71,7 +71,8 @@ _NAMES: Final = {
     **dict.fromkeys(
         ("claude.md", "claude.local.md", "agents.md", "agent.md", "gemini.md", "llms.txt", "copilot-instructions.md",
          "agents.override.md", "crush.md", "qwen.md", "warp.md", "skill.md", ".goosehints", ".rules", ".roomodes",
-         "opencode.json", ".cursorignore", ".aiderignore", ".cursorrules", ".windsurfrules", ".clinerules", ".roorules", ".aider.conf.yml", ".mcp.json"),
+         "opencode.json", ".cursorignore", ".aiderignore",
+         ".cursorrules", ".windsurfrules", ".clinerules", ".roorules", ".aider.conf.yml", ".mcp.json"),
         "agent instructions",
     ),
     **dict.fromkeys(("action.yml", "action.yaml"), "action"),
@@ -83,8 +84,11 @@ _NAMES: Final = {
     ),
     **dict.fromkeys((".pre-commit-config.yaml", "lefthook.yml", ".lefthook.yml", "lefthook.yaml"), "hook"),
     **dict.fromkeys((".gitattributes", ".gitmodules", ".gitconfig", ".lfsconfig"), "repository settings"),
-    **dict.fromkeys((".npmrc", ".pypirc", "pip.conf", "pip.ini", "uv.toml", ".netrc", ".condarc", ".yarnrc", ".yarnrc.yml",
-                     "nuget.config"), "package source"),
+    **dict.fromkeys(
+        (".npmrc", ".pypirc", "pip.conf", "pip.ini", "uv.toml", ".netrc", ".condarc", ".yarnrc", ".yarnrc.yml",
+         "nuget.config"),
+        "package source",
+    ),
     **dict.fromkeys(("policy.yml", "policy.yaml"), "policy"),
     **dict.fromkeys(
         (".coveragerc", ".flake8", ".pylintrc", "pylintrc", "mypy.ini", ".mypy.ini", "ruff.toml", ".ruff.toml",
@@ -98,7 +102,8 @@ _NAMES: Final = {
     **dict.fromkeys(
         ("makefile", "gnumakefile", "bsdmakefile", "justfile", ".justfile", "taskfile.yml", "taskfile.yaml",
          "rakefile", "gemfile", "dangerfile", "vagrantfile", "tiltfile", "brewfile", "fastfile",
-         "package.json", "cargo.toml", "composer.json", ".pnpmfile.cjs", ".pnp.cjs", ".pnp.loader.mjs", "binding.gyp", "deno.json", "bunfig.toml",
+         "package.json", "cargo.toml", "composer.json", ".pnpmfile.cjs", ".pnp.cjs", ".pnp.loader.mjs",
+         "binding.gyp", "deno.json", "bunfig.toml",
          "conftest.py", "setup.py", "setup.cfg", "pyproject.toml", "tox.ini", "pytest.ini", "noxfile.py", "dodo.py",
          "sitecustomize.py", "usercustomize.py", "tasks.py", "fabfile.py", "wscript", "sconstruct",
          "build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts", "gradle.properties", "gradlew",

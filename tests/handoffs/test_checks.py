@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import subprocess
+import zlib
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -133,6 +134,39 @@ def test_a_member_changed_alone_is_refused(name):
 )
 def test_a_bundle_in_the_wrong_place_is_refused(changes, code):
     assert code in HONEST.failures(HONEST.raw, **changes)
+
+
+def _binary(kind: bytes, data: bytes) -> bytes:
+    """One half of git's binary patch."""
+    packed, lines = zlib.compress(data), b""
+    for at in range(0, len(packed), 52):
+        part = packed[at : at + 52]
+        count = len(part) + (64 if len(part) <= 26 else 70)
+        lines += bytes([count]) + base64.b85encode(part, pad=True) + b"\n"
+    return b"%s %d\n%s\n" % (kind, len(data), lines)
+
+
+@pytest.mark.threat("BUN-09")
+def test_a_credential_in_pieces_of_a_binary_delta_is_found():
+    kind, secret = next(pair for pair in SURE if pair[0] == "GitHub token")
+    old, half = HONEST.git.read_file(HONEST.base, "src/logo.bin", max_bytes=1 << 20), len(secret) // 2
+    pieces = [secret[:half].encode(), secret[half:].encode()]
+    size = len(old)
+    delta = (
+        bytes([size & 127 | 128, size >> 7])
+        + bytes([len(secret) & 127])
+        + b"".join(bytes([len(p)]) + p for p in pieces)
+    )
+    blobs = [HONEST.git.write_blob(content) for content in (old, secret.encode())]
+    patch = (
+        b"diff --git a/src/logo.bin b/src/logo.bin\nindex %s..%s 100644\nGIT binary patch\n"
+        % tuple(blob.encode() for blob in blobs)
+        + _binary(b"delta", delta)
+        + _binary(b"literal", old)
+    )
+    report = HONEST.verify(with_patch(HONEST, patch))
+    assert failed_codes(report) == {SECRETS}
+    assert f"{kind} in src/logo.bin" in next(result.got for result in report.results if result.code == SECRETS)
 
 
 @pytest.mark.threat("PAT-09")

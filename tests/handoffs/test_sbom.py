@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from audit.canonical import write_json
 from handoffs.bundles.bundle import BundleError, Limits, digest_of, read_archive
 from handoffs.checks.catalogue import CHECKS, GitFacts, Outcome, read_parts
 from handoffs.checks.isolation import Ceiling, run_isolated
@@ -219,6 +220,16 @@ def test_the_component_delta_tells_added_removed_and_changed_with_licences():
     assert told["counts"]["changed"] == 2
     assert len(told["changed"]) == 1
     assert told["added"][0]["licence"] is None
+
+
+@pytest.mark.threat("PAT-06")
+@pytest.mark.parametrize("name", ["requirements.txt", "bun.lock", "uv.lock"])
+def test_what_is_told_of_packages_is_safe_to_store_and_to_print(name):
+    """A path that is not UTF-8 ended `leo bundle verify --json`, and the lane's step, again and again."""
+    delta = lock_delta({}, {f"d\udcff\x9b\u202e/{name}": "a ; '\x9b\u202e'\n-i \u202e\n".encode()})
+    told = write_json(component_delta(delta, parse_sbom(built())).as_json()).decode()
+    assert told.isprintable()
+    assert "d\\\\udcff\\\\x9b\\\\u202e/" in told or "d%FF%C2%9B%E2%80%AE/" in told
 
 
 def test_nothing_is_known_of_a_change_that_was_not_applied():

@@ -16,8 +16,10 @@ import pysequoia
 import pytest
 from typer.testing import CliRunner
 
+from audit.canonical import JsonValue
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from leoportal.cli import app
+from leoportal.cli_output import say_json
 from tests.support.bundles import honest_handover
 from tests.support.sigstore import (
     IDENTITY,
@@ -225,6 +227,11 @@ def test_a_bundle_is_verified_by_sigstore_or_openpgp_with_its_summary(tmp_path: 
     assert "summary.verifier" in leo(*wanted, "--verifier", "https://else.example").err
     (tmp_path / "vsa.json").write_text(envelope(key, statement_about("1" * 64)))
     assert "statement.subject" in leo(*wanted).err
+    contradiction = statement_about(sha256(raw)).replace(
+        b'"predicate": {', b'"predicate": {"verifiedLevels": ["FAILED"], '
+    )
+    (tmp_path / "vsa.json").write_text(envelope(key, contradiction))
+    assert "summary.malformed" in leo(*wanted).err
     file.write_bytes(raw + b"\n")
     assert leo(*wanted).status == 5
 
@@ -242,7 +249,8 @@ def test_an_openpgp_key_is_pinned_whole_and_judged_by_the_time_of_receipt(tmp_pa
     assert "time.untrusted" in leo(*wanted, *received, "2020-01-01T00:00:00Z").err
     assert "time.untrusted" in leo(*wanted, *received, "2999-01-01T00:00:00Z").err
     assert leo(*wanted, *received, datetime.now(UTC).isoformat()).status == 0
-    assert leo(*wanted, *received, "yesterday").status == 2
+    for wrong in ("yesterday", "2026-03-01T12:00:00", "0001-01-01T00:00:00+14:00"):
+        assert leo(*wanted, *received, wrong).status == 2
 
 
 def test_a_policy_is_a_policy_signed_and_attested(tmp_path: Path, key: Key):
@@ -310,3 +318,11 @@ def test_nothing_printed_can_move_the_terminal(tmp_path: Path):
     found = leo("image", IMAGE, "--bundle", file, *options)
     assert found.status == 1
     assert "\x1b" not in found.out + found.err
+
+
+def test_json_for_programs_cannot_move_the_terminal_either(capsys: pytest.CaptureFixture[str]):
+    value: JsonValue = {"a\u202e": "\x1b[31m\x9b31m\u200b\U000e0041 ü"}
+    say_json(value)
+    told = capsys.readouterr().out.rstrip("\n")
+    assert told.isprintable()
+    assert json.loads(told) == value
