@@ -90,6 +90,7 @@ sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its
 tamper: $(INSTALLED)   ## rewrite the log as its database's owner: 7 kinds at 100 places, before and after a checkpoint
 	@PLACES=100 $(PY) -m pytest -n 0 -s tests/audit/test_tampering.py $(ARGS)
 
+# From the oldest Python that pyproject.toml allows: --universal then locks for every later one, .python-version's 3.13, too.
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \

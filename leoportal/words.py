@@ -126,6 +126,20 @@ WORDS: Final[Mapping[str, Word]] = {
     "INFO": Word("Info", "–", "wait"),
 }
 
+# The groups of checks, as headings. tests/web/test_words.py holds them to the catalogue.
+CHECK_GROUPS: Final[Mapping[str, str]] = {
+    "archive": "Archive",
+    "marker": "Marker",
+    "manifest": "Manifest",
+    "merge_base": "Merge base",
+    "patch": "Patch",
+    "scope": "Scope",
+    "sbom": "SBOM",
+    "attestation": "Attestation",
+    "rollback": "Rollback notes",
+    "secrets": "Credentials",
+}
+
 PARTIES: Final[Mapping[str, str]] = {
     "PLAN": "PLAN",
     "LEAD": "LEAD",
