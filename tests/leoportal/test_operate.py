@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pysequoia
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
 
 from audit.actions import actor_of_token
 from audit.events import Role
-from audit.models import LogEntry, Principal
+from audit.models import Identity, LogEntry, Principal
 from handoffs.keys import active_key
 from handoffs.models import MAX_ATTEMPTS, Handoff, Lane, Status
 from handoffs.tasks import advance, sweep_handoffs, sweep_staging
@@ -133,3 +134,21 @@ def test_administrators_are_appointed_at_set_up_and_act_in_twos_with_their_own_p
     assert operate(capsys, "person", "eve", "lead").startswith("eve: password ")
     with pytest.raises(CommandError, match=r"administrators\.appointed"):
         operate(capsys, "administrators", "zoe", "walt")
+
+
+def test_a_key_is_linked_to_the_one_who_signs_the_challenge_and_knows_the_password(portal: Portal, capsys, tmp_path):
+    secret = pysequoia.Tsk.generate("Paula <paula@acme.invalid>")
+    files = {name: tmp_path / name for name in ("certificate", "challenge", "signature", "password")}
+    files["certificate"].write_text(str(secret.extract_certificate()))
+    files["password"].write_text(operate(capsys, "person", "paula", "plan").removeprefix("paula: password "))
+    call_command("operate", "prove", "paula", str(files["certificate"]))
+    files["challenge"].write_text(capsys.readouterr().out)
+    signed = pysequoia.sign(secret.signer(), files["challenge"].read_bytes(), mode=pysequoia.SignatureMode.DETACHED)
+    files["signature"].write_bytes(bytes(signed))
+    given = [word for name in ("challenge", "signature") for word in (f"--{name}", str(files[name]))]
+    half = ("prove", "paula", str(files["certificate"]), *given, "--password-file")
+    with pytest.raises(CommandError, match=r"password\.wrong"):
+        operate(capsys, *half, str(files["challenge"]))
+    assert "by its own signature" in operate(capsys, *half, str(files["password"]))
+    fingerprint = secret.extract_certificate().fingerprint.upper()
+    assert Identity.objects.get(kind="openpgp", value=fingerprint).principal.name == "paula"

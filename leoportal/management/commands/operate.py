@@ -17,12 +17,14 @@ from audit.actions import actor_of, add_identity, issue_token
 from audit.administration import Change, approve_change, decline_change, propose_change
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, Kind, Principal, ProposalKind
+from audit.proofs import challenge_for, link_by_proof
 from handoffs.actions import retry_handoff
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.keys import create_signing_key, request_rotation
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
-from handoffs.signatures.openpgp import SignatureError
+from handoffs.signatures.openpgp import SignatureError, verify_detached
+from handoffs.signatures.openpgp_verifying import PinnedKey, fingerprint_of, refuse_unfit
 from handoffs.signatures.refusals import RefusedError
 from handoffs.tasks import ENFORCER, key_vault, rotate_key, trusted_root, tuf_mirror
 from handoffs.trusted_roots import refresh_root, use_root, waiting_root
@@ -70,6 +72,14 @@ class Command(BaseCommand):
         token.add_argument("principal")
         token.add_argument("--days", type=int, default=30)
         token.add_argument("--name", default="leo")
+        proof = acts.add_parser("prove", help="link an OpenPGP key to its owner, who signs a challenge with it")
+        proof.add_argument("principal")
+        proof.add_argument("certificate", type=Path, help="the public half, ASCII-armoured")
+        proof.add_argument(
+            "--challenge", type=Path, help="the challenge that was signed; made and printed if not given"
+        )
+        proof.add_argument("--signature", type=Path, help="gpg --detach-sign --armor of the challenge")
+        proof.add_argument("--password-file", type=Path, help="the owner's password; asked for if not given")
         govern = acts.add_parser("govern", help="protect a bare repository on this machine by the portal's hooks")
         govern.add_argument("full_name", metavar="OWNER/NAME")
         govern.add_argument("path", type=Path)
@@ -170,15 +180,35 @@ class Command(BaseCommand):
         proposal = decline_change(options["proposal"], by=self._administrator(options))
         self.stdout.write(f"proposal {proposal.pk} is {proposal.status}")
 
+    def _prove(self, options: dict[str, Any]) -> None:
+        """First without, then with `--challenge` and `--signature`. Owner and key both have to say so."""
+        certificate: str = options["certificate"].read_text()
+        fingerprint = fingerprint_of(certificate)
+        if options["challenge"] is None or options["signature"] is None:
+            self.stdout.write(challenge_for(Principal.objects.get(name=options["principal"]), fingerprint), ending="")
+            return
+        owner = self._signed_in(options["principal"], options["password_file"])
+        signature: str = options["signature"].read_text()
+
+        def verify(data: bytes, wanted: str) -> None:
+            now = timezone.now()
+            refuse_unfit(PinnedKey(certificate, wanted, now))
+            verify_detached(data, signature, public_key=certificate, fingerprint=wanted, received_at=now)
+
+        linked = link_by_proof(owner, options["challenge"].read_text(), verify=verify, by=OPERATOR)
+        self.stdout.write(f"{linked.value} is {owner.name}'s, by its own signature")
+
     def _administrator(self, options: dict[str, Any]) -> Actor:
         """The administrator who typed the password: being at the machine makes nobody one."""
-        principal = Principal.objects.select_related("user").get(name=options["by"])
-        file: Path | None = options["password_file"]
+        return actor_of(self._signed_in(options["by"], options["password_file"]))
+
+    def _signed_in(self, name: str, file: Path | None) -> Principal:
+        principal = Principal.objects.select_related("user").get(name=name)
         password = file.read_text().strip() if file else getpass.getpass(f"Password of {principal.name}: ")
         user = principal.user
         if user is None or not user.is_active or not user.check_password(password):
             raise CommandError(f"[password.wrong] that is not the password of {principal.name}; nothing was changed")
-        return actor_of(principal)
+        return principal
 
     def _builder(self, options: dict[str, Any]) -> None:
         setup.ensure_builder(
