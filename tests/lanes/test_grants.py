@@ -107,6 +107,13 @@ def test_the_enforcer_neither_sees_gates_nor_touches_verdicts(as_role, table: st
             as_role("enforcer").execute(sql.SQL(statement).format(sql.Identifier(table)))
 
 
+@pytest.mark.threat("GATE-02")
+@pytest.mark.parametrize("table", ["leo_verdict_statement", "leo_decision_statement", "leo_policy_statement"])
+def test_the_enforcer_signs_no_verdict(as_role, table: str):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        as_role("enforcer").execute(sql.SQL("INSERT INTO {} DEFAULT VALUES").format(sql.Identifier(table)))
+
+
 @pytest.mark.threat("DB-01")
 def test_the_builder_only_reads():
     mine = {grant for table in MATRIX.tables.values() for grant in table.grants if grant.role == "leo_builder"}

@@ -316,6 +316,55 @@ GUARDS: tuple[Guard, ...] = (
             ('"RUF", "S", "SIM"', '"RUF", "SIM"', PLANTED),
         ],
     ),
+    # Lanes in PostgreSQL.
+    Guard(
+        "leoportal/web.py",
+        "            with acting_in(LANE_OF[request.actor.role]):\n                response = view(",
+        "            if LANE_OF:\n                response = view(",
+        "tests/lanes/test_pages.py::test_a_page_acts_in_the_lane_of_its_reader",
+    ),
+    Guard(
+        "leoportal/web.py",
+        "        with acting_in(VISITOR):\n            return",
+        "        if VISITOR:\n            return",
+        "tests/lanes/test_pages.py::test_before_and_after_its_view_a_request_is_a_visitors",
+    ),
+    Guard(
+        "leoportal/lanes/switching.py",
+        "        _acting.role = before\n        _become_again(before)",
+        "        _acting.role = before",
+        "tests/lanes/test_switching.py::test_lanes_nest_and_end",
+    ),
+    Guard(
+        "leoportal/lanes/switching.py",
+        "            connection.connection.close()\n            connection.close()",
+        "            pass",
+        "tests/lanes/test_switching.py::test_a_lane_that_cannot_be_left_takes_its_connection_with_it",
+    ),
+    Guard(
+        "leoportal/lanes/pooling.py",
+        '    connection.execute("RESET ROLE")\n',
+        "",
+        "tests/lanes/test_switching.py::test_the_pool_gives_no_request_the_role_of_another",
+    ),
+    Guard(
+        "leoportal/celery.py",
+        "        with acting_in(lane_of(self.name)):\n            return",
+        "        if self.name:\n            return",
+        "tests/lanes/test_pages.py::test_a_task_acts_in_the_lane_of_its_queue",
+    ),
+    Guard(
+        "leoportal/lanes/matrix.toml",
+        '[tables.leo_verdict_statement]\nappend_only = true\noperator = "S"\nverifier = "S I"\nenforcer = "S(id key_id signed_at)"',
+        '[tables.leo_verdict_statement]\nappend_only = true\noperator = "S"\nverifier = "S I"\nenforcer = "S I"',
+        "tests/lanes/test_grants.py::test_the_enforcer_signs_no_verdict",
+    ),
+    Guard(
+        "handoffs/people.py",
+        "        principal__grants__role=Role.BUILDER.value,\n",
+        "",
+        "tests/lanes/test_sop.py::test_patches_by_the_forge",
+    ),
 )  # fmt: skip
 
 # A fixed handful, whose tests take no database and little time: what `make test` runs.
