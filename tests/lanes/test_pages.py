@@ -36,7 +36,9 @@ def test_a_page_acts_in_the_lane_of_its_reader(scene: Scene, rf, name: str, role
 
     request = rf.get("/")
     request.user = SignInBackend().get_user(User.objects.get(username=name).pk)
-    assert forgetful(request).content.decode() == role
+    answer = forgetful(request)
+    assert isinstance(answer, HttpResponse)
+    assert answer.content.decode() == role
     with pytest.raises(ProgrammingError, match="permission denied"):
         buggy(request)
 
@@ -44,6 +46,7 @@ def test_a_page_acts_in_the_lane_of_its_reader(scene: Scene, rf, name: str, role
 @pytest.mark.threat("DB-03")
 def test_before_and_after_its_view_a_request_is_a_visitors(db, rf):
     answer = VisitorMiddleware(lambda _request: HttpResponse(current_role()))(rf.get("/"))
+    assert isinstance(answer, HttpResponse)
     assert answer.content.decode() == "leo_visitor"
     assert current_role() == "leoportal_owner"
 
