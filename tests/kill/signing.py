@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from handoffs.signatures.openpgp import PAYLOAD_TYPE, pae
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from tests.kill.arrival import Arrivals
 from tests.support.loopback_sigstore import LoopbackSigstore, Seen
 from tests.support.processes import Stack, running_stack
