@@ -234,6 +234,116 @@ VERDICT: tuple[Line, ...] = (
     ),
 )
 
+VERIFYING, SIGNING_FLOW = "handoffs/test_sigstore_verifying.py", "handoffs/test_signing.py"
+OTHER_SIGNER = f"{VERIFYING}::test_another_identity_issuer_kind_or_repository_is_refused"
+EARLY = f"{SIGNING_FLOW}::test_openpgp_stands_in_only_after_the_probes_and_lead"
+STATEMENTS, ROOTS = "verdicts/test_statements.py", "handoffs/test_trusted_roots.py"
+CLOCKS, RESIGNING, TRUSTING = "handoffs/test_clocks.py", "handoffs/test_resigning.py", "handoffs/test_trusting.py"
+HELD = f"{ROOTS}::test_what_does_not_hold_is_refused_and_the_old_root_stays"
+POLICY_BOTH = f"{STATEMENTS}::test_the_policy_gate_wants_both_and_each_about_this_policy"
+
+ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
+    (
+        "handoffs/signatures/sigstore_verifying.py",
+        (
+            ("if kind != PAYLOAD_TYPE:", "if False:", f"{VERIFYING}::test_a_validly_signed_envelope_of_another_payload_type_is_refused"),
+            ("if found.payload is not None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
+            ("if found.payload is None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
+            ("cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)", "cut = write_json(root.document)", f"{VERIFYING}::test_a_retired_log_does_not_count_under_another_name"),
+            ("if sha256 and root.digest != sha256:", "if False:", f"{VERIFYING}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
+        ),
+    ),
+    (
+        "handoffs/signatures/sigstore_signers.py",
+        (
+            ("if found.issuer != wanted.issuer or not wanted.issuer:", "if False:", OTHER_SIGNER),
+            ("if (found.identity, found.kind) != (wanted.identity, kind) or not wanted.identity:", "if False:", OTHER_SIGNER),
+            ("if wanted.repository_id and found.repository_id != wanted.repository_id:", "if False:", OTHER_SIGNER),
+        ),
+    ),
+    (
+        "handoffs/attestations/statements.py",
+        (
+            ("if strong and all(", "if all(", f"{VERIFYING}::test_a_subject_without_the_true_digest_is_refused"),
+            ("if strong and all(digests.get(name) == value for name, value in strong.items()):", "if strong:", f"{VERIFYING}::test_a_subject_without_the_true_digest_is_refused"),
+            ('if result != "PASSED":', "if False:", f"{VERIFYING}::test_a_summary_must_say_passed_and_be_the_wanted_verifiers"),
+        ),
+    ),
+    (
+        "handoffs/signatures/trust_roots.py",
+        (
+            ("if root.digest in set(replaced) or root.newest_at < last_seen[1]:", "if False:", f"{VERIFYING}::test_an_older_root_than_the_last_is_refused_and_a_stale_one_flagged"),
+            ("if age < (FRESH_ONLINE if is_online else timedelta(days=FRESH_DAYS)):", "if age < timedelta(days=FRESH_DAYS):", f"{ROOTS}::test_age_is_said_after_a_day_online_after_a_week_offline_and_bounded_by_policy"),
+        ),
+    ),
+    (
+        "handoffs/fallback.py",
+        (
+            ("self.probes >= self.rules.probes and ", "", EARLY),
+            (" and self.span >= timedelta(seconds=self.rules.probe_seconds)", "", EARLY),
+            ("    if not outage.may_fall_back:", "    if False:", f"{SIGNING_FLOW}::test_no_acknowledgement_where_the_policy_says_never"),
+            ("    require(by, Act.ACKNOWLEDGE_DOWNGRADE)\n", "", EARLY),
+            ("    take_part(handoff.chain, by)\n", "", f"{SIGNING_FLOW}::test_lead_who_has_another_duty_on_the_handoff_cannot_acknowledge"),
+        ),
+    ),
+    (
+        "handoffs/signing.py",
+        (
+            (' and is_acknowledged)', ")", EARLY),
+            ('(rules.fallback == "acknowledged" and ', "(", f"{SIGNING_FLOW}::test_a_policy_without_fallback_never_downgrades"),
+            ("    check_clocks(tools)\n", "", f"{CLOCKS}::test_signing_says_the_same_code"),
+        ),
+    ),
+    (
+        "handoffs/clocks.py",
+        (("filter(read_at__gte=Now() - READING_HOLDS)", "none()", f"{CLOCKS}::test_a_service_that_disagrees_stops_both_until_it_agrees"),),
+    ),
+    (
+        "verdicts/actions.py",
+        (("    if report.conclusion is GateOutcome.SUCCESS:\n        refuse_wrong_clock()\n", "", f"{CLOCKS}::test_nothing_is_published_as_a_success_until_the_clocks_agree"),),
+    ),
+    ("verdicts/merging.py", (("        refuse_wrong_clock(tools.clock)\n", "", f"{CLOCKS}::test_no_pass_and_no_merge_while_a_clock_is_wrong"),)),
+    (
+        "verdicts/statements.py",
+        (
+            ("    refuse_skew()\n", "", f"{CLOCKS}::test_no_pass_and_no_merge_while_a_clock_is_wrong"),
+            ("        verify_receipt(found.key, version.document.encode(), found.signature, received_at=found.signed_at)\n", "        pass\n", POLICY_BOTH),
+            ("if said != _policy_statement(version) or text != version.digest:", "if False:", POLICY_BOTH),
+        ),
+    ),
+    (
+        "leoportal/cli_verify.py",
+        (("if attestation is None or missing:", "if attestation is None:", "leoportal/test_cli_verify.py::test_a_policy_is_a_policy_signed_and_attested"),),
+    ),
+    (
+        "handoffs/trusting.py",
+        (
+            ("    refuse_stale(rules, root, now)\n    take_root", "    take_root", f"{TRUSTING}::test_a_root_older_than_the_policy_allows_stops_the_lane"),
+            ("    if seen and not pinned:", "    if False:", f"{TRUSTING}::test_a_root_that_was_replaced_stays_replaced"),
+        ),
+    ),
+    (
+        "handoffs/trusted_roots.py",
+        (
+            ("last_seen=_last_seen(mirror)", "last_seen={}", HELD),
+            ("    if root.digest != fetch.digest:", "    if False:", f"{ROOTS}::test_stored_bytes_that_changed_are_not_used"),
+            ("    refuse_skew(clock)\n", "", f"{ROOTS}::test_only_an_operator_refreshes_and_chooses_and_only_what_was_fetched"),
+        ),
+    ),
+    (
+        "handoffs/signatures/tuf_client.py",
+        (('    if target.length > work["max_bytes"]:', "    if False:", HELD),),
+    ),
+    (
+        "handoffs/resigning.py",
+        (
+            ("    rows = rows.exclude(handoff__pull_request__status__in=_ENDED)\n", "", f"{RESIGNING}::test_what_was_merged_is_flagged_and_not_signed_again"),
+            ("    if not fallen_signatures().filter(pk=renewal.renewed.pk).exists():", "    if False:", f"{RESIGNING}::test_two_workers_at_once_and_a_key_that_ends_on_the_way"),
+        ),
+    ),
+    ("verdicts/revoking.py", (("            verify_signature_again(pull)\n", "            pass\n", f"{RESIGNING}::test_an_open_handoff_is_signed_again_by_the_new_key"),)),
+)  # fmt: skip
+
 GUARDS: tuple[Guard, ...] = (
     *_of("handoffs/bundles/archive.py", ARCHIVE),
     *_of("handoffs/bundles/patches.py", PATCH),
@@ -299,6 +409,7 @@ GUARDS: tuple[Guard, ...] = (
             ("    if found_old != old_root:", "    if False:", f"{MERKLE}::test_no_altered_consistency_proof_holds"),
         ],
     ),
+    *(guard for file, lines in ATTESTED for guard in _of(file, lines)),
     *_of("verdicts/merging.py", MERGE),
     *_of("verdicts/deciding.py", VERDICT),
     *_of(
