@@ -121,8 +121,8 @@ class TextExport:
         """What stands before the first row."""
         return _csv_line(self._sheet.names) if self._format == "csv" else b""
 
-    def window(self, first: int, end: int) -> Iterator[bytes]:
-        """The rows with keys in [first, end). Returns, at its end, how many there were."""
+    def statement(self, first: int, end: int) -> tuple[str, tuple[Any, ...]]:
+        """The COPY of the rows with keys in [first, end), and its values."""
         query, values = rows_of(self._sheet, self._head, first, end).query.sql_with_params()
         cells = self._cells()
         if self._format == "csv":
@@ -137,9 +137,12 @@ class TextExport:
             )
             options = _AS_IT_IS
         names = ", ".join(f"c{number}" for number in range(len(cells)))
-        statement = (
-            f"COPY (SELECT {select} FROM ({query}) AS found ({names}, leaf, body, salt)) TO STDOUT WITH ({options})"  # noqa: S608 - compiled by Django, values apart
-        )
+        copy = f"COPY (SELECT {select} FROM ({query}) AS found ({names}, leaf, body, salt)) TO STDOUT WITH ({options})"  # noqa: S608 - compiled by Django, values apart
+        return copy, values
+
+    def window(self, first: int, end: int) -> Iterator[bytes]:
+        """The rows with keys in [first, end); afterwards `rows` says how many there were."""
+        statement, values = self.statement(first, end)
         with connection.cursor() as cursor:
             with cursor.cursor.copy(statement, values) as blocks:
                 yield from map(bytes, blocks)

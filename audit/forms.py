@@ -97,3 +97,26 @@ class ExportForm(TrailForm):
         values = self.cleaned_data
         names = ("pull", "first", "last", "actor", "role", "kind", "subject")
         return {name: str(values[name]) for name in names if values[name]}
+
+
+class PackForm(PeriodForm):
+    """What an evidence pack is about: everything, a period, or one pull request."""
+
+    pull = pull_field()
+    earlier = forms.CharField(
+        required=False,
+        max_length=4000,
+        strip=False,
+        label="Your earlier checkpoint",
+        help_text="A checkpoint of this log that you kept, its text and signature lines. "
+        "The pack then proves that nothing before it changed.",
+        widget=forms.Textarea(attrs={"rows": 5}),
+    )
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """What is set, as texts. Browsers send lines that end in CR LF; a checkpoint has LF."""
+        values = self.cleaned_data
+        found = {name: str(values[name]) for name in ("pull", "first", "last") if values[name]}
+        text = values["earlier"].replace("\r\n", "\n").strip("\n")
+        return {**found, "earlier": f"{text}\n"} if text.strip() else found

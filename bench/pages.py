@@ -20,7 +20,7 @@ def parent_folder() -> Path:
     return find_parent_folder()
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, child: tuple[str, ...] = ("bench.portal",)) -> None:
     """Start PostgreSQL (fsync off) and Valkey, let a child that loads Django do the rest, stop both."""
     postgres = Postgres(folder / "pg", is_throwaway=True)
     broker = Broker(folder / "valkey", is_throwaway=True)
@@ -42,7 +42,7 @@ def run(folder: Path) -> None:
             "CACHE_URL": broker.cache_url,
         }
         print(f"pages, with {postgres.describe().split(' (')[0]}, fsync off, and Valkey", flush=True)
-        subprocess.run([sys.executable, "-m", "bench.portal"], cwd=ROOT, env=environment, check=True)
+        subprocess.run([sys.executable, "-m", *child], cwd=ROOT, env=environment, check=True)
     finally:
         broker.stop()
         postgres.stop()

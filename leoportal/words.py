@@ -219,6 +219,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "hold.set": "set a legal hold",
     "hold.ended": "ended a legal hold",
     "export.made": "made an export",
+    "export.sealed": "put the digest of an evidence pack into the log",
     "repository.governed": "put a repository under protection",
 }
 

@@ -17,14 +17,19 @@ from typing import BinaryIO, Final
 from django.db import transaction
 from django.utils import timezone
 
+from audit import events
+from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError
 from audit.export import WINDOW, Head, Sheet, TextExport, bounds, record_export, tree_head
 from audit.export_files import write_parquet, write_xlsx
+from audit.keeping import log_vkeys
 from handoffs.models import StaleStatusError
 from verdicts.models import Export, ExportStatus
-from verdicts.tables import sheet_of
+from verdicts.packing import choose, seal_pack, write_pack
+from verdicts.tables import plain, sheet_of
 
+PACK: Final = "pack"
 PATIENCE_SECONDS: Final = 60.0
 _BLOCK: Final = 1 << 20
 _WRITERS: Final = {"xlsx": write_xlsx, "parquet": write_parquet}
@@ -47,13 +52,20 @@ def request_export(content: str, file_format: str, filters: Mapping[str, str], *
         )
 
 
-def write_export(export: Export, folder: Path, attempt: int, *, patience: float = PATIENCE_SECONDS) -> bool:
+def write_export(
+    export: Export, folder: Path, attempt: int, *, by: Actor, portal_url: str = "", patience: float = PATIENCE_SECONDS
+) -> bool:
     """Write the file, or some more of it. Returns whether it is finished.
 
     Raises: StaleStatusError when another worker has it; AuditError for what cannot be exported in this format.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = folder / f"{export.pk}.part"
+    if export.file_format == PACK:
+        if not _write_pack(export, part, folder / f"{export.pk}.pack", attempt, by, portal_url):
+            return False
+        _finish(export, part, folder, attempt)
+        return True
     sheet, head = sheet_of(export.content, export.filters), Head(export.tree_size, export.root)
     if export.file_format in {"csv", "jsonl"}:
         if not _write_text(export, part, TextExport(sheet, export.file_format, head), sheet, attempt, patience):
@@ -62,6 +74,22 @@ def write_export(export: Export, folder: Path, attempt: int, *, patience: float 
         _write_whole(export, part, sheet, head, attempt)
     _finish(export, part, folder, attempt)
     return True
+
+
+def _write_pack(export: Export, part: Path, folder: Path, attempt: int, by: Actor, portal_url: str) -> bool:
+    """The files and their seal in the log; or, when these are there, the proof of the seal and the tar."""
+    if export.seal is not None and folder.exists():
+        return seal_pack(folder, export.seal, export.tree_size, part)
+    scope = choose(export.filters)
+    made: dict[str, JsonValue] = {"madeAt": plain(timezone.now()), "madeBy": export.actor, "portal": portal_url}
+    digest = write_pack(scope, folder, {**made, "export": export.log_entry_id}, log_vkeys())
+    body: dict[str, JsonValue] = {"export": export.log_entry_id, "manifestSha256": digest, "tree_size": scope.size}
+    with transaction.atomic(durable=True):
+        entry = append_event(events.EXPORT_SEALED, by, "", body)
+        row = Export.objects.filter(pk=export.pk, attempts=attempt, status=ExportStatus.WAITING)
+        if not row.update(seal=entry, tree_size=scope.size, root=bytes(scope.checkpoint.root).hex()):
+            raise StaleStatusError(f"{export} is somebody else's now")
+    return False
 
 
 def path_of(export: Export, folder: Path) -> Path:

@@ -398,6 +398,9 @@ class Export(models.Model):
     next_try_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+    seal = models.OneToOneField(
+        LogEntry, models.PROTECT, null=True, related_name="sealed_export", db_comment="the leaf of a pack's manifest"
+    )
 
     objects = ExportQuerySet.as_manager()
 

@@ -31,7 +31,7 @@ from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
-from verdicts.exporting import fail_export, write_export
+from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
 from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
@@ -49,6 +49,7 @@ from verdicts.statements import (
 from verdicts.subagents import AGENTS
 
 log = logging.getLogger(__name__)
+SEAL: Final = timedelta(seconds=1)  # until the log's signer has covered a pack's seal
 GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
 
 
@@ -284,8 +285,11 @@ def run_export(export_id: int) -> str:
         return "not mine"
     export = Export.objects.get(pk=export_id)
     try:
-        is_done = write_export(export, settings.EXPORTS, attempt)
+        is_done = write_export(export, settings.EXPORTS, attempt, by=verifier(), portal_url=settings.PORTAL_URL)
     except AuditError as error:
+        if error.code == "pack.unsigned":
+            Export.objects.release(export_id, attempt, error=str(error), retry_in=SEAL, is_waiting=True)
+            return "waiting"
         fail_export(export, error)
         return "failed"
     except StaleStatusError as error:
@@ -295,7 +299,8 @@ def run_export(export_id: int) -> str:
         Export.objects.release(export_id, attempt, error=str(error), retry_in=timedelta(seconds=2**attempt))
         log.warning("%s attempt %s failed: %s", export, attempt, error)
         return "again"
-    Export.objects.release(export_id, attempt)
-    if not is_done:
+    is_sealing = not is_done and export.file_format == PACK
+    Export.objects.release(export_id, attempt, is_waiting=is_sealing, retry_in=SEAL if is_sealing else None)
+    if not is_done and not is_sealing:
         nudge("verdicts.tasks.run_export", export_id)
     return "done" if is_done else "more"

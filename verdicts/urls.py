@@ -36,5 +36,6 @@ urlpatterns = [
     path(f"audit/{PR}proof/", views_trail.make_proof, name="proof"),
     path("audit/exports/", views_exports.list_exports, name="exports"),
     path("audit/exports/make/", views_exports.make_export, name="export"),
+    path("audit/exports/packs/", views_exports.make_pack, name="pack"),
     path("audit/exports/<int:pk>/file", views_exports.download_export, name="export_file"),
 ]

@@ -10,12 +10,12 @@ from django.shortcuts import redirect
 
 from audit.accountability import Act, may
 from audit.export import FORMATS, tree_head
-from audit.forms import ExportForm
+from audit.forms import ExportForm, PackForm
 from handoffs.tasks import nudge
 from leoportal.live import render_live
 from leoportal.web import Request, page
 from verdicts.downloads import part_of
-from verdicts.exporting import path_of, request_export
+from verdicts.exporting import PACK, path_of, request_export
 from verdicts.models import Export, ExportStatus
 from verdicts.tables import TABLES
 
@@ -41,6 +41,17 @@ def make_export(request: Request) -> HttpResponseBase:
     return redirect("verdicts:exports")
 
 
+@page(Act.EXPORT_TRAIL, "POST")
+def make_pack(request: Request) -> HttpResponseBase:
+    """Record that an evidence pack is made; a worker gathers it."""
+    form = PackForm(request.POST, auto_id="id_pack_%s")
+    if not form.is_valid():
+        return _render(request, ExportForm(tables=list(TABLES)), pack=form, status=422)
+    export = request_export("evidence-pack", PACK, form.filters, by=request.actor)
+    nudge("verdicts.tasks.run_export", export.pk)
+    return redirect("verdicts:exports")
+
+
 @page(Act.EXPORT_TRAIL, "GET")
 def download_export(request: Request, pk: int) -> HttpResponseBase:
     """A finished file, or the part of it that a broken download still needs."""
@@ -58,10 +69,11 @@ def download_export(request: Request, pk: int) -> HttpResponseBase:
     return response
 
 
-def _render(request: Request, form: ExportForm, *, status: int = 200) -> HttpResponse:
+def _render(request: Request, form: ExportForm, *, pack: PackForm | None = None, status: int = 200) -> HttpResponse:
     made = list(Export.objects.for_list()[:SHOWN])
     context: dict[str, Any] = {
         "form": form,
+        "pack": pack or PackForm(initial={"pull": request.GET.get("pull", "")[:200]}, auto_id="id_pack_%s"),
         "made": made,
         "is_working": any(export.status == ExportStatus.WAITING for export in made),
         "head": tree_head(),

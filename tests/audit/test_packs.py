@@ -92,7 +92,7 @@ def test_every_edited_byte_of_every_file_is_found(packs: Path, tmp_path: Path, v
         shutil.copytree(packs / kind, copy)
         for at in sorted({0, len(raw) // 4, len(raw) // 2, len(raw) * 3 // 4, max(0, len(raw) - 1)}):
             flipped = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] if raw else b"x"
-            for edited in (flipped, raw[:at] + raw[at + 1 :], raw[:at] + b"7" + raw[at:]):
+            for edited in (flipped, raw[:at] + raw[at + 1 :], raw[:at] + b"7" + raw[at:], raw[:at] + b" " + raw[at:]):
                 if edited == raw:
                     continue
                 (copy / file.name).write_bytes(edited)

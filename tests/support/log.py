@@ -33,6 +33,8 @@ def settle_log(*, batch: int = 5000) -> None:
 def log_running(folder: Path) -> Iterator[LogSigner]:
     """The sequencer and a signer at work, as they are beside a portal. Alarms end them."""
     signer = LogSigner(SignerKey.generate("portal.example/log/1"), folder / "signed.json")
+    (folder / "log-key").mkdir(exist_ok=True)
+    (folder / "log-key" / "log.vkey").write_text(f"{signer.key.verifier().vkey}\n")
     stop = threading.Event()
 
     def run() -> None:

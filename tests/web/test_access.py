@@ -83,6 +83,7 @@ POSTS = {
     "/escalations/{pk}/decide/": {"lead"},
     "/audit/exports/make/": {"auditor"},
     "/audit{pull}proof/": {"auditor"},
+    "/audit/exports/packs/": {"auditor"},
     "/handoffs/{handoff}/acknowledge/": {"lead"},
     "/keys/rotate/": {"exec"},
     "/audit/registry/propose/": {"xena"},

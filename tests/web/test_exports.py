@@ -42,6 +42,7 @@ NASTY = [
     "'",
     "2026-01-01",
 ]
+BY = Actor(0, "nobody", Role.REPORTER)
 CELL = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -70,7 +71,7 @@ def test_an_export_goes_on_where_a_worker_died(nasty: Scene, file_format: str, s
     monkeypatch.setattr(exporting, "WINDOW", 3)
     made = ask(nasty, file_format)
     whole = text_of(log_sheet(LogEntry.objects.all()), file_format, tree_head_of(made))
-    assert write_export(made, settings.EXPORTS, claim(made), patience=0) is False
+    assert write_export(made, settings.EXPORTS, claim(made), by=BY, patience=0) is False
     part = settings.EXPORTS / f"{made.pk}.part"
     for _ in range(100):
         with part.open("ab") as file:
@@ -108,7 +109,7 @@ def die_after(count: int):
 
 def finish_or_die(row: Export, folder: Path) -> bool:
     try:
-        return write_export(row, folder, claim(row))
+        return write_export(row, folder, claim(row), by=BY)
     except KeyboardInterrupt:
         return False
 
@@ -130,7 +131,7 @@ def test_a_lost_part_is_written_again_from_the_start(nasty: Scene, settings, mon
 def test_a_worker_that_lost_its_lease_finishes_nothing(nasty: Scene, settings):
     made = ask(nasty)
     with pytest.raises(StaleStatusError):
-        write_export(made, settings.EXPORTS, attempt=7)
+        write_export(made, settings.EXPORTS, attempt=7, by=BY)
     assert Export.objects.get(pk=made.pk).status == ExportStatus.WAITING
 
 

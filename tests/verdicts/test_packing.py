@@ -1,0 +1,132 @@
+"""Evidence packs of a real portal: one handoff through the lanes, packed, and checked by both verifiers, offline."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from typer.testing import CliRunner
+
+from audit import standalone_verifier
+from audit.checkpoint import Checkpoint
+from audit.covering import log_state
+from audit.keeping import log_vkeys
+from audit.models import LogEntry
+from audit.notes import Note, SignerKey
+from audit.sequencing import newest_head
+from handoffs.git.repository import Git
+from leoportal.cli import app
+from tests.support.portal import Portal, git
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.merging import merge_pull_request
+from verdicts.models import DecisionKind, Export
+from verdicts.tasks import run_export, sweep_statements
+
+
+def sign_log() -> bytes:
+    """Wait for the log's processes beside the portal: the newest checkpoint, once it covers everything."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        newest, head = log_state().covered, newest_head()
+        if newest and head and newest.size == head.size and not LogEntry.objects.waiting(head).exists():
+            return bytes(newest.note)
+        time.sleep(0.05)
+    raise AssertionError("the log's signer is not running")
+
+
+def key_of_the_log() -> str:
+    return log_vkeys()[0].vkey
+
+
+@pytest.fixture
+def full(portal: Portal, settings) -> Portal:
+    """One pull request that PLAN escalated and LEAD approved, merged; and one that passed, merged."""
+    pull = portal.verified()
+    portal.verdict(VerdictKind.ESCALATE, question="May this merge before the audit?")
+    portal.decide(DecisionKind.APPROVE)
+    sweep_statements()
+    sign_log()
+    merge_pull_request(pull.pk, portal.tools(), by=portal.actor("lead"))
+    return portal
+
+
+def make_pack(settings, **filters: str) -> Path:
+    """A pack as the auditor asks for it, sealed."""
+    client = Client()
+    client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+    answer = client.post("/audit/exports/packs/", filters)
+    assert answer.status_code == 302, answer.content
+    made = Export.objects.latest("pk")
+    assert run_export(made.pk) == "more", Export.objects.get(pk=made.pk).error
+    sign_log()
+    Export.objects.filter(pk=made.pk).update(next_try_at=None)
+    assert run_export(made.pk) == "done", Export.objects.get(pk=made.pk).error
+    path = Path(settings.EXPORTS) / f"{made.pk}.tar"
+    path.write_bytes(client.get(f"/audit/exports/{made.pk}/file").getvalue())
+    return path
+
+
+def by_command(path: Path, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    done = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", key_of_the_log(), "--json", *options])
+    rows = json.loads(done.stdout)["checks"]
+    return done.exit_code, {row["check"]: (row["state"], row["detail"]) for row in rows}
+
+
+def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, settings, tmp_path: Path):
+    """Of the whole log, of a period and of one pull request: by `leo audit verify` and by the single file."""
+    mine = tmp_path / "mine"
+    mine.write_bytes(sign_log())
+    path = make_pack(settings, earlier=mine.read_text())
+    status, said = by_command(path, "--checkpoint", str(mine))
+    assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
+    assert said["decisions"][1].startswith("2 were computed again")
+    assert said["your checkpoint"][0] == "ok"
+    assert said["commits"] == ("ok", "2 OVERRIDE")
+    assert "0 rows" not in said["records"][1]
+    assert said["signatures"][1] != "0 hold"
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log(), "--checkpoint", str(mine), "--json"]) == 0
+
+    one = make_pack(settings, pull="acme/payments#1")
+    status, said = by_command(one)
+    assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
+    assert said["completeness"][0] == "note"
+    assert standalone_verifier.main([str(one), "--key", key_of_the_log()]) == 0
+
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b'\\"confidence\\":\\"')
+    raw[at + 17] ^= 1
+    changed = tmp_path / "changed.tar"
+    changed.write_bytes(raw)
+    assert by_command(changed)[0] == 5
+    assert standalone_verifier.main([str(changed), "--key", key_of_the_log()]) == 5
+
+
+def test_a_commit_that_came_past_the_portal_is_listed_as_a_bypass(full: Portal, settings):
+    sign_log()
+    bare = Git(full.bare)
+    tip = bare.resolve("refs/heads/main")
+    past = bare.write_commit(bare.tree_of(tip), [tip], "past the portal", name="x", email="x@example.org",
+                             when=bare.committed_at(tip))  # fmt: skip
+    git(full.bare, "update-ref", "refs/heads/main", past)
+    path = make_pack(settings)
+    status, said = by_command(path)
+    assert status == 1, said
+    assert said["bypass"] == ("BROKEN", f"1 commits landed without the portal: {past[:12]}")
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 1
+
+
+def test_an_earlier_checkpoint_of_another_log_is_refused(full: Portal, settings):
+    sign_log()
+    other = SignerKey.generate(log_vkeys()[0].name)
+    text = Checkpoint(other.name, 3, bytes(32)).text
+    client = Client()
+    client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+    note = Note(text, (other.sign(text),)).raw.decode()
+    assert client.post("/audit/exports/packs/", {"earlier": note}).status_code == 302
+    made = Export.objects.latest("pk")
+    assert run_export(made.pk) == "failed"
+    assert "none of this log" in Export.objects.get(pk=made.pk).error
