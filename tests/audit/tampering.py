@@ -20,6 +20,7 @@ from audit.merkle import Frontier, leaf_hash
 from audit.models import LogEntry
 from audit.notes import VerifierKey
 from audit.signer import LogSigner
+from audit.tiles import WIDTH, subtree_root
 
 ACTOR: Final = Actor(7, "pat", Role.AUDITOR)
 AWAY: Final = 1 << 40  # where leaves wait while others change places
@@ -126,6 +127,12 @@ def recompute(cursor: Any) -> None:
     )
     cursor.execute("SELECT e.leaf FROM leo_log_leaf l JOIN leo_log_entry e ON e.id = l.entry_id ORDER BY l.index")
     hashes = [leaf_hash(bytes(leaf)) for (leaf,) in cursor.fetchall()]
+    for index in range(len(hashes) // WIDTH):
+        raw = b"".join(hashes[index * WIDTH : (index + 1) * WIDTH])
+        cursor.execute(
+            "UPDATE leo_log_tile SET hashes = %s, root = %s WHERE level = 0 AND index = %s",
+            [raw, subtree_root(raw), index],
+        )
     cursor.execute("SELECT size FROM leo_log_head")
     for (size,) in cursor.fetchall():
         tree = Frontier().extend(hashes[:size])
@@ -145,6 +152,7 @@ class _UndoneError(Exception):
 def trial(kind: Callable[[Any, int], None], place: int, signer: LogSigner, keys: tuple[VerifierKey, ...]) -> set[str]:
     """Tamper once, hashes recomputed as far as the kind does, ask everybody, undo. Who found it."""
     found: set[str] = set()
+    memory = signer.path.read_bytes() if signer.path.exists() else None
     try:
         with transaction.atomic():
             with superuser() as cursor:
@@ -158,6 +166,11 @@ def trial(kind: Callable[[Any, int], None], place: int, signer: LogSigner, keys:
             raise _UndoneError
     except _UndoneError:
         return found
+    finally:
+        if memory is None:
+            signer.path.unlink(missing_ok=True)
+        else:
+            signer.path.write_bytes(memory)
 
 
 def places(size: int, count: int, seed: int = 1) -> list[int]:
