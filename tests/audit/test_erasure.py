@@ -57,7 +57,7 @@ def test_an_erased_person_is_nowhere_and_the_log_is_as_it_was(nora: Principal):
     linked = [entry.open() for entry in LogEntry.objects.filter(kind="identity.linked")]
     assert commitment(salt, ADDRESS) in str(linked)
     event = LogEntry.objects.get(kind="person.erased").open()
-    assert event == {"principal": nora.pk, "names": 1, "texts": 5}
+    assert event == {"actor": "yuri", "principal": nora.pk, "names": 1, "texts": 5}
     assert read_reason(Proposal.objects.filter(principal=nora).earliest("pk")) == ERASED
     with pytest.raises(ValueError, match="expected 32"):
         gone.commit(ADDRESS)
