@@ -5,6 +5,7 @@ Source: PAT-07, PAT-11, GATE-10 and GATE-11 of the threat list.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,6 +19,9 @@ from handoffs.scope.workflow_lint import is_workflow, lint_workflow
 
 MAX_BYTES: Final = 1 << 20
 MAX_LINE: Final = 2_000  # characters: the diff page shows no more of a line
+# A carriage return within a line begins a new one for Python and many others, and for few viewers.
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\Z)")
+_CONTROLS: Final = bytes({*range(32), 127} - set(b"\t\n\f"))
 EXECUTABLE: Final = "100755"
 
 
@@ -66,7 +70,9 @@ def _unreviewable(change: TreeChange, facts: GitFacts, files: _Files | None) -> 
     if len(content) > MAX_BYTES:
         yield f"{len(content)} bytes, sha256 {digest_of(content)}; more than {MAX_BYTES} are not reviewed"
     plain = content.split(b"\n") if files is None else [line for file in files for line in file.added_lines]
-    if max(map(len, plain), default=0) <= MAX_LINE and b"".join(plain).isascii():
+    whole = b"\n".join(plain)
+    is_plain = whole.isascii() and len(whole.translate(None, _CONTROLS)) == len(whole)
+    if is_plain and max(map(len, plain), default=0) <= MAX_LINE:
         return
     told = list(enumerate(plain, 1)) if files is None else [row for file in files for row in file.added]
     long = next((number for number, line in told if len(line) > MAX_LINE), None)
@@ -78,6 +84,8 @@ def _unreviewable(change: TreeChange, facts: GitFacts, files: _Files | None) -> 
 def _hidden(lines: list[tuple[int, bytes]]) -> Iterator[str]:
     found: dict[str, int] = {}
     for number, line in lines:
+        if control := _CONTROL.search(line):
+            found.setdefault(f"U+{control[0][0]:04X} (a control character)", number)
         if not line.isascii():
             for hidden in find_hidden(line.decode("utf-8", "replace"), number):
                 found.setdefault(hidden.name, number)

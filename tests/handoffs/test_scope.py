@@ -181,6 +181,11 @@ def test_nobody_looked_is_not_nothing_found():
 
 
 UNREVIEWABLE: dict[str, tuple[Any, str]] = {
+    "a line end within a line": (
+        b"# tidy\rimport evil\n",
+        "does not read as it runs: U+000D (a control character) in line 1",
+    ),
+    "an escape": (b"x = 1\n# \x1b[8m\n", "does not read as it runs: U+001B (a control character) in line 2"),
     "binary": (b"\0\1\2" * 50, "binary content: 150 bytes, sha256"),
     "not utf-8": (b"caf\xe9\n" * 3, "binary content"),
     "large": (b"x = 1\n" * 200_000, "1200000 bytes"),
