@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,6 +107,49 @@ def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, sett
     changed.write_bytes(raw)
     assert by_command(changed)[0] == 5
     assert standalone_verifier.main([str(changed), "--key", key_of_the_log()]) == 5
+
+
+WORKER = """
+import django
+django.setup()
+from django.db import connection
+from verdicts.tasks import run_export
+assert connection.settings_dict["USER"] == "leo_verifier", connection.settings_dict["USER"]
+print(run_export({pk}))
+"""
+
+
+@pytest.mark.threat("DB-01")
+@pytest.mark.parametrize("filters", [{}, {"pull": "acme/payments#1"}], ids=["log", "pull"])
+def test_the_worker_makes_a_pack_with_its_own_login_alone(full: Portal, settings, address, filters: dict[str, str]):
+    """A process that is signed in as the verifier's worker and knows no other address, as in production."""
+    mine = sign_log().decode()
+    client = Client()
+    client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+    assert client.post("/audit/exports/packs/", {**filters, "earlier": mine}).status_code == 302
+    made = Export.objects.latest("pk")
+    assert by_worker(made, settings, address) == "more"
+    sign_log()
+    Export.objects.filter(pk=made.pk).update(next_try_at=None)
+    assert by_worker(made, settings, address) == "done"
+    path = Path(settings.EXPORTS) / str(made.pk)
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
+
+
+def by_worker(export: Export, settings, address: Callable[[str], str]) -> str:
+    environment = {
+        "DATABASE_URL": address("verifier"), "LEOPORTAL_VAR": str(settings.VAR), "REDIS_URL": os.environ["REDIS_URL"],
+        "DJANGO_SETTINGS_MODULE": "leoportal.settings", "DEBUG": "1", "PATH": "/usr/bin:/bin", "SECRET_KEY": "x" * 50,
+        "SIGNING_KEY_PASSWORD": "5f0e9c8b7a6d4e3f2a1b0c9d8e7f6a5b",
+    }  # fmt: skip
+    command = [sys.executable, "-c", WORKER.format(pk=export.pk)]
+    done = subprocess.run(
+        command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    export.refresh_from_db()
+    assert not export.error, export.error
+    return done.stdout.strip()
 
 
 def test_a_commit_that_came_past_the_portal_is_listed_as_a_bypass(full: Portal, settings):
