@@ -14,7 +14,7 @@ import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from typing import Final
@@ -85,6 +85,7 @@ class Verification:
     keys: Sequence[VerifierKey]
     earlier: bytes | None
     judges: Judges | None = None
+    witnesses: Sequence[VerifierKey] = ()
     findings: list[Finding] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
     parts: dict[str, set[Part]] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Verification:
         if not heads:
             return self.findings
         head = heads[0]
+        self._attempt("witnesses", self.check_witnesses)
         self._attempt("seal", lambda: self.check_seal(head))
         if "earlier.json" in self.pack.names:
             self._attempt("earlier checkpoint", lambda: self.check_earlier(head))
@@ -167,10 +169,27 @@ class Verification:
 
     def _signed(self, raw: bytes) -> Checkpoint:
         note = parse_note(raw)
-        verified = {found.signature for found in note.verify(self.keys)}
-        if unknown := [found.name for found in note.signatures if found not in verified]:
-            raise PackError("checkpoint", f"{unknown[0]} signed it, too, with a key that is not given")
+        note.verify(self.keys)
         return parse_checkpoint(note.text)
+
+    def check_witnesses(self) -> str:
+        """Each witness that the reader trusts signed the checkpoint; others are named, and not checked."""
+        note = parse_note(self.pack.read("checkpoint"))
+        log = {(key.name, key.key_id) for key in self.keys}
+        known = {(key.name, key.key_id) for key in self.witnesses}
+        others = {found.name for found in note.signatures if (found.name, found.key_id) not in log | known}
+        if others:
+            names = ", ".join(sorted(others))
+            self.say(
+                State.GAP, "witnesses", f"{names} signed it, too; not checked: no --witness KEY was given for them"
+            )
+        signed = [found for found in note.signatures if (found.name, found.key_id) in known]
+        for key in self.witnesses:
+            if key.name not in {found.name for found in signed}:
+                self.say(State.BROKEN, "witnesses", f"{key.name} did not sign this checkpoint")
+        moments = [found.time or 0 for found in (note.verify(self.witnesses) if signed else ())]
+        times = ", ".join(f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}" for moment in moments)
+        return f"{len(moments)} signed it" + (f", at {times} UTC" if times else "")
 
     def check_seal(self, head: Checkpoint) -> str:
         """The manifest's digest stands in a leaf of a later tree of the same log."""
@@ -185,6 +204,8 @@ class Verification:
             case _:
                 raise PackError(SEAL, "expected exactly its seven members, written canonically")
         later = self._signed(checkpoint.encode())
+        if len(parse_note(checkpoint.encode()).signatures) != 1:
+            raise PackError(SEAL, "expected one signature under its checkpoint")
         verify_inclusion(leaf_hash(leaf.encode()), index, later.size, decoded(path, SEAL), later.root)
         verify_consistency(head.size, later.size, head.root, later.root, decoded(consistency, SEAL))
         found = parse_leaf(leaf.encode())
@@ -197,6 +218,8 @@ class Verification:
     def check_earlier(self, head: Checkpoint) -> str:
         """The pack's tree begins with the one of the earlier checkpoint that is in it."""
         old, path = self._earlier()
+        if old.origin != head.origin:
+            raise PackError("earlier.json", f"it is of the log {old.origin}, the pack of {head.origin}")
         verify_consistency(old.size, head.size, old.root, head.root, path)
         return f"extends {old.size} leaves"
 

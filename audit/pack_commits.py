@@ -58,13 +58,16 @@ def check_commits(
     """Follow every branch, and look for what released each commit."""
     branches, commits = _read(pack)
     reached: set[str] = set()
+    older: set[str] = set()
     for branch in branches:
-        reached |= _follow(branch, commits)
+        mine = _older(branch, commits)
+        older |= mine
+        reached |= mine | _follow(branch, commits, mine)
         _check_begun(branch, acts, gap)
     for name in commits.keys() - reached:
         raise PackError("commits.jsonl", f"the commit {name[:12]} is on no branch of the pack")
     for commit in commits.values():
-        _check_class(commit, commits, acts)
+        _check_class(commit, commits, acts, is_older=commit.name in older)
     past = [commit.name[:12] for commit in commits.values() if commit.kind == "BYPASS"]
     if past:
         broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
@@ -103,12 +106,27 @@ def _parents(name: str, text: str, where: str) -> tuple[str, ...]:
     return tuple(line.removeprefix(b"parent ").decode() for line in head if line.startswith(b"parent "))
 
 
-def _follow(branch: Branch, commits: Mapping[str, Commit]) -> set[str]:
+def _older(branch: Branch, commits: Mapping[str, Commit]) -> set[str]:
+    """Where the portal began, and all that is behind it; none of it may be missing."""
+    seen: set[str] = set()
+    stack = [branch.begun] if branch.is_whole and branch.begun else []
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        if name not in commits:
+            raise PackError("commits.jsonl", f"the commit {name[:12]}, older than the portal, is missing")
+        seen.add(name)
+        stack += commits[name].parents
+    return seen
+
+
+def _follow(branch: Branch, commits: Mapping[str, Commit], older: set[str]) -> set[str]:
     seen: set[str] = set()
     stack = [(branch.tip, True)]
     while stack:
         name, is_landed = stack.pop()
-        if name in seen or name == branch.begun or not name:
+        if name in seen or name in older or name == branch.begun or not name:
             continue
         if name not in commits:
             if is_landed and branch.is_whole:
@@ -130,25 +148,33 @@ def _check_begun(branch: Branch, acts: Sequence[Recorded], gap: Callable[[str, s
         gap("commits", f"no leaf says that {branch.name} was at {branch.begun[:12]} when the portal began")
 
 
-def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Recorded]) -> None:
+def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Recorded], *, is_older: bool) -> None:
     merges = [act for act in acts if act.leaf.kind == "pull.merged" and commit.name in brought(act.body or {}, commits)]
-    where = f"commit {commit.name[:12]}"
-    match commit.kind:
-        case "PASS" | "OVERRIDE":
-            wanted = ("verdict.recorded", "PASS") if commit.kind == "PASS" else ("decision.recorded", "approve")
-            heads = {commit.name, *commit.parents[1:]}
-            if not any(_released(act, merge.leaf.subject, wanted, heads) for merge in merges for act in acts):
-                raise PackError(where, f"it is called {commit.kind}, no leaf released and merged it")
-        case "BYPASS" if not merges:
-            return
-        case _:
-            raise PackError(where, f"it is called {commit.kind[:20]}, the leaves say otherwise")
+    found = (
+        "PRE-ENROLMENT"
+        if is_older
+        else "BYPASS"
+        if not merges
+        else _release(merges[0], {commit.name, *commit.parents[1:]}, acts)
+    )
+    if commit.kind != found:
+        raise PackError(f"commit {commit.name[:12]}", f"it is called {commit.kind[:20]}, the leaves say {found}")
 
 
-def _released(act: Recorded, subject: str, wanted: tuple[str, str], heads: set[str]) -> bool:
-    body = act.body or {}
-    said = (act.leaf.kind, body.get("verdict") if wanted[0] == "verdict.recorded" else body.get("decision"))
-    return said == wanted and act.leaf.subject == subject and body.get("head") in heads
+def _release(merge: Recorded, heads: set[str], acts: Sequence[Recorded]) -> str:
+    """By what the newest act before a merge that could release it did: PLAN's PASS, LEAD's approval, two people's."""
+    found = "merged without a release"
+    for act in acts:
+        if act is merge:
+            break
+        body = act.body or {}
+        if act.leaf.subject != merge.leaf.subject or body.get("head") not in heads:
+            continue
+        if act.leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
+            found = "PASS"
+        elif act.leaf.kind == "decision.recorded" and body.get("decision") == "approve":
+            found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+    return found
 
 
 def brought(body: Mapping[str, JsonValue], commits: Mapping[str, Commit]) -> set[str]:

@@ -10,7 +10,7 @@ You need the log's public key (one line, `name+id+key`) from somewhere else than
 checkpoint of this log that you kept from an earlier visit. Without the first, whoever made the pack chose the key;
 without the second, a log that was forked would not show.
 
-    leo audit verify PACK --key KEY --checkpoint EARLIER
+    leo audit verify PACK --key KEY --checkpoint EARLIER --witness WITNESS
     python3 standalone_verifier.py PACK --key KEY --checkpoint EARLIER    # Python alone; no decisions, no OpenPGP
 
 Both work offline and name the record that is wrong. Without either of them:
@@ -39,7 +39,8 @@ Given an honest witness and your earlier checkpoint:
 * G3 nothing was released through the portal whose verdict is not in a signed checkpoint;
 * G4 no governed change of state was committed without its leaf;
 * G5 the database login in each leaf was enforced by PostgreSQL;
-* G6 every commit that landed on a protected branch is covered by a record or listed as BYPASS or older than the portal.
+* G6 every commit that landed on a protected branch is covered by a record (PASS, OVERRIDE, BREAK-GLASS), or listed as
+  BYPASS or PRE-ENROLMENT.
 
 # What it does not prove
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Check an evidence pack of leoportal with Python alone: no other package, no network, nothing of the portal.
 
-    python3 standalone_verifier.py PACK --key VKEY [--checkpoint EARLIER] [--json]
+    python3 standalone_verifier.py PACK --key VKEY [--witness VKEY] [--checkpoint EARLIER] [--json]
 
 PACK is a folder or a .tar. VKEY is the log's public key, one line, as you got it on another way than with the pack.
+A witness's key says whether that witness signed the pack's checkpoint.
 EARLIER is a checkpoint you kept: then nothing before it can have changed.
 Exit codes: 0 everything checked holds; 1 the pack is genuine but something in it breaks a rule, or no key was given;
 2 usage; 5 the pack is not what was signed.
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ NEEDED: Final = (
 )  # fmt: skip
 OPTIONAL: Final = ("earlier.json", "trusted_root.json")
 EXCLUSIVE: Final = ("BUILDER", "ENFORCER", "PLAN", "LEAD")
+KEPT: Final = ("verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed")
 
 
 class PackError(Exception):
@@ -133,11 +135,12 @@ def verify_by_openssl(public_key: bytes, message: bytes, signature: bytes) -> bo
 
 @dataclass(frozen=True)
 class Key:
-    """A verifier key: name, four-byte id, and the 32 bytes of an Ed25519 public key."""
+    """A verifier key: name, four-byte id, the 32 bytes of an Ed25519 public key, and whether it is a witness's."""
 
     name: str
     key_id: bytes
     public: bytes
+    is_witness: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,17 +163,32 @@ def decode(text: str, where: str) -> bytes:
     return raw
 
 
-def parse_key(vkey: str) -> Key:
-    """`name+hash+base64(type || key)`, of type 1 (Ed25519)."""
+def parse_key(vkey: str, *, is_witness: bool = False) -> Key:
+    """`name+hash+base64(type || key)`: type 1 (Ed25519) of a log, 4 (cosignature/v1) of a witness."""
     name, _, rest = vkey.strip().partition("+")
     hexadecimal, _, encoded = rest.partition("+")
     raw = decode(encoded, "key")
-    if len(raw) != 33 or raw[0] != 1:
-        raise PackError("key", f"{name[:80]} is no Ed25519 key of a log")
+    if len(raw) != 33 or raw[0] != (4 if is_witness else 1):
+        raise PackError("key", f"{name[:80]} is no Ed25519 key of a {'witness' if is_witness else 'log'}")
     key_id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
     if key_id.hex() != hexadecimal:
         raise PackError("key", f"the key {name[:80]} has the id {key_id.hex()}, its line says {hexadecimal[:20]}")
-    return Key(name, key_id, raw[1:])
+    return Key(name, key_id, raw[1:], is_witness)
+
+
+def cosigned_at(raw: bytes, key: Key, where: str) -> int | None:
+    """When a witness says that it signed this checkpoint; None if it did not."""
+    text, _, signatures = raw.decode("utf-8", "replace").partition("\n\n")
+    for line in signatures.splitlines():
+        _, name, encoded = (*line.split(" "), "", "", "")[:3]
+        found = decode(encoded, where)
+        if (name, found[:4]) != (key.name, key.key_id):
+            continue
+        moment = int.from_bytes(found[4:12], "big")
+        if not verify_ed25519(key.public, f"cosignature/v1\ntime {moment}\n{text}\n".encode(), found[12:]):
+            raise PackError(where, f"the signature by the witness {name} does not hold")
+        return moment
+    return None
 
 
 def open_checkpoint(raw: bytes, keys: Sequence[Key], where: str) -> Checkpoint:
@@ -448,11 +466,12 @@ class Report:
 class Verifier:
     """One pack, checked from the outside in."""
 
-    def __init__(self, pack: Pack, keys: Sequence[Key], earlier: bytes | None) -> None:
-        self.pack, self.earlier, self.report = pack, earlier, Report()
+    def __init__(self, pack: Pack, keys: Sequence[Key], earlier: bytes | None, witnesses: Sequence[Key] = ()) -> None:
+        self.pack, self.earlier, self.report, self.witnesses = pack, earlier, Report(), witnesses
         self.is_pinned = bool(keys)
         self.keys = list(keys)
-        self.leaves: dict[int, Leaf] = {}
+        self.leaves: list[Leaf] = []
+        self.parts: dict[str, dict[tuple[int, str], int]] = {}
         self.manifest: dict[str, Any] = {}
         self.commits: dict[str, dict[str, Any]] = {}
 
@@ -466,10 +485,10 @@ class Verifier:
         head = report.attempt("checkpoint", self.check_checkpoint)
         if head is None:
             return report
+        report.attempt("witnesses", self.check_witnesses)
         report.attempt("seal of the manifest", lambda: self.check_seal(head))
         self.check_earlier(head)
         report.attempt("leaves", lambda: self.check_leaves(head))
-        report.attempt("records", self.check_records)
         report.attempt("policies", self.check_policies)
         report.attempt("commits", self.check_commits)
         report.attempt("separation", self.check_separation)
@@ -510,6 +529,21 @@ class Verifier:
             raise PackError("manifest.json", f"it names the tree head {told}, not the one that is signed")
         return head, f"{head.origin}: {head.size} leaves, root {head.root.hex()}"
 
+    def check_witnesses(self) -> tuple[None, str]:
+        """Each witness that the reader trusts signed the checkpoint; how many others there are is said."""
+        raw, signed = self.pack.read("checkpoint"), 0
+        for key in self.witnesses:
+            moment = cosigned_at(raw, key, "checkpoint")
+            signed += moment is not None
+            if moment is None:
+                self.report.add(BROKEN, "witnesses", f"{key.name} did not sign this checkpoint")
+        others = raw.decode("utf-8", "replace").partition("\n\n")[2].count("\n") - signed - 1
+        if others > 0:
+            self.report.add(
+                GAP, "witnesses", f"{others} more signed it; not checked: their keys were not given. --witness"
+            )
+        return None, f"{signed} signed it"
+
     def check_seal(self, head: Checkpoint) -> tuple[None, str]:
         """The manifest's digest stands in a leaf of a later tree of the same log."""
         raw = self.pack.read("seal.json")
@@ -520,6 +554,8 @@ class Verifier:
         if set(seal) != {*texts, "index", "path", "consistency"}:
             raise PackError("seal.json", f"it has the members {sorted(seal)}")
         later = open_checkpoint(texts["checkpoint"].encode(), self.keys, "seal.json")
+        if texts["checkpoint"].count("\n— ") != 1:
+            raise PackError("seal.json", "its checkpoint has more than one signature")
         leaf = texts["leaf"].encode()
         path = [decode(str(step), "seal.json") for step in want(seal, "path", list, "seal.json")]
         index = want(seal, "index", int, "seal.json")
@@ -576,9 +612,11 @@ class Verifier:
         report.attempt("consistency", own)
 
     def check_leaves(self, head: Checkpoint) -> tuple[None, str]:
-        """Every leaf stands in the signed tree where its proof says, and every body is its leaf's."""
+        """Every leaf stands in the signed tree where its proof says, every body and row says what its leaf says."""
         lines, bodies = self.pack.lines("leaves.txt"), self.pack.rows("bodies.jsonl")
-        last, count, erased = -1, 0, 0
+        rows = self.pack.rows("records.jsonl")
+        pending = next(rows, None)
+        last, count, erased, records = -1, 0, 0, 0
         for number, proof in self.pack.rows("proofs.jsonl"):
             where = f"proofs.jsonl line {number}"
             if "index" in proof:
@@ -601,29 +639,30 @@ class Verifier:
                 elif root_from_inclusion(found, index, head.size, path) != head.root:
                     raise PackError(f"leaf {index}", "it is not in the signed tree")
                 leaf = parse_leaf(index, raw, body, f"leaf {index}")
-                self.leaves[index] = leaf
+                while pending is not None and pending[1].get("leafIndex") == index:
+                    check_record(pending, leaf)
+                    pending, records = next(rows, None), records + 1
+                self.keep(leaf)
                 count, erased = count + 1, erased + (leaf.body is None)
             if frontier is not None and not is_consistent(Checkpoint("", end, frontier.root()), head, path):
                 raise PackError(f"leaves {first} to {end - 1}", "one of them is not in the signed tree")
         if next(lines, None) is not None or next(bodies, None) is not None:
             raise PackError("leaves.txt", "there are more leaves or bodies than proofs")
+        if pending is not None:
+            where = f"records.jsonl line {pending[0]}"
+            raise PackError(where, f"its leaf {pending[1].get('leafIndex')} is not in the pack, or not in this order")
         if erased:
             self.report.add(GAP, "bodies", f"{erased} were erased: their acts are proved, their words are gone")
+        self.report.add(OK, "records", f"{records} rows say what their leaves say")
         return None, f"{count} leaves are in the tree"
 
-    def check_records(self) -> tuple[None, str]:
-        """Every row says what its leaf says."""
-        count = 0
-        for number, row in self.pack.rows("records.jsonl"):
-            where = f"records.jsonl line {number}"
-            leaf = self.leaves.get(want(row, "leafIndex", int, where))
-            if leaf is None or row.get("leafHash") != leaf.digest:
-                raise PackError(where, f"its leaf {row.get('leafIndex')} is not in the pack, or is another one")
-            for name, value in want(row, "row", dict, where).items():
-                if not agrees(name, value, leaf):
-                    raise PackError(where, f"{name} is {str(value)[:60]!r}, its leaf {leaf.index} says otherwise")
-            count += 1
-        return None, f"{count} rows say what their leaves say"
+    def keep(self, leaf: Leaf) -> None:
+        """What later checks need of it: who did what on a handoff, and the short parts of the acts that release."""
+        if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
+            self.parts.setdefault(leaf.subject, {}).setdefault((leaf.principal, leaf.role), leaf.index)
+        if leaf.kind in KEPT:
+            body = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str)}
+            self.leaves.append(replace(leaf, body=body))
 
     def check_policies(self) -> tuple[None, str]:
         """Every policy that a verdict was judged by is there, and is the text that was enacted."""
@@ -641,8 +680,8 @@ class Verifier:
         return None, f"{len(texts)} policies"
 
     def of(self, kind: str) -> list[Leaf]:
-        """The leaves of one kind."""
-        return [leaf for leaf in self.leaves.values() if leaf.kind == kind]
+        """The kept leaves of one kind."""
+        return [leaf for leaf in self.leaves if leaf.kind == kind]
 
     def check_commits(self) -> tuple[None, str]:
         """The commits of each branch are all there, from its tip to where the portal began, each in its class."""
@@ -663,25 +702,41 @@ class Verifier:
             ]
             self.commits[commit] = row
             counts[str(row.get("class"))] = counts.get(str(row.get("class")), 0) + 1
+        older: set[str] = set()
         for branch in branches:
-            self.follow(branch, owner)
+            older |= self.older(branch)
+        for branch in branches:
+            self.follow(branch, owner, older)
         for commit, row in self.commits.items():
-            if commit not in owner:
+            if commit not in owner and commit not in older:
                 raise PackError("commits.jsonl", f"the commit {commit[:12]} is on no branch of the pack")
-            self.check_class(commit, row)
+            self.check_class(commit, row, is_older=commit in older)
         if bypassed := [commit for commit, row in self.commits.items() if row.get("class") == "BYPASS"]:
             self.report.add(
                 BROKEN, "bypass", f"{len(bypassed)} commits landed without the portal: {bypassed[0][:12]} …"
             )
         return None, ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
-    def follow(self, branch: dict[str, Any], owner: dict[str, str]) -> None:
+    def older(self, branch: dict[str, Any]) -> set[str]:
+        """Where the portal began and everything behind it: PRE-ENROLMENT, and none of it may be missing."""
+        found: set[str] = set()
+        stack = [want(branch, "begun", str, "commits.jsonl")] if branch.get("isWhole") and branch.get("begun") else []
+        while stack:
+            commit = stack.pop()
+            if commit not in self.commits:
+                raise PackError("commits.jsonl", f"the commit {commit[:12]}, older than the portal, is missing")
+            if commit not in found:
+                found.add(commit)
+                stack += self.commits[commit]["parents"]
+        return found
+
+    def follow(self, branch: dict[str, Any], owner: dict[str, str], older: set[str]) -> None:
         """From the tip over first parents to where the portal began: none of these may be missing."""
         begun, name = want(branch, "begun", str, "commits.jsonl"), str(branch.get("branch"))
         stack = [(want(branch, "tip", str, "commits.jsonl"), True)]
         while stack:
             commit, is_landed = stack.pop()
-            if commit in owner or commit in {begun, ""}:
+            if commit in owner or commit in older or commit in {begun, ""}:
                 continue
             if commit not in self.commits:
                 if is_landed and branch.get("isWhole"):
@@ -698,30 +753,24 @@ class Verifier:
         if branch.get("isWhole") and tips != {begun}:
             self.report.add(GAP, "commits", f"no leaf says that {name} was at {begun[:12]} when the portal began")
 
-    def check_class(self, commit: str, row: dict[str, Any]) -> None:
-        """PASS and OVERRIDE have the leaves that say so; nothing that was merged is called a bypass."""
-        where, name = f"commit {commit[:12]}", row.get("class")
+    def check_class(self, commit: str, row: dict[str, Any], *, is_older: bool) -> None:
+        """Each commit is called what the leaves say: by what let it through last, or that nothing did."""
         merges = [leaf for leaf in self.of("pull.merged") if leaf.body and commit in landed(leaf.body, self.commits)]
-        if name in {"PASS", "OVERRIDE"}:
-            if not merges:
-                raise PackError(where, f"it is called {name}, no leaf says that it was merged")
-            subject = merges[0].subject
-            wanted = (
-                ("verdict.recorded", "verdict", "PASS")
-                if name == "PASS"
-                else ("decision.recorded", "decision", "approve")
+        found = "PRE-ENROLMENT" if is_older else "BYPASS"
+        if merges and not is_older:
+            found = "merged without a release"
+            for leaf in self.leaves[: self.leaves.index(merges[0])]:
+                body = leaf.body or {}
+                if leaf.subject != merges[0].subject or body.get("head") not in {commit, *row["parents"][1:]}:
+                    continue
+                if leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
+                    found = "PASS"
+                if leaf.kind == "decision.recorded" and body.get("decision") == "approve":
+                    found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+        if row.get("class") != found:
+            raise PackError(
+                f"commit {commit[:12]}", f"it is called {str(row.get('class'))[:20]}, the leaves say {found}"
             )
-            head = row["parents"][1:] or [commit]
-            judged = [
-                leaf
-                for leaf in self.of(wanted[0])
-                if leaf.subject == subject and leaf.body and leaf.body.get(wanted[1]) == wanted[2]
-            ]
-            heads = {str((leaf.body or {}).get("head")) for leaf in judged}
-            if not heads & {*head, commit}:
-                raise PackError(where, f"it is called {name}, no leaf of {subject} released it")
-        elif name != "BYPASS" or merges:
-            raise PackError(where, f"it is called {str(name)[:20]}, the leaves say otherwise")
 
     def check_separation(self) -> tuple[None, str]:
         """Nobody, and nobody who answers for somebody, holds two duties on one pull request."""
@@ -733,13 +782,12 @@ class Verifier:
             name = f"{row.get('repository')}#{row.get('pull')}"
             handoffs = {f"H-{pk}" for pk in want(row, "handoffs", list, where)}
             parts = {(part.get("principal"), part.get("duty")) for part in want(row, "parts", list, where)}
-            for leaf in self.leaves.values():
-                acted = leaf.subject in handoffs and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused")
-                if acted and (leaf.principal, leaf.role) not in parts:
-                    raise PackError(
-                        where,
-                        f"leaf {leaf.index} is an act of principal {leaf.principal} as {leaf.role}, who is not listed",
-                    )
+            for subject in handoffs:
+                for (principal, role), index in self.parts.get(subject, {}).items():
+                    if (principal, role) not in parts:
+                        raise PackError(
+                            where, f"leaf {index} is an act of principal {principal} as {role}, who is not listed"
+                        )
             held: dict[Any, str] = {}
             clashes = []
             for principal, duty in sorted(parts, key=str):
@@ -775,6 +823,17 @@ class Verifier:
             )
         if self.manifest.get("assurance") == "single_operator":
             self.report.add(GAP, "assurance", "one person operates every agent: separation of persons is not claimed")
+
+
+def check_record(numbered: tuple[int, Mapping[str, Any]], leaf: Leaf) -> None:
+    """A row says what its leaf says."""
+    number, row = numbered
+    where = f"records.jsonl line {number}"
+    if row.get("leafHash") != leaf.digest:
+        raise PackError(where, f"its leaf {leaf.index} is another one")
+    for name, value in want(row, "row", dict, where).items():
+        if not agrees(name, value, leaf):
+            raise PackError(where, f"{name} is {str(value)[:60]!r}, its leaf {leaf.index} says otherwise")
 
 
 def parse_leaf(index: int, raw: bytes, told: Mapping[str, Any], where: str) -> Leaf:
@@ -872,13 +931,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pack", type=Path)
     parser.add_argument("--key", action="append", default=[], help="the log's public key, one line; may be repeated")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="a witness's public key, one line; may be repeated"
+    )
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint of this log that you kept")
     parser.add_argument("--json", action="store_true", dest="as_json")
     told = parser.parse_args(arguments)
     try:
         keys = [parse_key(line) for line in told.key]
         earlier = told.checkpoint.read_bytes() if told.checkpoint else None
-        report = Verifier(Pack(told.pack), keys, earlier).run()
+        witnesses = [parse_key(line, is_witness=True) for line in told.witness]
+        report = Verifier(Pack(told.pack), keys, earlier, witnesses).run()
     except OSError as error:
         print(f"cannot read: {error}", file=sys.stderr)
         return 2

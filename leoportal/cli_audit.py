@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.canonical import JsonValue
-from audit.notes import NoteError, parse_vkey
+from audit.notes import KeyType, NoteError, parse_vkey
 from audit.pack_checks import Finding, Judges, State, Verification
 from audit.pack_reading import Pack, PackError, parse_object
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
@@ -23,6 +23,7 @@ def verify(
     pack: Annotated[Path, typer.Argument(metavar="PACK", help="A folder, or the .tar as it was downloaded.")],
     *,
     key: Annotated[list[str] | None, typer.Option("--key", help="The log's public key, or a file with it.")] = None,
+    witness: Annotated[list[str] | None, typer.Option("--witness", help="A witness's key, or a file with it.")] = None,
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A checkpoint of the log you kept.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -32,10 +33,13 @@ def verify(
     """
     try:
         keys = [parse_vkey(_line(text)) for text in key or ()]
+        witnesses = [parse_vkey(_line(text)) for text in witness or ()]
+        if any(one.key_type is not KeyType.COSIGNATURE for one in witnesses):
+            stop("witness.key", "this is no key for cosignatures", "give the witness's line, name+id+key", status=USAGE)
         earlier = checkpoint.read_bytes() if checkpoint else None
         opened = Pack(pack)
         judges = Judges(replay_decision, Keyring.of(parse_object(opened.read("keys.json"), "keys.json")).check)
-        found = Verification(opened, keys, earlier, judges).run()
+        found = Verification(opened, keys, earlier, judges, witnesses).run()
     except OSError as error:
         stop("pack.unreadable", str(error), "name a pack that you can read", status=USAGE)
     except NoteError as error:

@@ -37,7 +37,14 @@ from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, Repository, Signature, SigningKey
 from handoffs.published_keys import published_keys
-from verdicts.models import DecisionStatement, MergeIntent, PolicyStatement, PolicyVersion, VerdictStatement
+from verdicts.models import (
+    BREAK_GLASS,
+    DecisionStatement,
+    MergeIntent,
+    PolicyStatement,
+    PolicyVersion,
+    VerdictStatement,
+)
 from verdicts.separation_proof import separation_document
 from verdicts.tables import TABLES, plain, sheet_of
 
@@ -138,7 +145,8 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     separations = [separation_document(pull) for pull in scope.pulls]
     writer.add_rows("separation.jsonl", separations)
     writer.add_rows("signatures.jsonl", _signatures(scope))
-    writer.add("checkpoint", bytes(scope.checkpoint.note))
+    cosignatures = "".join(scope.checkpoint.cosignatures.order_by("pk").values_list("line", flat=True))
+    writer.add("checkpoint", bytes(scope.checkpoint.note) + cosignatures.encode())
     signing = SigningKey.objects.select_related("replaces").order_by("-pk")
     published = parse_json(published_keys(list(signing), now=timezone.now()), max_bytes=64 << 20)
     writer.add("keys.json", write_json({"log": [key.vkey for key in keys], "signing": published}))
@@ -275,7 +283,8 @@ def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iter
         git = Git(Path(repository.path))
         tip = git.resolve(f"refs/heads/{repository.protected_branch}")
         begun = _begun(repository)
-        names = [line for line in git.run("rev-list", tip, *([f"^{begun}"] if begun else [])).decode().split() if line]
+        names = _listed(git, tip, *([f"^{begun}"] if begun else []))
+        older = _listed(git, begun) if begun and is_whole else []
     except GitError as error:
         raise AuditError("pack.repository", f"{repository.full_name} cannot be read: {error.code}") from None
     classes = _classes(repository, scope)
@@ -287,6 +296,8 @@ def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iter
         "repository": repository.full_name, "branch": repository.protected_branch, "tip": tip, "begun": begun,
         "isWhole": is_whole,
     }  # fmt: skip
+    classes |= dict.fromkeys(older, ("PRE-ENROLMENT", None))
+    names += older
     for start in range(0, len(names), BATCH):
         chunk = names[start : start + BATCH]
         objects = git.read_objects(chunk, max_bytes=1 << 20)
@@ -299,6 +310,10 @@ def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iter
             yield {"repository": repository.full_name, "commit": name, "object": text, "class": kind, "pull": number}
 
 
+def _listed(git: Git, *revisions: str) -> list[str]:
+    return git.run("rev-list", *revisions).decode().split()
+
+
 def _begun(repository: Repository) -> str:
     """Where the branch was when it came under protection: what the log says, or else the first base that was judged."""
     for entry in LogEntry.objects.filter(kind=events.REPOSITORY_GOVERNED).order_by("pk"):
@@ -309,16 +324,16 @@ def _begun(repository: Repository) -> str:
     return first.handoff.merge_base if first else ""
 
 
-def _classes(repository: Repository, scope: Scope) -> dict[str, tuple[str, int]]:
+def _classes(repository: Repository, scope: Scope) -> dict[str, tuple[str, int | None]]:
     """What each merged commit was released by. Whoever is not in here came without the portal."""
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[str, tuple[str, int | None]] = {}
     merged = PullRequest.objects.filter(repository=repository).exclude(merge_sha="").exclude(merged_at=None)
     for pull in merged.select_related("handoff"):
-        verdict = (
-            pull.verdicts.filter(head_sha=pull.head_sha, log_entry__tree_leaf__index__lt=scope.size)
-            .order_by("-pk")
-            .first()
-        )
-        kind = "PASS" if verdict is not None and verdict.verdict == "PASS" else "OVERRIDE"
+        at = {"head_sha": pull.head_sha, "log_entry__tree_leaf__index__lt": scope.size}
+        passed = pull.verdicts.filter(verdict="PASS", **at).aggregate(at=Max("log_entry__tree_leaf__index"))["at"]
+        approved = pull.decisions.filter(decision="approve", **at).order_by("log_entry__tree_leaf__index").last()
+        kind = "PASS"
+        if approved is not None and (passed is None or approved.log_entry.tree_leaf.index > passed):
+            kind = "BREAK-GLASS" if approved.reason_class == BREAK_GLASS else "OVERRIDE"
         found[pull.merge_sha] = found[pull.head_sha] = (kind, pull.number)
     return found

@@ -6,14 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from audit import standalone_verifier
-from audit.notes import SignerKey
+from audit.notes import SignerKey, parse_vkey
 from audit.pack_checks import Verification
 from audit.pack_reading import Pack, PackError
 from audit.pack_writing import write_tar
@@ -32,9 +32,12 @@ class Said:
     wrong: str
 
 
-def by_portal(path: Path, *, earlier: bytes | None = None, is_pinned: bool = True) -> Said:
+def by_portal(
+    path: Path, *, earlier: bytes | None = None, is_pinned: bool = True, witnesses: Sequence[str] = ()
+) -> Said:
     try:
-        found = Verification(Pack(path), [KEY.verifier()] if is_pinned else [], earlier).run()
+        seen = [parse_vkey(line) for line in witnesses]
+        found = Verification(Pack(path), [KEY.verifier()] if is_pinned else [], earlier, witnesses=seen).run()
     except PackError as error:
         return Said(5, str(error))
     states = {finding.state.value for finding in found}
@@ -42,10 +45,13 @@ def by_portal(path: Path, *, earlier: bytes | None = None, is_pinned: bool = Tru
     return Said(5 if "FAIL" in states else 1 if "BROKEN" in states else 0, wrong)
 
 
-def standing_alone(path: Path, *, earlier: bytes | None = None, is_pinned: bool = True) -> Said:
+def standing_alone(
+    path: Path, *, earlier: bytes | None = None, is_pinned: bool = True, witnesses: Sequence[str] = ()
+) -> Said:
     try:
         keys = [standalone_verifier.parse_key(VKEY)] if is_pinned else []
-        report = standalone_verifier.Verifier(standalone_verifier.Pack(path), keys, earlier).run()
+        seen = [standalone_verifier.parse_key(line, is_witness=True) for line in witnesses]
+        report = standalone_verifier.Verifier(standalone_verifier.Pack(path), keys, earlier, seen).run()
     except standalone_verifier.PackError as error:
         return Said(5, str(error))
     wrong = "\n".join(
@@ -222,11 +228,12 @@ def test_a_pack_of_another_key_is_refused(tmp_path: Path, verify: Callable[..., 
 
 @BOTH
 def test_what_breaks_a_rule_in_a_genuine_pack_is_told(tmp_path: Path, verify: Callable[..., Said]):
-    begun = "a" * 40
+    begun, start = git_commit("start")
     past, raw = git_commit("nobody looked", begun)
     commits: list[dict] = [
         {"repository": "acme/payments", "branch": "main", "tip": past, "begun": begun, "isWhole": True},
         {"repository": "acme/payments", "commit": past, "object": raw, "class": "BYPASS", "pull": None},
+        {"repository": "acme/payments", "commit": begun, "object": start, "class": "PRE-ENROLMENT", "pull": None},
     ]
     principals = [
         {"id": number, "kind": "human", "sponsor": 9 if number in {2, 3} else None} for number in range(1, 10)

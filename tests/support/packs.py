@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,8 @@ from typing import Any
 from audit.canonical import write_json
 from audit.checkpoint import Checkpoint
 from audit.merkle import Node, consistency_proof, leaf_hash, nodes_of, root_of
-from audit.notes import Note, SignerKey
-from audit.pack_writing import PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves
+from audit.notes import Note, Signature, SignerKey
+from audit.pack_writing import MANIFEST, SEAL, PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves
 
 ORIGIN = "leo.example/audit/1"
 KEY = SignerKey.generate(ORIGIN)
@@ -52,10 +53,12 @@ class Log:
     def node(self) -> Node:
         return nodes_of([leaf_hash(found.leaf) for found in self.leaves])
 
-    def checkpoint(self, size: int | None = None) -> bytes:
+    def checkpoint(
+        self, size: int | None = None, *, origin: str = "", root: bytes = b"", by: Sequence[Signature] = ()
+    ) -> bytes:
         size = len(self.leaves) if size is None else size
-        text = Checkpoint(self.key.name, size, root_of(size, self.node)).text
-        return Note(text, (self.key.sign(text),)).raw
+        text = Checkpoint(origin or self.key.name, size, root or root_of(size, self.node)).text
+        return Note(text, (self.key.sign(text), *by)).raw
 
     def row(self, table: str, index: int, **row: Any) -> dict[str, Any]:
         return {"table": table, "leafIndex": index, "leafHash": leaf_hash(self.leaves[index].leaf).hex(), "row": row}
@@ -77,15 +80,21 @@ def whole_pack(
     earlier: int | None = 4,
     log: Log | None = None,
     changed: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    release: str = "PASS",
+    told: str = "",
+    witnesses: Sequence[SignerKey] = (),
 ) -> Log:
-    """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows."""
+    """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
+
+    `release` is what let the merge through, `told` the class that the pack gives it instead.
+    """
     log = log or Log()
     document = "policy: 1\n"
     digest = hashlib.sha256(document.encode()).hexdigest()
-    start, begun = "a" * 40, "a" * 40
+    begun, begun_object = git_commit("start")
     head, head_object = git_commit("change", begun)
     merge, merge_object = git_commit("merge", begun, head)
-    log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": start})
+    log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": begun})
     policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest})
     received = log.append(
         "handoff.received",
@@ -97,33 +106,41 @@ def whole_pack(
     log.append("other.act", 9, "REPORTER", "H-2", {})
     judged = log.append(
         "verdict.recorded", 3, "PLAN", "H-1",
-        {"verdict": "PASS", "head": head, "policy": digest, "repository": "acme/payments", "pr": 1, "confidence": "95.00"},
+        {"verdict": "PASS" if release == "PASS" else "ESCALATE", "head": head, "policy": digest, "repository": "acme/payments", "pr": 1, "confidence": "95.00"},
     )  # fmt: skip
+    decision = {
+        "decision": "approve",
+        "head": head,
+        "reason_class": "break-glass" if release == "BREAK-GLASS" else "other",
+    }
+    decided = [log.append("decision.recorded", 7, "LEAD", "H-1", decision)] if release != "PASS" else []
     merged = log.append(
         "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
     )
     size = len(log.leaves)
-    chosen = range(size) if kind == "log" else [0, policy, received, judged, merged]
+    chosen = range(size) if kind == "log" else [0, policy, received, judged, *decided, merged]
     node = log.node
     proofs = [run_of_leaves(0, size, size, node)] if kind == "log" else [one_leaf(at, size, node) for at in chosen]
     at = log.time(judged)
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "records.jsonl": [
-            log.row("leo_verification_results", judged, id=1, verdict="PASS", head_sha=head, policy_digest=digest,
+            log.row("leo_verification_results", judged, id=1, verdict="PASS" if release == "PASS" else "ESCALATE", head_sha=head, policy_digest=digest,
                     supervisor="principal 3", handoff=1, created_at=iso(at)),
         ],
         "commits.jsonl": [
             {"repository": "acme/payments", "branch": "main", "tip": merge, "begun": begun, "isWhole": True},
-            {"repository": "acme/payments", "commit": head, "object": head_object, "class": "PASS", "pull": 1},
-            {"repository": "acme/payments", "commit": merge, "object": merge_object, "class": "PASS", "pull": 1},
+            {"repository": "acme/payments", "commit": head, "object": head_object, "class": told or release, "pull": 1},
+            {"repository": "acme/payments", "commit": merge, "object": merge_object, "class": told or release, "pull": 1},
+            {"repository": "acme/payments", "commit": begun, "object": begun_object, "class": "PRE-ENROLMENT", "pull": None},
         ],
         "policies.jsonl": [{"number": 1, "document": document}],
         "principals.jsonl": [{"id": 1, "kind": "machine", "sponsor": 4}, {"id": 4, "kind": "human", "sponsor": None},
                              {"id": 2, "kind": "machine", "sponsor": 5}, {"id": 5, "kind": "human", "sponsor": None},
-                             {"id": 3, "kind": "human", "sponsor": None}],
+                             {"id": 3, "kind": "human", "sponsor": None}, {"id": 7, "kind": "human", "sponsor": None}],
         "separation.jsonl": [
             {"repository": "acme/payments", "pull": 1, "handoffs": [1], "state": "ok",
-             "parts": [{"principal": 1, "duty": "BUILDER"}, {"principal": 2, "duty": "ENFORCER"}, {"principal": 3, "duty": "PLAN"}]},
+             "parts": [{"principal": 1, "duty": "BUILDER"}, {"principal": 2, "duty": "ENFORCER"}, {"principal": 3, "duty": "PLAN"},
+                       *([{"principal": 7, "duty": "LEAD"}] if decided else [])]},
         ],
         "signatures.jsonl": [],
         **(changed or {}),
@@ -134,7 +151,8 @@ def whole_pack(
     for name, rows in tables.items():
         writer.add_rows(name, rows)
     writer.add("VERIFY.md", b"How to verify.\n")
-    writer.add("checkpoint", log.checkpoint())
+    text = log.checkpoint().decode().partition("\n\n")[0] + "\n"
+    writer.add("checkpoint", log.checkpoint(by=[witness.cosign(text, 1_790_000_009) for witness in witnesses]))
     writer.add("keys.json", write_json({"log": [log.key.verifier().vkey], "signing": []}))
     if earlier is not None:
         path = encoded(consistency_proof(earlier, size, node))
@@ -146,27 +164,39 @@ def whole_pack(
             "assurance": "two_persons",
         }
     )
-    seal(writer, log, size, digest)
+    seal(folder, log, size, digest)
     return log
 
 
-def seal(writer: PackWriter, log: Log, size: int, digest: str) -> None:
+def reseal(folder: Path, log: Log) -> None:
+    """What only the log's own signer can do: a manifest of what the files are now, sealed by the log."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    for file in folder.iterdir():
+        if file.name not in {MANIFEST, SEAL}:
+            raw = file.read_bytes()
+            manifest["files"][file.name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    raw = write_json(manifest)
+    (folder / MANIFEST).write_bytes(raw)
+    log.leaves.pop()
+    seal(folder, log, len(log.leaves), hashlib.sha256(raw).hexdigest())
+
+
+def seal(folder: Path, log: Log, size: int, digest: str) -> None:
     """Put the manifest's digest into the log, and the proof of it into the pack."""
     index = log.append("export.sealed", 6, "AUDITOR", "", {"manifestSha256": digest})
     found, node = log.leaves[index], log.node
     assert found.body is not None
     assert found.salt is not None
-    writer.seal(
-        {
-            "leaf": found.leaf.decode(),
-            "body": found.body.decode(),
-            "salt": found.salt.hex(),
-            "index": index,
-            "path": one_leaf(index, index + 1, node)["path"],
-            "checkpoint": log.checkpoint().decode(),
-            "consistency": encoded(consistency_proof(size, index + 1, node)),
-        }
-    )
+    value: dict[str, Any] = {
+        "leaf": found.leaf.decode(),
+        "body": found.body.decode(),
+        "salt": found.salt.hex(),
+        "index": index,
+        "path": one_leaf(index, index + 1, node)["path"],
+        "checkpoint": log.checkpoint().decode(),
+        "consistency": encoded(consistency_proof(size, index + 1, node)),
+    }
+    (folder / SEAL).write_bytes(write_json(value))
 
 
 def iso(microseconds: int) -> str:

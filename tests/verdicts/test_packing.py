@@ -18,13 +18,16 @@ from typer.testing import CliRunner
 from audit import standalone_verifier
 from audit.checkpoint import Checkpoint
 from audit.covering import log_state
+from audit.events import Role
 from audit.keeping import log_vkeys
 from audit.models import LogEntry
 from audit.notes import Note, SignerKey
 from audit.sequencing import newest_head
 from handoffs.git.repository import Git
 from leoportal.cli import app
+from leoportal.lanes.switching import acting_in
 from tests.support.portal import Portal, git
+from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
@@ -89,7 +92,7 @@ def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, sett
     assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
     assert said["decisions"][1].startswith("2 were computed again")
     assert said["your checkpoint"][0] == "ok"
-    assert said["commits"] == ("ok", "2 OVERRIDE")
+    assert said["commits"] == ("ok", "2 OVERRIDE, 1 PRE-ENROLMENT")
     assert "0 rows" not in said["records"][1]
     assert said["signatures"][1] != "0 hold"
     assert standalone_verifier.main([str(path), "--key", key_of_the_log(), "--checkpoint", str(mine), "--json"]) == 0
@@ -144,12 +147,38 @@ def by_worker(export: Export, settings, address: Callable[[str], str]) -> str:
     }  # fmt: skip
     command = [sys.executable, "-c", WORKER.format(pk=export.pk)]
     done = subprocess.run(
-        command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120
+        command,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     export.refresh_from_db()
     assert not export.error, export.error
     return done.stdout.strip()
+
+
+@pytest.mark.threat("SOD-12")
+def test_a_merge_behind_broken_glass_is_a_class_of_its_own(portal: Portal, settings):
+    pull = portal.verified()
+    second = portal.add_person("lead2", Role.LEAD)
+    wanted = BreakGlassRequest(
+        "Payments are down; this is the fix, and the runner is down, too.", "INC-7", pull.head_sha
+    )
+    with acting_in("lead"):
+        glass = request_break_glass(pull.pk, wanted, by=portal.actor("lead"))
+        open_break_glass(glass.pk, by=second)
+    sign_log()
+    merge_pull_request(pull.pk, portal.tools(), by=portal.actor("lead"))
+    sign_log()
+    for path in (make_pack(settings), make_pack(settings, pull="acme/payments#1")):
+        status, said = by_command(path)
+        assert status == 1  # genuine, and PLAN never judged it: the separation page says so, too
+        assert said["commits"][1].startswith("2 BREAK-GLASS")
+        assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 1
 
 
 def test_a_commit_that_came_past_the_portal_is_listed_as_a_bypass(full: Portal, settings):
