@@ -59,12 +59,12 @@ class Finding:
 class Judges:
     """What the trail cannot judge by itself. Each says what is wrong, or nothing.
 
-    `decision` gets the body of a recorded verdict or decision, `signature` a row of signatures.jsonl and the leaf
-    hashes of the pack's statements.
+    `decision` gets the body of a recorded verdict or decision, `signature` a row of signatures.jsonl and the acts
+    of the pack by their place.
     """
 
     decision: Callable[[dict[str, JsonValue]], str]
-    signature: Callable[[dict[str, JsonValue], Mapping[int, str]], str]
+    signature: Callable[[dict[str, JsonValue], Mapping[int, Act]], str]
 
 
 @dataclass(frozen=True)
@@ -405,9 +405,9 @@ class Verification:
         if self.judges is None:
             self.say(State.GAP, "signatures.jsonl", "not checked: nothing to check them with was given")
             return "not checked"
-        digests, count = {act.index: act.digest for act in self.acts}, 0
+        acts, count = {act.index: act for act in self.acts}, 0
         for where, row in self.pack.rows("signatures.jsonl"):
-            problem = self.judges.signature(row, digests)
+            problem = self.judges.signature(row, acts)
             if problem:
                 raise PackError(where, problem)
             count += 1

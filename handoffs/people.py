@@ -14,6 +14,7 @@ from audit.models import Identity, Principal
 from handoffs.bundles.bundle import Manifest
 from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SIGNED_BY_BUILDER, SPONSOR
 from handoffs.checks.evidence import CheckResult, Outcome
+from handoffs.contributors import behind
 from handoffs.models import (
     Handoff,
 )
@@ -33,7 +34,7 @@ class People:
     others: tuple[Principal, ...] = ()
 
 
-def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
+def find_people(manifest: Manifest, addresses: Sequence[str]) -> People:
     """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits.
 
     An id of somebody who holds another role, or none any more, is no builder's.
@@ -45,17 +46,12 @@ def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
         principal__grants__ends_at=None,
     )
     row = owner.select_related("principal", "principal__sponsor").first()
-    known = {
-        identity.value: identity.principal
-        for identity in Identity.objects.current()
-        .filter(kind=Identity.Kind.EMAIL, value__in=contributors)
-        .select_related("principal")
-    }
+    found = behind(addresses)
     return People(
         builder=row.principal if row else None,
         sponsor=row.principal.sponsor if row else None,
-        unknown=tuple(address for address in contributors if address not in known),
-        others=tuple({principal.pk: principal for principal in known.values()}.values()),
+        unknown=tuple(address for _, address in found.unknown),
+        others=tuple(Principal.objects.filter(pk__in=found.principals).order_by("pk")),
     )
 
 

@@ -14,8 +14,10 @@ from typing import Final
 import typer
 
 from audit.canonical import JsonError, JsonValue, parse_json
+from audit.separation import Assurance
 from handoffs.attestations.provenance import AnyStatement
 from handoffs.attestations.statements import read_statement, require_predicate, require_subject
+from handoffs.attestations.vsa import OURS
 from handoffs.rules import refuse_vague
 from handoffs.signatures.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
 from handoffs.signatures.refusals import RefusedError
@@ -55,6 +57,11 @@ _NEGATIVE: Final = frozenset(
 _USAGE: Final = frozenset(
     {"usage", "file", "image.no_digest", "sigstore.vague", "sigstore.root", "sigstore.root_pin", "openpgp.certificate"}
 )
+# What a portal's statement says of the people behind its lanes.
+_ASSURANCES: Final = {
+    Assurance.SEPARATED.value: "whoever answers for builders and enforcer answers for no decider (separated)",
+    Assurance.SINGLE_OPERATOR.value: "one person answers for makers and deciders (single_operator): no two persons",
+}
 _NEXT: Final = {
     "sigstore.unsupported": "ask for a keyless bundle of version 0.3, as `cosign --bundle` of today writes it",
     "sigstore.identity": "ask who signed, and give that exact --identity only if they are meant to",
@@ -196,6 +203,16 @@ def check_attestation(
         predicateType=statement.predicate_type,
         subject=subject.name,
     )
+    said = statement.predicate.get(f"{OURS}assurance", "")
+    if said:
+        tell_assurance(found, str(said))
+
+
+def tell_assurance(found: Found, said: str) -> None:
+    """What a portal's signed statement says of the people behind it. Raises: RefusedError("summary.assurance")."""
+    if said not in _ASSURANCES:
+        raise RefusedError("summary.assurance", said[:100], f"one of {', '.join(_ASSURANCES)}")
+    found.add("assurance", _ASSURANCES[said], assurance=said)
 
 
 def signed_statement(found: Found, file: Path, by: SigstoreSigner | PinnedKey, name: str) -> AnyStatement:

@@ -218,6 +218,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "bundles.erased": "erased bundles that were kept as long as they had to be",
     "hold.set": "set a legal hold",
     "hold.ended": "ended a legal hold",
+    "epoch.opened": "opened a new epoch of the log",
+    "quorum.set": "set how many witnesses a checkpoint needs",
     "export.made": "made an export",
     "export.sealed": "put the digest of an evidence pack into the log",
     "repository.governed": "put a repository under protection",

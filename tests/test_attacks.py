@@ -332,7 +332,7 @@ def test_an_unknown_author_cannot_be_waved_through_by_lead_who_may_be_that_autho
     portal.run_work()
     portal.report("story-release", GateOutcome.SUCCESS)
     portal.verdict(VerdictKind.ESCALATE, question="Who is lead@acme.invalid?")
-    with pytest.raises(VerdictError, match=r"decision\.contributor_unknown"):
+    with pytest.raises(VerdictError, match=r"contributor\.unknown"):
         portal.decide(DecisionKind.APPROVE)
     call_command("operate", "identity", "lead", "--email", "LEAD@acme.invalid")
     with pytest.raises(AuditError, match=r"sod\.conflict"):

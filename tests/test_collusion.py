@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[str, Try]] = {
         lambda s: verdict(unknown_author(s.passing())),
     ),
     "nobody knows a commit's author, and LEAD approves": (
-        "decision.contributor_unknown",
+        "contributor.unknown",
         lambda s: decide(unknown_author(s.escalated())),
     ),
     "PLAN wrote the same change, and a second builder hands it over": (

@@ -207,7 +207,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         raise AuditError("sod.conflict", f"{clashes[0]}; nobody can approve this, send it back for another handoff")
     if unknown and request.decision is DecisionKind.APPROVE:
         raise VerdictError(
-            "decision.contributor_unknown",
+            "contributor.unknown",
             f"nobody knows who {', '.join(unknown[:3])} is, so nobody can say that you are not; "
             "an operator links the address (`manage.py operate identity`), or you send it back",
         )

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue
+from audit.pack_checks import Act
 from audit.pack_reading import PackError
 from handoffs.signatures.openpgp import SignatureError, open_envelope
 from verdicts.decision import Verdict
@@ -66,17 +67,17 @@ class Keyring:
             case _:
                 raise PackError("keys.json", "expected the published signing keys")
 
-    def check(self, row: dict[str, JsonValue], digests: Mapping[int, str]) -> str:
+    def check(self, row: dict[str, JsonValue], acts: Mapping[int, Act]) -> str:
         """Why a row of signatures.jsonl does not hold; empty if it does, or if it is Sigstore's."""
         if row.get("kind") == "bundle" and row.get("method") == "sigstore":
             return ""
         try:
             at = datetime.fromisoformat(str(row.get("receivedAt")))
-            return self._check(row, digests, at)
+            return self._check(row, acts, at)
         except (SignatureError, JsonError, binascii.Error, ValueError) as error:
             return str(error)
 
-    def _check(self, row: dict[str, JsonValue], digests: Mapping[int, str], at: datetime) -> str:
+    def _check(self, row: dict[str, JsonValue], acts: Mapping[int, Act], at: datetime) -> str:
         fingerprint = str(row.get("fingerprint"))
         key = self.keys.get(fingerprint)
         if key is None:
@@ -89,7 +90,7 @@ class Keyring:
         if row.get("kind") == "bundle":
             return _check_bundle(row, said)
         index = row.get("leafIndex")
-        return _check_statement(said, digests.get(index, "") if isinstance(index, int) else "")
+        return _check_statement(said, acts.get(index) if isinstance(index, int) else None)
 
 
 def _check_bundle(row: dict[str, JsonValue], said: JsonValue) -> str:
@@ -100,12 +101,18 @@ def _check_bundle(row: dict[str, JsonValue], said: JsonValue) -> str:
             return "its statement is about another artifact"
 
 
-def _check_statement(said: JsonValue, digest: str) -> str:
+def _check_statement(said: JsonValue, act: Act | None) -> str:
+    digest = act.digest if act else ""
     match said:
-        case {"predicate": {"leoportal_logLeafHash": str(found)}} | {"predicate": {"logLeafHash": str(found)}}:
-            return "" if found == digest else f"it is about the leaf {found[:16]}, not {digest[:16]}"
+        case {"predicate": {"leoportal_logLeafHash": str(found), **told}}:
+            signed, recorded = told.get("leoportal_assurance"), act.body.get("assurance") if act and act.body else None
+            if found == digest and None not in (signed, recorded) and signed != recorded:
+                return f"it says {signed} of the people, its leaf says {recorded}"
+        case {"predicate": {"logLeafHash": str(found)}}:
+            pass
         case _:
             return "it names no leaf of the log"
+    return "" if found == digest else f"it is about the leaf {found[:16]}, not {digest[:16]}"
 
 
 def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:

@@ -220,6 +220,7 @@ def summary_of_verdict(verdict: Verdict, portal_url: str) -> Summary:
             "base": verdict.base_sha,
             "mergeTree": verdict.merge_tree,
             "inputsDigest": {"sha256": digest_of_json(verdict.inputs)},
+            "assurance": verdict.assurance,
             "logLeafHash": bytes(verdict.log_entry.leaf_hash).hex(),
         },
     )
@@ -242,6 +243,7 @@ def summary_of_decision(decision: Decision, portal_url: str) -> Summary:
         facts={
             "decision": decision.decision,
             "isOverride": decision.is_override,
+            "assurance": decision.assurance,
             "expiresAt": decision.expires_at.isoformat() if decision.expires_at else None,
             "head": decision.head_sha,
             "mergeTree": decision.merge_tree,

@@ -98,6 +98,17 @@ def test_an_images_attestation_is_about_the_same_digest(tmp_path: Path):
     assert (other.status, "statement.subject" in other.err) == (5, True)
 
 
+@pytest.mark.parametrize(("said", "status"), [("separated", 0), ("single_operator", 0), ("three_persons", 5)])
+def test_a_portals_attestation_tells_who_stands_behind_its_lanes(tmp_path: Path, key: Key, said: str, status: int):
+    predicate = {"leoportal_assurance": said}
+    statement = statement_about(IMAGE_DIGEST, predicateType="https://acme.example/verdict/v1", predicate=predicate)
+    (tmp_path / "v.dsse").write_text(envelope(key, statement))
+    asked = ["attestation", tmp_path / "v.dsse", "--digest", f"sha256:{IMAGE_DIGEST}", *key.options]
+    found = leo(*asked, "--predicate-type", "https://acme.example/verdict/v1", "--json")
+    assert found.status == status, found.err
+    assert found.json["assurance"] == {"assurance": said} if status == 0 else found.json["code"] == "summary.assurance"
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -162,8 +162,9 @@ def test_a_verdicts_summary_says_what_was_judged(portal: Portal):
     assert summary.facts["confidence"] == str(verdict.confidence)
     assert (summary.facts["head"], summary.facts["base"]) == (pull.head_sha, pull.base_sha)
     assert summary.facts["mergeTree"] == pull.merge_tree
+    assert summary.facts["assurance"] == verdict.assurance == "separated"
     assert summary.facts["inputsDigest"] == {"sha256": digest_of_json(verdict.inputs)}
-    assert summary.facts["logLeafHash"] == bytes(verdict.log_entry.leaf_hash).hex()
+    assert summary.facts["logLeafHash"] == bytes(row.verdict.log_entry.leaf_hash).hex()
     assert [i.digest["sha256"] for i in summary.inputs] == [
         hashlib.sha256(bytes(pull.handoff.signature.envelope)).hexdigest()
     ]
@@ -189,6 +190,7 @@ def test_only_pass_is_passed_and_leads_decision_has_a_statement_too(portal: Port
     assert conformity(statement_of(envelope)) == []
     assert statement_of(envelope)["predicate"]["verificationResult"] == "PASSED"
     assert statement_of(envelope)["predicate"]["leoportal_decision"] == "approve"
+    assert statement_of(envelope)["predicate"]["leoportal_assurance"] == "separated"
 
 
 def test_a_verdict_is_attested_once_whoever_asks(portal: Portal):
