@@ -11,10 +11,11 @@ from audit.export import record_export, tree_head
 from leoportal.web import Request, page, render_page
 from verdicts.duties import read_separation
 from verdicts.models import DecisionStatement, VerdictStatement
+from verdicts.oscal import proof_oscal
 from verdicts.reviewing import for_review
 from verdicts.separation_proof import proof_json, proof_pdf
 
-PROOFS: Final = {"json": proof_json, "pdf": proof_pdf}
+PROOFS: Final = {"json": (proof_json, "json"), "pdf": (proof_pdf, "pdf"), "oscal": (proof_oscal, "oscal.json")}
 
 
 @page(Act.VIEW_TRAIL, "GET")
@@ -30,15 +31,16 @@ def show_separation(request: Request, owner: str, repo: str, number: int) -> Htt
 
 @page(Act.EXPORT_TRAIL, "POST")
 def make_proof(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
-    """The role-separation proof as a file, JSON or PDF; that it was taken is an event."""
+    """The role-separation proof as a file, JSON, PDF or OSCAL assessment results; that it was taken is an event."""
     pull = for_review().filter(repository__full_name=f"{owner}/{repo}", number=number).first()
     name = request.POST.get("file_format", "")
     if pull is None or name not in PROOFS:
         raise Http404(f"There is no such proof of PR-{number} in {owner}/{repo}.")
     head = tree_head()
     record_export("role-separation", name, {"pull": f"{owner}/{repo}#{number}"}, head, by=request.actor)
-    response = HttpResponse(PROOFS[name](pull, head), content_type=f"application/{name}")
-    response.headers["Content-Disposition"] = f'attachment; filename="PR-{number}-role-separation.{name}"'
+    make, ending = PROOFS[name]
+    response = HttpResponse(make(pull, head), content_type=f"application/{ending.rpartition('.')[2]}")
+    response.headers["Content-Disposition"] = f'attachment; filename="PR-{number}-role-separation.{ending}"'
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 

@@ -31,6 +31,9 @@ HOOK = "test_intake.py::test_look_alike_branches_and_rewritten_history_are_refus
 TRAIL, RELEASE, DECIDING = "audit/test_trail.py", "verdicts/test_release.py", "verdicts/test_deciding.py"
 SIGNERS = "handoffs/test_commit_signatures.py"
 MERKLE, EXPORTS = "audit/test_merkle.py", "web/test_exports.py"
+PACKED = "audit/test_pack_guards.py"
+SEALED = f"{PACKED}::test_a_pack_that_the_log_sealed_is_not_believed_for_that"
+SEAL_FORM = f"{PACKED}::test_a_seal_has_one_form"
 
 ARCHIVE: tuple[Line, ...] = (
     ("if raw[3] != 0:", "if False:", f"{BUNDLE}::test_optional_gzip_fields_are_refused"),
@@ -344,7 +347,122 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
     ("verdicts/revoking.py", (("            verify_signature_again(pull)\n", "            pass\n", f"{RESIGNING}::test_an_open_handoff_is_signed_again_by_the_new_key"),)),
 )  # fmt: skip
 
+PACKS: tuple[Line, ...] = (
+    ("if not rest and write_json(seal) == raw:", "if not rest:", f"{SEAL_FORM}[other white space-by_portal]"),
+    ("if old.origin != head.origin:", "if False:", f"{SEALED}[the earlier checkpoint is another log's-by_portal]"),
+    (
+        "        verify_consistency(old.size, head.size, old.root, head.root, path)\n",
+        "",
+        f"{SEALED}[the earlier checkpoint has another root-by_portal]",
+    ),
+    (
+        '                verify_inclusion(found, first, head.size, decoded(proof.get("path"), PROOFS), head.root)\n',
+        "",
+        f"{SEALED}[a single leaf is another-by_portal]",
+    ),
+    ('if problem and state == "ok":', "if False:", f"{SEALED}[it is called separated, and is not-by_portal]"),
+    (
+        "for part in self.parts.get(subject, set()) - parts:",
+        "for part in set[Part]():",
+        f"{SEALED}[a participant is not listed-by_portal]",
+    ),
+    (
+        'if act.leaf.kind == "verdict.recorded" and body.get("policy") not in texts & enacted:',
+        "if False:",
+        f"{SEALED}[a policy is missing-by_portal]",
+    ),
+    ("        if texts - enacted:", "        if False:", f"{SEALED}[a policy was never enacted-by_portal]"),
+    (
+        "        if not _agrees(name, value, act):",
+        "        if False:",
+        f"{SEALED}[a row says something else-by_portal]",
+    ),
+    (
+        'if record.get("leafHash") != act.digest or not isinstance(row, dict):',
+        "if not isinstance(row, dict):",
+        f"{SEALED}[a row names another leaf's hash-by_portal]",
+    ),
+    (
+        "            if key.name not in {found.name for found in signed}:",
+        "            if False:",
+        f"{PACKED}::test_a_witness_that_the_reader_trusts_has_to_have_signed[by_portal]",
+    ),
+)
+PACK_COMMITS: tuple[Line, ...] = (
+    (
+        "    if commit.kind != found:",
+        "    if False:",
+        f"{PACKED}::test_a_merge_is_called_what_let_it_through_and_nothing_else[PASS-by_portal]",
+    ),
+    (
+        'if body.get("reason_class") == "break-glass" else',
+        "if False else",
+        f"{PACKED}::test_a_merge_is_called_what_let_it_through_and_nothing_else[BREAK-GLASS-by_portal]",
+    ),
+    ("    if found.hexdigest() != name:", "    if False:", f"{SEALED}[a commit's bytes are another's-by_portal]"),
+)
+STANDALONE: tuple[Line, ...] = (
+    (
+        'if json.dumps(seal, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != raw:',
+        "if False:",
+        f"{SEAL_FORM}[other white space-standing_alone]",
+    ),
+    (
+        "                if old.origin != head.origin or not is_consistent(old, head, path):",
+        "                if False:",
+        f"{SEALED}[the earlier checkpoint has another root-standing_alone]",
+    ),
+    (
+        "elif root_from_inclusion(found, index, head.size, path) != head.root:",
+        "elif False:",
+        f"{SEALED}[a single leaf is another-standing_alone]",
+    ),
+    (
+        'if bool(clashes) and row.get("state") == "ok":',
+        "if False:",
+        f"{SEALED}[it is called separated, and is not-standing_alone]",
+    ),
+    (
+        "                    if (principal, role) not in parts:",
+        "                    if False:",
+        f"{SEALED}[a participant is not listed-standing_alone]",
+    ),
+    (
+        "if leaf.body is not None and (digest not in texts or digest not in enacted):",
+        "if False:",
+        f"{SEALED}[a policy is missing-standing_alone]",
+    ),
+    (
+        "        if unknown := set(texts) - enacted:",
+        "        if unknown := set[str]():",
+        f"{SEALED}[a policy was never enacted-standing_alone]",
+    ),
+    (
+        "        if not agrees(name, value, leaf):",
+        "        if False:",
+        f"{SEALED}[a row says something else-standing_alone]",
+    ),
+    (
+        '    if row.get("leafHash") != leaf.digest:',
+        "    if False:",
+        f"{SEALED}[a row names another leaf's hash-standing_alone]",
+    ),
+    (
+        "            if moment is None:",
+        "            if False:",
+        f"{PACKED}::test_a_witness_that_the_reader_trusts_has_to_have_signed[standing_alone]",
+    ),
+    (
+        '        if row.get("class") != found:',
+        "        if False:",
+        f"{PACKED}::test_a_merge_is_called_what_let_it_through_and_nothing_else[PASS-standing_alone]",
+    ),
+)
+
 GUARDS: tuple[Guard, ...] = (
+    *_of("audit/pack_checks.py", PACKS),
+    *_of("audit/pack_commits.py", PACK_COMMITS),
+    *_of("audit/standalone_verifier.py", STANDALONE),
     *_of("handoffs/bundles/archive.py", ARCHIVE),
     *_of("handoffs/bundles/patches.py", PATCH),
     *_of("handoffs/checks/patch.py", CHECKED),
