@@ -177,6 +177,8 @@ def _cell(column: str, field: models.Field[Any, Any], *, is_csv: bool) -> str:
     match field:
         case models.DateTimeField():
             return f"to_char({column} AT TIME ZONE 'UTC', '{_UTC}')"
+        case models.BinaryField():
+            return f"encode({column}, 'hex')"
         case models.DecimalField():
             return f"{column}::text"
         case models.BooleanField() if is_csv:

@@ -105,6 +105,8 @@ def _text(value: object) -> str | None:
             return value
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds")
+        case bytes() | memoryview():
+            return bytes(value).hex()
         case bool():
             return "true" if value else "false"
         case int() | Decimal():

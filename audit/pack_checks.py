@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from typing import Final
 
 from audit.canonical import JsonValue, write_json
 from audit.checkpoint import Checkpoint, parse_checkpoint
+from audit.commitments import is_committed
 from audit.events import Role
 from audit.leaves import Leaf, LeafError, open_body, parse_leaf
 from audit.merkle import Frontier, ProofError, leaf_hash, node_hash, verify_consistency, verify_inclusion
@@ -496,6 +498,9 @@ def _part(item: JsonValue, where: str) -> Part:
             raise PackError(where, f"{str(item)[:60]} is no part")
 
 
+# Columns of texts beside the log: the column is the digest, and the text can be erased.
+TEXTS: Final = frozenset({"justification", "question"})
+TEXT_PARTS: Final = frozenset(f"{name}_{part}" for name in TEXTS for part in ("text", "salt", "erased_at"))
 # How a column is named in the body of its leaf; what is not named has the same name.
 RENAMED: Final = {
     "head_sha": "head", "base_sha": "base", "bundle_digest": "bundle", "policy_digest": "policy", "pull_request": "pr",
@@ -509,8 +514,25 @@ def _check_record(where: str, record: Mapping[str, JsonValue], act: Act) -> None
     if record.get("leafHash") != act.digest or not isinstance(row, dict):
         raise PackError(where, f"its leaf is {record.get('leafHash')}, leaf {act.index} is {act.digest}")
     for name, value in row.items():
-        if not _agrees(name, value, act):
+        if name not in TEXT_PARTS and not _agrees(name, value, act):
             raise PackError(where, f"{name} is {str(value)[:60]!r}, leaf {act.index} says otherwise")
+    for name in sorted(TEXTS & row.keys()):
+        if not holds_text(*(row.get(f"{name}{part}") for part in ("", "_text", "_salt", "_erased_at"))):
+            raise PackError(where, f"its {name} is not what leaf {act.index} holds the digest of")
+
+
+def holds_text(digest: JsonValue, text: JsonValue, salt: JsonValue, erased_at: JsonValue) -> bool:
+    """Whether a text is the one that was committed to; or was erased, and says when; or there never was one."""
+    match digest, text, salt:
+        case (None, None, None):
+            return erased_at is None
+        case (str(), None, None):
+            return _moment(erased_at) is not None
+        case (str(said), str(words), str(hexadecimal)) if erased_at is None:
+            key = bytes.fromhex(hexadecimal) if re.fullmatch("[0-9a-f]{64}", hexadecimal) else b""
+            return bool(key) and is_committed(said, key, words)
+        case _:
+            return False
 
 
 def _agrees(name: str, value: JsonValue, act: Act) -> bool:

@@ -20,7 +20,9 @@ import argparse
 import base64
 import binascii
 import hashlib
+import hmac
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -831,8 +833,12 @@ def check_record(numbered: tuple[int, Mapping[str, Any]], leaf: Leaf) -> None:
     where = f"records.jsonl line {number}"
     if row.get("leafHash") != leaf.digest:
         raise PackError(where, f"its leaf {leaf.index} is another one")
-    for name, value in want(row, "row", dict, where).items():
-        if not agrees(name, value, leaf):
+    cells = want(row, "row", dict, where)
+    for name in sorted(TEXTS & cells.keys()):
+        if not holds_text(*(cells.get(f"{name}{part}") for part in ("", "_text", "_salt", "_erased_at"))):
+            raise PackError(where, f"its {name} is not what leaf {leaf.index} holds the digest of")
+    for name, value in cells.items():
+        if name not in TEXT_PARTS and not agrees(name, value, leaf):
             raise PackError(where, f"{name} is {str(value)[:60]!r}, its leaf {leaf.index} says otherwise")
 
 
@@ -866,6 +872,19 @@ RENAMED: Final = {
     "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes", "supervisor": "actor",
     "lead": "actor", "reporter": "actor",
 }  # fmt: skip
+
+
+TEXTS: Final = frozenset({"justification", "question"})
+TEXT_PARTS: Final = frozenset(f"{name}_{part}" for name in TEXTS for part in ("text", "salt", "erased_at"))
+
+
+def holds_text(digest: Any, text: Any, salt: Any, erased_at: Any) -> bool:
+    """Whether a text is the one that was committed to; or was erased, and says when; or there never was one."""
+    if text is None and salt is None:
+        return (digest is None) == (erased_at is None)
+    if erased_at is not None or not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", str(salt)):
+        return False
+    return bool(hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).hexdigest() == digest)
 
 
 def agrees(name: str, value: Any, leaf: Leaf) -> bool:

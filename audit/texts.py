@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
 from django.db import models
 from django.db.models import Q
 
+from audit.canonical import JsonValue
 from audit.commitments import commitment, is_committed
 from audit.principals import Principal
 
 ERASED = "This text was erased."
+_DIGITS: Final = 64
 
 
 class ErasableText(models.Model):
@@ -53,6 +57,12 @@ class ErasableText(models.Model):
         if self.text is None or self.salt is None:
             return None
         return is_committed(self.digest, bytes(self.salt), self.text)
+
+
+def texts_of(bodies: Iterable[Mapping[str, JsonValue]]) -> dict[JsonValue, str]:
+    """The texts that these bodies of the log hold the digests of, by digest; of an erased one, that it was erased."""
+    values = {value for body in bodies for value in body.values() if isinstance(value, str) and len(value) == _DIGITS}
+    return {row.digest: str(row) for row in ErasableText.objects.filter(digest__in=values)} if values else {}
 
 
 def store_text(kind: ErasableText.Kind, text: str, *, author: Principal | None, at: datetime) -> ErasableText:

@@ -18,6 +18,7 @@ from audit.leaves import LeafError
 from audit.merkle import leaf_hash
 from audit.models import LogEntry
 from audit.sequencing import newest_head
+from audit.texts import texts_of
 from leoportal.web import Request, page, render_page
 from leoportal.words import EVENTS
 
@@ -92,10 +93,13 @@ def _readable(entry: LogEntry) -> str:
 
 
 def _body(entry: LogEntry) -> str:
+    """The body, and after it the texts that it holds the digests of."""
     try:
-        return json.dumps(entry.open(), indent=2, ensure_ascii=True)
+        body = entry.open()
     except LeafError as error:
         return f"{error.detail} ({error.code})"
+    parts = [body, *([texts] if (texts := texts_of([body])) else [])]
+    return "\n\n".join(json.dumps(part, indent=2, ensure_ascii=True) for part in parts)
 
 
 def _indented(raw: bytes) -> str:

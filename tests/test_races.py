@@ -126,7 +126,8 @@ def two_verdicts(ground: Ground, owner: psycopg.Connection, _number: int, ways: 
 def two_decisions(ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
     lead, pull = person("lead"), ground.verdict.pull_request
     row = Decision(
-        pull_request=pull, verdict=ground.verdict, decision="rerun", is_override=False, justification="Again.",
+        pull_request=pull, verdict=ground.verdict, decision="rerun", is_override=False,
+        justification_id=ground.verdict.justification_id,
         head_sha=pull.head_sha, merge_tree=pull.merge_tree, round=1, run=1 + number, lead=lead,
         created_at=ground.verdict.created_at,
     )  # fmt: skip

@@ -146,7 +146,6 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
     verdict = evidence.live_verdict(pull)
     bound = verdict if verdict is not None and verdict.binds(pull) else None
     closes_at = now + OPEN_FOR
-    justification = f"{BREAK_GLASS}: {glass.reason}"
     run = 1 + Decision.objects.filter(pull_request=pull, verdict=bound).count()
     body: dict[str, JsonValue] = {
         "decision": DecisionKind.APPROVE.value,
@@ -155,7 +154,7 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         "pr": pull.number,
         "override": True,
         "reason_class": BREAK_GLASS,
-        "justification": justification,
+        "justification": glass.reason.digest,
         "reference": glass.reference,
         "expires_at": closes_at.isoformat(),
         "round": pull.round,
@@ -168,7 +167,7 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         "assurance": found.assurance.value,
         "principals": found.principals,
         "countersigned_by": second.principal_id,
-        "marker": f"LEAD-APPROVED: {justification.splitlines()[0][:200]}",
+        "marker": f"LEAD-APPROVED: {glass.reason.digest}",
     }
     entry = append_event(events.DECISION_RECORDED, first, str(handoff), body)
     return Decision.objects.create(
@@ -177,7 +176,7 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         decision=DecisionKind.APPROVE.value,
         is_override=True,
         reason_class=BREAK_GLASS,
-        justification=justification,
+        justification=glass.reason,
         reference=glass.reference,
         expires_at=closes_at,
         head_sha=pull.head_sha,

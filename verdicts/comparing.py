@@ -10,7 +10,7 @@ from django.db.models import Model, QuerySet
 
 from audit.canonical import JsonValue, write_json
 from audit.leaves import LeafError
-from audit.models import LogEntry
+from audit.models import ErasableText, LogEntry
 from handoffs.models import HandoffEvent
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict
 
@@ -41,6 +41,7 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
     AgentReport: {"agent": "agent", "round": "round", "result": "result", "reporter": "actor"},
     PolicyVersion: {"number": "number", "digest": "digest"},
 }
+_TEXTS: Final = ("justification", "question")
 _TIMED: Final = (HandoffEvent, GateExecution, Verdict, Decision, AgentReport)
 
 
@@ -50,7 +51,8 @@ def find_changed_rows() -> list[str]:
 
 
 def _changed(model: type[Model]) -> Iterator[str]:
-    rows: QuerySet[Any] = QuerySet(model).select_related("log_entry").order_by("pk")
+    texts = [name for name in _COLUMNS[model] if name in _TEXTS]
+    rows: QuerySet[Any] = QuerySet(model).select_related("log_entry", *texts).order_by("pk")
     for row in rows.iterator(chunk_size=1000):
         try:
             body = row.log_entry.open()
@@ -83,4 +85,6 @@ def _gone() -> Iterator[str]:
 
 
 def _plain(value: JsonValue | Any) -> bytes:
+    if isinstance(value, ErasableText):
+        return _plain(value.digest if value.is_intact is not False else "not the text that was committed to")
     return write_json(value if isinstance(value, (str, int, list, dict, bool, type(None))) else str(value))

@@ -17,6 +17,8 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError
+from audit.models import ErasableText, Principal
+from audit.texts import store_text
 from handoffs.contributors import settle_contributors
 from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
 from verdicts import evidence
@@ -93,19 +95,21 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     settle_contributors(handoff)
     take_part(handoff.chain, by)
-    justification = substance(request.justification, "verdict.justification", at_least=1)
+    said = substance(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
     _refuse_laxer(request.verdict, found)
     _refuse_unfinished(pull, request.verdict)
     if request.verdict is VerdictKind.ESCALATE:
         substance(request.question, "verdict.question", at_least=10)
+    asked = request.question.strip()[:300]
     computed = found.judgement.verdict.value if found.judgement.verdict else ""
     status, outcome = _OUTCOMES[request.verdict]
     if request.verdict is VerdictKind.PASS and found.inputs.policy.lead_approval == "always":
         status, outcome = PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED
     if pull.status == status:
         raise VerdictError("verdict.already_recorded", f"PR-{pull.number} already has {live} and is {pull.label}")
-    question = request.question.strip()[:300]
+    justification = keep_text(said, by)
+    question = keep_text(asked, by) if asked else None
     body: dict[str, JsonValue] = {
         "marker": f"PLAN-SUPERVISOR: {request.verdict.value}",
         "repository": pull.repository.full_name,
@@ -120,8 +124,8 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         "policy": found.policy_version.digest,
         "inputs": inputs_to_json(found.inputs),
         "reasons": judgement_to_json(found.judgement),
-        "justification": justification,
-        "question": question,
+        "justification": justification.digest,
+        "question": question.digest if question else None,
         "supersedes": live.pk if live else None,
         "assurance": found.assurance.value,
         "principals": found.principals,
@@ -211,7 +215,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
             f"nobody knows who {', '.join(unknown[:3])} is, so nobody can say that you are not; "
             "an operator links the address (`manage.py operate identity`), or you send it back",
         )
-    justification = substance(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
+    said = substance(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
     verdict = evidence.live_verdict(pull)
     if verdict is not None and not verdict.binds(pull):
         verdict = None
@@ -227,6 +231,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     run = 1 + Decision.objects.filter(pull_request=pull, verdict=verdict).count()
     reason_class = request.reason_class if is_override else ""
     reference = request.reference.strip()[:200]
+    justification = keep_text(said, by)
     expires_at = request.expires_at if request.decision is DecisionKind.APPROVE else None
     body: dict[str, JsonValue] = {
         "decision": request.decision.value,
@@ -234,7 +239,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "pr": pull.number,
         "override": is_override,
         "reason_class": reason_class,
-        "justification": justification,
+        "justification": justification.digest,
         "reference": reference,
         "expires_at": expires_at.isoformat() if expires_at else None,
         "round": pull.round,
@@ -248,7 +253,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "principals": found.principals,
     }
     if request.decision is DecisionKind.APPROVE:
-        body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
+        body["marker"] = f"LEAD-APPROVED: {justification.digest}"
     entry = append_event(events.DECISION_RECORDED, by, str(handoff), body)
     decision = Decision.objects.create(
         pull_request=pull,
@@ -320,6 +325,12 @@ def substance(text: str, code: str, *, at_least: int) -> str:
     if at_least > 1 and len(set(cleaned.lower())) < 8:
         raise VerdictError(code, "got a text of a few repeated characters, expected a reason a reader can follow")
     return cleaned
+
+
+def keep_text(text: str, by: Actor) -> ErasableText:
+    """What was written for a verdict or a decision, where it can be erased; row and leaf have its digest."""
+    author = Principal.objects.get(pk=by.principal_id)
+    return store_text(ErasableText.Kind.DECISION, text, author=author, at=timezone.now())
 
 
 def release(pull: PullRequest) -> None:

@@ -100,14 +100,16 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
 
 def live_verdict(pull: PullRequest) -> Verdict | None:
     """The newest verdict on a pull request, stale or not."""
-    related = ("supervisor", "policy", "statement__key")
+    related = ("supervisor", "policy", "statement__key", "justification", "question")
     rows = Verdict.objects.filter(pull_request=pull).select_related(*related).defer("statement__key__secret_key")
     return rows.order_by("-pk").first()
 
 
 def live_approval(pull: PullRequest) -> Decision | None:
     """LEAD's newest decision, if it approves exactly what the pull request is now and has not expired."""
-    decision = Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first()
+    decision = (
+        Decision.objects.filter(pull_request=pull).select_related("lead", "justification").order_by("-pk").first()
+    )
     if decision is None or decision.decision != "approve":
         return None
     is_same = (decision.head_sha, decision.merge_tree) == (pull.head_sha, pull.merge_tree)

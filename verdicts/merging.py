@@ -170,7 +170,9 @@ def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
         trailers.append(f"PLAN-SUPERVISOR: {verdict.verdict}")
         trailers.append(f"Verdict-By: {verdict.supervisor.name}")
     if approval is not None:
-        trailers.append(f"LEAD-APPROVED: {' '.join(approval.justification.split())[:200]}")
+        prefix = f"{BREAK_GLASS}: " if approval.reason_class == BREAK_GLASS else ""
+        said = f"{prefix}{approval.justification}"
+        trailers.append(f"LEAD-APPROVED: {' '.join(said.split())[:200]}")
         trailers.append(f"Decision-By: {approval.lead.name}")
         trailers.append(f"Release-Class: {approval.release_class}")
     moments = [row.created_at for row in (verdict, approval) if row is not None]

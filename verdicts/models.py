@@ -8,7 +8,7 @@ from typing import Self
 from django.db import models
 from django.db.models import F, Q
 
-from audit.models import LogEntry, Principal
+from audit.models import ErasableText, LogEntry, Principal
 from audit.separation import Assurance
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
 from verdicts.break_glass_rows import BreakGlass
@@ -177,8 +177,10 @@ class Verdict(models.Model):
     policy = models.ForeignKey(PolicyVersion, models.PROTECT)
     inputs = models.JSONField(db_comment="everything decide() was given; replays exactly")
     reasons = models.JSONField()
-    justification = models.TextField()
-    question = models.CharField(max_length=300, blank=True, db_comment="what LEAD should answer")
+    justification = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
+    question = models.ForeignKey(
+        ErasableText, models.PROTECT, null=True, related_name="+", db_comment="what LEAD should answer"
+    )
     supervisor = models.ForeignKey(Principal, models.PROTECT)
     assurance = models.CharField(
         max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
@@ -284,7 +286,7 @@ class Decision(models.Model):
     decision = models.CharField(max_length=10, choices=DecisionKind)
     is_override = models.BooleanField(db_comment="approved although the verdict was not CONDITIONAL_PASS")
     reason_class = models.CharField(max_length=40, blank=True)
-    justification = models.TextField()
+    justification = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
     reference = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField(null=True)
     head_sha = models.CharField(max_length=64)

@@ -191,7 +191,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     verdict = evidence.live_verdict(pull)
     decision = (
         Decision.objects.filter(pull_request=pull)
-        .select_related("lead", "countersigned_by", "statement")
+        .select_related("lead", "countersigned_by", "statement", "justification")
         .order_by("-pk")
         .first()
     )
@@ -277,7 +277,7 @@ def _blocks(pull: PullRequest, found: Evidence, verdict: Verdict | None) -> tupl
     if pull.status in (*ENDED, PullStatus.READY_TO_MERGE):
         return ()
     if pull.status == PullStatus.LEAD_REVIEW:
-        asked = verdict.question if verdict is not None and verdict.binds(pull) else ""
+        asked = str(verdict.question or "") if verdict is not None and verdict.binds(pull) else ""
         why = asked or ("The gates did not finish in time." if pull.timed_out_at else "PLAN asks LEAD to decide.")
         return (Block(why, "lead.review", Clearer.LEAD.value, "LEAD approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:

@@ -40,6 +40,14 @@ _EVENTS: Final = (
     ("detail", "detail"),
     ("created_at", "created_at"),
 )
+
+
+def _words(name: str) -> tuple[tuple[str, str], ...]:
+    """A text beside the log: the digest that its leaf stands for, and the text with its salt until they are erased."""
+    parts = ("text", "salt", "erased_at")
+    return ((name, f"{name}__digest"), *((f"{name}_{part}", f"{name}__{part}") for part in parts))
+
+
 _VERDICTS: Final = (
     ("id", "id"),
     *_PULL,
@@ -48,7 +56,9 @@ _VERDICTS: Final = (
     ("policy_version", "policy__number"),
     ("policy_digest", "policy__digest"),
     ("supervisor", "supervisor__name"),
-    *((name, name) for name in ("justification", "question", "reasons", "supersedes_id", "created_at")),
+    *_words("justification"),
+    *_words("question"),
+    *((name, name) for name in ("reasons", "supersedes_id", "created_at")),
     *((name, name) for name in ("assurance", "principals")),
 )
 _GATES: Final = (
@@ -60,7 +70,8 @@ _DECISIONS: Final = (
     ("id", "id"),
     *_PULL,
     ("verdict_id", "verdict_id"),
-    *((n, n) for n in ("decision", "is_override", "reason_class", "justification", "reference", "expires_at")),
+    *((n, n) for n in ("decision", "is_override", "reason_class", "reference", "expires_at")),
+    *_words("justification"),
     ("countersigned_by", "countersigned_by_id"),
     ("head_sha", "head_sha"),
     ("merge_tree", "merge_tree"),
@@ -113,5 +124,7 @@ def plain(value: Any) -> JsonValue:
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
     found: JsonValue = value
     return found

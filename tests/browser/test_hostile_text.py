@@ -110,7 +110,7 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
     page.get_by_role("button", name="Record decision").click()
     lead.settle()
     assert_harmless(page)
-    assert Decision.objects.get(pull_request=pull).justification.startswith(SCRIPT)
+    assert Decision.objects.get(pull_request=pull).justification.text.startswith(SCRIPT)
     settle_log()
 
     auditor = site.visitor("auditor")
@@ -146,4 +146,4 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
         r"\x07\x9b",
     ):
         expect(diff).to_contain_text(badge)
-    assert Verdict.objects.get(pull_request=pull).question.startswith(SCRIPT)
+    assert Verdict.objects.get(pull_request=pull).question.text.startswith(SCRIPT)

@@ -106,9 +106,9 @@ def test_an_administrator_decides_only_as_the_second_who_breaks_the_glass(as_rol
     for second, reason in (("NULL", "break-glass"), ("1", "emergency")):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
             as_role("admin").execute(
-                "INSERT INTO pr_approval_audit (decision, is_override, reason_class, justification, reference, head_sha,"
+                "INSERT INTO pr_approval_audit (decision, is_override, reason_class, justification_id, reference, head_sha,"
                 " merge_tree, round, run, lead_id, created_at, log_entry_id, pull_request_id, assurance, principals,"
-                f" countersigned_by_id) VALUES ('approve', true, '{reason}', '', '', '', '', 1, 1, 1, now(), 1, 1, '', '[]',"
+                f" countersigned_by_id) VALUES ('approve', true, '{reason}', 1, '', '', '', 1, 1, 1, now(), 1, 1, '', '[]',"
                 f" {second})"
             )
 

@@ -8,26 +8,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from typer.testing import CliRunner
 
-from audit import standalone_verifier
+from audit import pack_checks, standalone_verifier
 from audit.checkpoint import Checkpoint
+from audit.commitments import commitment
 from audit.covering import log_state
+from audit.erasure import apply_retention
 from audit.events import Role
 from audit.keeping import log_vkeys
-from audit.models import LogEntry
+from audit.models import ErasableText, LogEntry
 from audit.notes import Note, SignerKey
 from audit.sequencing import newest_head
+from audit.texts import ERASED
 from handoffs.git.repository import Git
 from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
 from tests.support.portal import Portal, git
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
+from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
@@ -206,3 +213,57 @@ def test_an_earlier_checkpoint_of_another_log_is_refused(full: Portal, settings)
     made = Export.objects.latest("pk")
     assert run_export(made.pk) == "failed"
     assert "none of this log" in Export.objects.get(pk=made.pk).error
+
+
+def test_erased_texts_are_gone_from_pages_rows_and_packs_and_every_proof_holds(full: Portal, settings):
+    words = [str(row) for row in ErasableText.objects.filter(kind="decision")]
+    assert len(words) == 3
+    assert sum(word in make_pack(settings).read_text(errors="replace") for word in words) == 3
+    before = b"".join(bytes(leaf) for leaf in LogEntry.objects.order_by("pk").values_list("leaf", flat=True))
+    assert apply_retention({"decision": 1}, now=timezone.now() + timedelta(days=2)) == 3
+    leaves = b"".join(bytes(leaf) for leaf in LogEntry.objects.order_by("pk").values_list("leaf", flat=True))
+    assert leaves.startswith(before)
+    assert find_changed_rows() == []
+    client = Client()
+    client.force_login(User.objects.get(username="lead"), backend="leoportal.roles.SignInBackend")
+    entry = LogEntry.objects.get(kind="verdict.recorded")
+    for address in ("/prs/acme/payments/1/", "/prs/acme/payments/1/history/", f"/audit/events/{entry.pk}/"):
+        page = client.get(address).content.decode()
+        assert ERASED in page, address
+        assert not any(word in page for word in words), address
+    path = make_pack(settings)
+    assert not any(word in path.read_text(errors="replace") for word in words)
+    assert by_command(path)[0] == 0
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
+
+
+def test_a_text_that_was_changed_past_its_guard_is_found(full: Portal):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_text DISABLE TRIGGER history_rows")
+        ErasableText.objects.filter(kind="decision").update(text="I never said that.")
+        cursor.execute("ALTER TABLE audit_text ENABLE ALWAYS TRIGGER history_rows")
+    found = find_changed_rows()
+    assert any("justification, question" in line for line in found)
+    assert any(line.startswith("Decision") for line in found)
+
+
+SALT = "ab" * 32
+DIGEST = commitment(bytes.fromhex(SALT), "Read it.")
+TEXTS = {
+    "as it was written": ((DIGEST, "Read it.", SALT, None), True),
+    "erased, and it says when": ((DIGEST, None, None, "2026-11-25T12:00:00.000000+00:00"), True),
+    "never written": ((None, None, None, None), True),
+    "another text": ((DIGEST, "Read that.", SALT, None), False),
+    "another salt": ((DIGEST, "Read it.", "cd" * 32, None), False),
+    "no salt": ((DIGEST, "Read it.", None, None), False),
+    "left out, and not erased": ((DIGEST, None, None, None), False),
+    "erased and still there": ((DIGEST, "Read it.", SALT, "2026-11-25T12:00:00.000000+00:00"), False),
+    "a text without a digest": ((None, "Read it.", SALT, None), False),
+}
+
+
+@pytest.mark.parametrize("holds", [pack_checks.holds_text, standalone_verifier.holds_text], ids=["portal", "file"])
+@pytest.mark.parametrize("case", TEXTS)
+def test_both_verifiers_hold_a_text_against_its_digest(case: str, holds):
+    given, expected = TEXTS[case]
+    assert holds(*given) is expected
