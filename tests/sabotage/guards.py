@@ -373,7 +373,7 @@ PACKS: tuple[Line, ...] = (
     ),
     ("        if texts - enacted:", "        if False:", f"{SEALED}[a policy was never enacted-by_portal]"),
     (
-        "        if not _agrees(name, value, act):",
+        "        if name not in TEXT_PARTS and not _agrees(name, value, act):",
         "        if False:",
         f"{SEALED}[a row says something else-by_portal]",
     ),
@@ -438,7 +438,7 @@ STANDALONE: tuple[Line, ...] = (
         f"{SEALED}[a policy was never enacted-standing_alone]",
     ),
     (
-        "        if not agrees(name, value, leaf):",
+        "        if name not in TEXT_PARTS and not agrees(name, value, leaf):",
         "        if False:",
         f"{SEALED}[a row says something else-standing_alone]",
     ),
