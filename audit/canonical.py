@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +23,7 @@ _WRITTEN_AS_INTEGER: Final = 1e21  # RFC 8785 writes whole numbers below it with
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _NO_MARK: Final = bytes(set(range(256)) - set(b'":,[{'))
-_VALUES: Final = dict[str, JsonValue].values
+_PIECE: Final = 1 << 16  # counted piece by piece: copies of the whole would stay in the allocator
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _DOUBTFUL_ESCAPE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -93,18 +92,23 @@ def _is_exact(value: JsonValue, keys: int, max_depth: int) -> bool:
 
     It has every key that was written, so none stood twice; no number but exact integers; no more levels than allowed.
     """
-    level = [value]
+    level: list[JsonValue] = [value]
     for _ in range(max_depth + 1):
-        maps = [item for item in level if type(item) is dict]
-        others = [item for item in level if type(item) is not dict]
-        lists = [item for item in others if type(item) is list]
-        if any(type(item) is float or (type(item) is int and abs(item) > MAX_INTEGER) for item in others):
-            return False
-        if not maps and not lists:
+        below: list[JsonValue] = []
+        is_flat = True
+        for item in level:
+            if type(item) is dict:
+                is_flat = False
+                keys -= len(item)
+                below += [inner for inner in item.values() if type(inner) is not str]
+            elif type(item) is list:
+                is_flat = False
+                below += [inner for inner in item if type(inner) is not str]
+            elif type(item) is float or (type(item) is int and abs(item) > MAX_INTEGER):
+                return False
+        if is_flat:
             return keys == 0
-        keys -= sum(map(len, maps))
-        level = [item for item in chain.from_iterable(map(_VALUES, maps)) if type(item) is not str]
-        level += [item for item in chain.from_iterable(lists) if type(item) is not str]
+        level = below
     return False
 
 
@@ -115,10 +119,14 @@ def _count(raw: bytes) -> tuple[int, int]:
     outside a string.
     """
     plain = raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
-    marks = plain.translate(None, _NO_MARK)
-    values = marks.count(b",") + marks.count(b"[") + marks.count(b"{")
-    colons = marks.translate(None, b",[{").replace(b'""', b"")
-    return values, b"".join(colons.split(b'"')[::2]).count(b":")
+    values = keys = inside = 0
+    for at in range(0, len(plain), _PIECE):
+        marks = plain[at : at + _PIECE].translate(None, _NO_MARK)
+        values += marks.count(b",") + marks.count(b"[") + marks.count(b"{")
+        parts = marks.translate(None, b",[{").replace(b'""', b"").split(b'"')
+        keys += b"".join(parts[inside::2]).count(b":")
+        inside ^= (len(parts) - 1) & 1
+    return values, keys
 
 
 def write_json(value: JsonValue) -> bytes:

@@ -189,6 +189,7 @@ from handoffs.signatures.trust_roots import read_trusted_root
 root = read_trusted_root(Path(sys.argv[5]).read_bytes(), source="bench")
 known = {"marker_digest": sys.argv[3], "target_branch_sha": sys.argv[4]}
 trust = BuilderTrust(root, {sys.argv[6]: Signer(*sys.argv[7:])})
+known["max_components_told"] = 200
 context = Context(repository="acme/payments", branch="staging/codex-bench", trust=trust, **known)
 assert verify_bundle(Path(sys.argv[1]).read_bytes(), git=Git(Path(sys.argv[2])), context=context).is_verified
 fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -14,6 +14,7 @@ from handoffs.bundles.patches import parse_patch
 from handoffs.checks.catalogue import Context
 from handoffs.checks.evidence import BuilderTrust
 from handoffs.git.repository import Git
+from handoffs.packages.components import MAX_TOLD
 from handoffs.packages.sbom import parse_sbom
 from tests.support.sigstore import Signed, signed_statement
 
@@ -62,6 +63,7 @@ class Subject:
             marker_digest=digest_of(self.raw),
             branch="staging/codex-bench",
             target_branch_sha=self.base,
+            max_components_told=MAX_TOLD,
             allowed_builders=(BUILDER,),
             trust=BuilderTrust(self.signed.root, {BUILDER: self.signed.signer}),
         )

@@ -31,6 +31,7 @@ from handoffs.models import (
     HandoffEvent,
     Status,
 )
+from handoffs.packages.components import MAX_TOLD
 from handoffs.people import People, find_people, people_checks, signer_checks, take_parts
 from handoffs.scope.control_plane import bounded
 from handoffs.scope.secrets import redact
@@ -38,17 +39,8 @@ from handoffs.signatures.refusals import RefusedError
 from handoffs.trusting import trust_builders
 
 WITHHELD_TITLE = "Withheld: a credential was found"
-
-
 MAX_COMMITS_BEHIND = 1000
-
-
-MAX_STORED_COMPONENTS = 200
-
-
 MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
-
-
 _EVENTS = {Status.REFUSED: events.HANDOFF_REFUSED, Status.QUARANTINED: events.HANDOFF_QUARANTINED}
 
 
@@ -98,6 +90,7 @@ def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Contex
         marker_subject=subject,
         branch=handoff.staging_branch,
         max_commits_behind=MAX_COMMITS_BEHIND,
+        max_components_told=MAX_TOLD,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, glance),
@@ -181,7 +174,7 @@ def _record_verification(
             change_digest="" if is_secret else report.change_digest,
             result_tree="" if is_secret else report.result_tree or "",
             raised=[{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
-            component_delta={} if is_secret else report.components.as_json(at_most=MAX_STORED_COMPONENTS),
+            component_delta={} if is_secret else report.components.as_json(at_most=MAX_TOLD),
             slsa=[] if is_secret else slsa_to_json(report.slsa),
             builder=people.builder,
             sponsor=people.sponsor,

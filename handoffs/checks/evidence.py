@@ -92,8 +92,8 @@ class Context:
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
     there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
     None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `approvals` says
-    what is refused where it would otherwise go to LEAD. `trust` None: nobody's signature on an attestation is checked,
-    and all of them stay claims.
+    what is refused where it would otherwise go to LEAD. `max_components_told`: more of a kind are only counted.
+    `trust` None: nobody's signature on an attestation is checked, and all of them stay claims.
     """
 
     repository: str
@@ -104,6 +104,7 @@ class Context:
     allowed_builders: tuple[str, ...] | None = None
     other_patches: frozenset[str] = frozenset()
     max_commits_behind: int | None = None
+    max_components_told: int | None = None
     limits: Limits = field(default_factory=Limits)
     approvals: Approvals = field(default_factory=Approvals)
     trust: BuilderTrust | None = None

@@ -134,7 +134,9 @@ def _judge(evidence: Evidence, git: Git | None) -> Report:
         changes=changes,
         raised=evidence.raised or (),
         change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
-        components=component_delta(facts.packages if facts else None, evidence.sbom),
+        components=component_delta(
+            facts.packages if facts else None, evidence.sbom, at_most=evidence.context.max_components_told
+        ),
         slsa=slsa_properties(evidence, results),
         trusted_root_digest=evidence.signature.root_digest if evidence.signature else "",
     )

@@ -5,8 +5,11 @@ The difference is the portal's own reading of the changed files; the licences ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
@@ -17,7 +20,9 @@ from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.pins import Pin, version_of
 from handoffs.packages.sbom import Sbom
 
+MAX_TOLD: Final = 200  # of each kind, on pages and in the database
 _MAX_SAID: Final = 160
+_COUNTS: Final = ("added", "removed", "changed", "unknown_licences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,13 @@ class ComponentChange:
 class ComponentDelta:
     """All of them. `is_known` is false where the change could not be applied, so that nothing is known of it.
 
+    `counts` counts all, of each kind and without a licence, also where only the first rows of each kind were made.
     `settings` are statements about no package from outside; `unread` and `malformed` are paths. All text is safe to
     print and to store, whatever the changed files hold.
     """
 
     is_known: bool = False
+    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(_COUNTS, 0)))
     added: tuple[ComponentChange, ...] = ()
     removed: tuple[ComponentChange, ...] = ()
     changed: tuple[ComponentChange, ...] = ()
@@ -53,11 +60,6 @@ class ComponentDelta:
     files: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     malformed: tuple[str, ...] = ()
-
-    @property
-    def unknown_licences(self) -> int:
-        """How many of the added and changed packages have no licence that anybody named."""
-        return sum(not row.licence for row in (*self.added, *self.changed))
 
     def as_json(self, *, at_most: int | None = None) -> dict[str, JsonValue]:
         """The whole, or the first rows of each kind and shortened text; `counts` always count all."""
@@ -69,8 +71,7 @@ class ComponentDelta:
             "unread": self.unread,
             "malformed": self.malformed,
         }
-        counts: dict[str, JsonValue] = {name: len(found) for name, found in (*rows.items(), *texts.items())}
-        counts["unknown_licences"] = self.unknown_licences
+        counts: dict[str, JsonValue] = {**self.counts, **{name: len(found) for name, found in texts.items()}}
         told: dict[str, JsonValue] = {"is_known": self.is_known, "counts": counts}
         for name, found in rows.items():
             told[name] = [_row(row, is_short=at_most is not None) for row in found[:at_most]]
@@ -79,8 +80,8 @@ class ComponentDelta:
         return told
 
 
-def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> ComponentDelta:
-    """The changed packages, by name; None where the change could not be applied."""
+def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most: int | None = None) -> ComponentDelta:
+    """The changed packages, by name, or the first of each kind; None where the change could not be applied."""
     if delta is None:
         return ComponentDelta()
     licences = _licences(sbom) if isinstance(sbom, Sbom) else {}
@@ -99,11 +100,18 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> Compone
             tuple([escape_text(pin.said) for pin in _in_order(new or gone)]),
         )
 
+    def first(keys: AbstractSet[str]) -> tuple[ComponentChange, ...]:
+        return tuple(map(change, sorted(keys) if at_most is None else heapq.nsmallest(at_most, keys)))
+
+    added, removed, changed = after.keys() - before.keys(), before.keys() - after.keys(), before.keys() & after.keys()
+    known = sum(any(licences.get(pin.purl) for pin in new) for new in after.values())
+    numbers = (len(added), len(removed), len(changed), len(after) - known)
     return ComponentDelta(
         is_known=True,
-        added=tuple(change(key) for key in sorted(after.keys() - before.keys())),
-        removed=tuple(change(key) for key in sorted(before.keys() - after.keys())),
-        changed=tuple(change(key) for key in sorted(before.keys() & after.keys())),
+        counts=MappingProxyType(dict(zip(_COUNTS, numbers, strict=True))),
+        added=first(added),
+        removed=first(removed),
+        changed=first(changed),
         settings_added=tuple(sorted(escape_text(pin.said) for pin in delta.added if not pin.purl)),
         settings_removed=tuple(sorted(escape_text(pin.said) for pin in delta.removed if not pin.purl)),
         files=tuple(map(escape_text, sorted(delta.files))),

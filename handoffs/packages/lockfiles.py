@@ -183,28 +183,27 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
     """Compare the changed lock files and manifests before and after; paths of other files are left out."""
     unread: set[str] = set()
     malformed: list[tuple[str, str]] = []
-    sides: list[dict[tuple[str, str], Pin]] = []
+    sides: list[dict[tuple[str, str], str]] = []
     files = {path for path in (*before, *after) if is_lock_file(path)}
     for side in (before, after):
-        said: dict[tuple[str, str], Pin] = {}
+        said: dict[tuple[str, str], str] = {}
         for path in sorted(files & set(side)):
             place = _spelled(path)
             try:
                 for pin in _read(path, side[path]):
-                    text = f"{place} {pin.said}" if pin.said else place
-                    if (pin.purl, text) not in said:
-                        said[pin.purl, text] = Pin(pin.purl, text, pin.licence)
+                    said.setdefault((pin.purl, f"{place} {pin.said}" if pin.said else place), pin.licence)
             except LockError as error:
                 if error.code == "lock.malformed" and side is after:
                     malformed.append((path, error.detail))
                 else:
                     unread.add(path)
         sides.append(said)
-    added = frozenset(pin for key, pin in sides[1].items() if key not in sides[0])
+    old, new = sides
+    added = frozenset([Pin(*key, licence) for key, licence in new.items() if key not in old])
     unread |= {path for pin in added if (path := _included_by(pin)) and not is_lock_file(path)}
     return LockDelta(
         added=added,
-        removed=frozenset(pin for key, pin in sides[0].items() if key not in sides[1]),
+        removed=frozenset([Pin(*key, licence) for key, licence in old.items() if key not in new]),
         files=frozenset(files - unread - {path for path, _ in malformed}),
         unread=frozenset(unread),
         malformed=tuple(malformed),

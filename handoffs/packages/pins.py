@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 _LONGEST: Final = 800
@@ -20,16 +19,15 @@ _SEPARATORS: Final = re.compile(r"[-_.]+")
 _CREDENTIALS: Final = re.compile(r"://[^/\s@?#]*@")
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Pin:
+class Pin(NamedTuple):
     """One statement. `said` is what else the file says: section, range, extras, marker, source, digest.
 
-    `licence` is what the file says of the package's licence; two statements that differ in nothing else are equal.
+    `licence` is what the file says of the package's licence: a part of no comparison of files.
     """
 
     purl: str
     said: str = ""
-    licence: str = field(default="", compare=False)
+    licence: str = ""
 
     @property
     def text(self) -> str:

@@ -51,6 +51,7 @@ SERIAL_NUMBER: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-
 _NAMESPACE: Final = uuid.UUID("6f9e2a54-6d0c-5e0a-9a53-2c8f7b1d4e10")
 _SCHEMAS: Final = "cyclonedx.schema._res"
 _WITHOUT_REFS: Final = frozenset({"hashes", "properties", "externalReferences"})
+_LICENCE_KINDS: Final = ("expression", "id", "name")
 _TEXTS: Final = ("type", "name", "purl", "version", "bom-ref")
 _CONTAINERS: Final = frozenset({dict, list})
 _HOST: Final = "http://cyclonedx.org/schema/"
@@ -230,8 +231,12 @@ def _licences(value: JsonValue) -> tuple[tuple[str, str], ...]:
     found = []
     for choice in _objects(value):
         licence = choice.get("license")
-        told = {**choice, **licence} if isinstance(licence, dict) else choice
-        found += [(kind, _text(told.get(kind))) for kind in ("expression", "id", "name") if kind in told]
+        inner = licence if isinstance(licence, dict) else {}
+        found += [
+            (kind, _text(inner[kind] if kind in inner else choice[kind]))
+            for kind in _LICENCE_KINDS
+            if kind in inner or kind in choice
+        ]
     return tuple(found)
 
 

@@ -215,7 +215,10 @@ def test_the_component_delta_tells_added_removed_and_changed_with_licences():
     assert found.changed[0].said == ("package.json dependencies ^2",)
     assert found.settings_added == ("requirements.txt -i https://i.example",)
     assert (found.unread, found.malformed) == (("bun.lock",), ("uv.lock",))
-    assert found.unknown_licences == 2
+    assert found.counts["unknown_licences"] == 2
+    first = component_delta(delta, parse_sbom(json.dumps(document).encode()), at_most=1)
+    assert first.as_json(at_most=1) == found.as_json(at_most=1)
+    assert [row.name for row in first.changed] == ["n"]
     told: Any = found.as_json(at_most=1)
     assert told["counts"]["changed"] == 2
     assert len(told["changed"]) == 1
