@@ -104,7 +104,7 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
         return tuple(map(change, sorted(keys) if at_most is None else heapq.nsmallest(at_most, keys)))
 
     added, removed, changed = after.keys() - before.keys(), before.keys() - after.keys(), before.keys() & after.keys()
-    known = sum(any(licences.get(pin.purl) for pin in new) for new in after.values())
+    known = sum(1 for new in after.values() if licences.get(new[0].purl) or any(licences.get(pin.purl) for pin in new))
     numbers = (len(added), len(removed), len(changed), len(after) - known)
     return ComponentDelta(
         is_known=True,

@@ -16,7 +16,7 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final, NamedTuple
@@ -112,8 +112,8 @@ def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
             break
     metadata = document.get("metadata")
     subject = _objects([metadata["component"]]) if isinstance(metadata, dict) and "component" in metadata else []
-    components = tuple(_components(document, *subject))
-    about = [_component(item, {}) for item in subject]
+    components = _described(_components(document, *subject))
+    about = _described(subject)
     told = [found.bom_ref for found in (*components, *about)]
     # Where these are as many as the bytes hold, and no escape can spell another, no more need to be looked for.
     is_told = raw.count(b'"bom-ref"') == len(set(told) - {""}) and b"\\u" not in raw
@@ -204,27 +204,38 @@ def _validator() -> jsonschema_rs.Draft7Validator:
     return jsonschema_rs.Draft7Validator(schemas["bom-1.5"], validate_formats=True, registry=registry, offline=True)
 
 
-def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) -> Iterable[Component]:
+def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
     """Every component, however deep it is nested, also those nested in the subject."""
     waiting = [item for part in (*subject, document) for item in _objects(part.get("components"))]
     waiting.reverse()
-    same: _Licences = {}
+    found = []
     while waiting:
         item = waiting.pop()
-        yield _component(item, same)
+        found.append(item)
         if "components" in item:
             waiting.extend(_objects(item["components"]))
+    return found
 
 
-type _Licences = dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+def _described(items: list[dict[str, JsonValue]]) -> tuple[Component, ...]:
+    """What is kept of components: of equal licences, which most have, one.
+
+    Texts are copied, side by side: each would keep the memory around it, which is the whole document's. None of them
+    holds U+0000, which `parse_json` refuses.
+    """
+    said = [value if type(value) is str else "" for item in items for value in map(item.get, _TEXTS)]
+    copies = "\0".join(said).split("\0")
+    if len(copies) != len(said):
+        copies = said
+    same: dict[_Pairs, _Pairs] = {}
+    hashes = [_pairs(item["hashes"], "alg", "content") if "hashes" in item else () for item in items]
+    licences = [_licences(item["licenses"]) if "licenses" in item else () for item in items]
+    kept = [same.setdefault(pairs, pairs) for pairs in licences]
+    kinds, names, purls, versions, refs = (copies[at :: len(_TEXTS)] for at in range(len(_TEXTS)))
+    return tuple(map(Component, kinds, names, purls, hashes, versions, kept, refs))
 
 
-def _component(item: dict[str, JsonValue], same: _Licences) -> Component:
-    """One component; of equal licences, which most have, one is kept."""
-    kind, name, purl, version, ref = [value if type(value) is str else "" for value in map(item.get, _TEXTS)]
-    hashes = _pairs(item["hashes"], "alg", "content") if "hashes" in item else ()
-    licences = _licences(item["licenses"]) if "licenses" in item else ()
-    return Component(kind, name, purl, hashes, version, same.setdefault(licences, licences), ref)
+type _Pairs = tuple[tuple[str, str], ...]
 
 
 def _licences(value: JsonValue) -> tuple[tuple[str, str], ...]:
