@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import NoReturn
 
-from django.db import IntegrityError, connection, transaction
+import psycopg
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from audit import events
@@ -26,27 +27,45 @@ from audit.models import (
     RoleGrant,
 )
 from audit.registry import hold_registry
+from audit.rollback import NEXT, refuse_in_trouble
 from audit.separation import Part, Registry, UnknownPrincipalError, conflict
 
 MAX_TOKEN_DAYS = 90
+IN_ALARM = "LG001"  # the SQLSTATE of the trigger `alarm`
 
 
 def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValue]) -> LogEntry:
     """Append one act to the log, inside the caller's transaction: no leaf, no act.
 
-    Raises: AuditError("log.outside_transaction") when there is no transaction to belong to.
+    Raises: AuditError("log.outside_transaction") when there is no transaction to belong to; with the code of an open
+    alarm of the log, or of what the rollback guard saw, for every act but the one that ends it.
     """
     if not connection.in_atomic_block:
         raise AuditError("log.outside_transaction", "an event is appended in the transaction of the change it records")
-    return LogEntry.objects.create(
-        kind=kind,
-        actor=actor.name,
-        principal=actor.principal_id,
-        role=actor.role.value,
-        subject=subject,
-        body=write_json({**body, "actor": actor.name}),
-        salt=secrets.token_bytes(SALT_BYTES),
-    )
+    if kind != events.EPOCH_OPENED:
+        refuse_in_trouble()
+    try:
+        return LogEntry.objects.create(
+            kind=kind,
+            actor=actor.name,
+            principal=actor.principal_id,
+            role=actor.role.value,
+            subject=subject,
+            body=write_json({**body, "actor": actor.name}),
+            salt=secrets.token_bytes(SALT_BYTES),
+        )
+    except DatabaseError as error:
+        if (alarm := alarm_of(error)) is None:
+            raise
+        raise alarm from None
+
+
+def alarm_of(error: DatabaseError) -> AuditError | None:
+    """The alarm for which the database refused an entry, if that is what it did."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate != IN_ALARM:
+        return None
+    return AuditError(cause.diag.message_primary or "log.alarm", f"{cause.diag.message_detail}; {NEXT}")
 
 
 def take_part(subject: str, actor: Actor) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from audit.models import LogAlarm, LogCheckpoint, LogEpoch, LogQuorum
 
@@ -38,18 +38,23 @@ def log_state() -> LogState:
     """How the log stands now."""
     epoch = LogEpoch.objects.order_by("-number").first()
     rows = LogCheckpoint.objects.order_by("-pk")
-    alarms = LogAlarm.objects.order_by("pk")
     if epoch is not None:
-        rows, alarms = rows.filter(origin=epoch.origin), alarms.filter(created_at__gt=epoch.created_at)
+        rows = rows.filter(origin=epoch.origin)
     quorum = LogQuorum.objects.order_by("-pk").values_list("witnesses", flat=True).first() or 0
     enough = rows.annotate(seen=Count("cosignatures")).filter(seen__gte=quorum)
-    return LogState(rows.first(), enough.first(), quorum, tuple(alarms[:20]))
+    return LogState(rows.first(), enough.first(), quorum, tuple(open_alarms()[:20]))
+
+
+def open_alarms() -> QuerySet[LogAlarm]:
+    """The alarms that no new epoch has ended, oldest first."""
+    ended = LogEpoch.objects.filter(created_at__gte=OuterRef("created_at"))
+    return LogAlarm.objects.filter(~Exists(ended)).order_by("pk")
 
 
 def raise_alarm(code: str, detail: str) -> bool:
     """Put an alarm on record, once; whether it is new."""
     with transaction.atomic():
-        if any(alarm.code == code for alarm in log_state().alarms):
+        if open_alarms().filter(code=code).exists():
             return False
         LogAlarm.objects.create(code=code, detail=detail[:2000])
     return True
@@ -66,7 +71,7 @@ def wait_covered(entries: Iterable[int], *, seconds: float) -> bool:
     """Wait until they are, at most so long. Not inside a transaction: it would hold the sequencer back."""
     numbers, deadline = list(entries), time.monotonic() + seconds
     while not is_covered(numbers):
-        if time.monotonic() >= deadline or (LogAlarm.objects.exists() and log_state().is_read_only):
+        if time.monotonic() >= deadline or open_alarms().exists():
             return False
         time.sleep(POLL_SECONDS)
     return True

@@ -9,8 +9,10 @@ from django.db import transaction
 from audit import events
 from audit.actions import append_event
 from audit.events import Actor, AuditError
+from audit.keeping import epoch_number
 from audit.models import Kind, LogCheckpoint, LogEpoch, LogQuorum, Principal
 from audit.notes import NoteError, parse_note
+from audit.rollback import signed_epochs
 from audit.sequencing import newest_head
 
 MAX_WITNESSES = 16
@@ -34,7 +36,7 @@ def open_epoch(operators: Sequence[str], *, reason: str, last: bytes, name: str,
         quoted = parse_note(last or (bytes(newest.note) if newest else b"")).raw.decode() if last or newest else ""
     except NoteError as error:
         raise AuditError("epoch.last", f"the last checkpoint: {error.detail}") from None
-    number = (LogEpoch.objects.order_by("-number").values_list("number", flat=True).first() or 1) + 1
+    number = max([epoch_number(), *signed_epochs()]) + 1  # a restored database may have lost an epoch
     head = newest_head()
     entry = append_event(
         events.EPOCH_OPENED,

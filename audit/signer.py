@@ -147,6 +147,17 @@ class LogSigner:
         return row if is_new else None
 
 
+def read_note(path: Path) -> Note:
+    """The newest checkpoint in a signer's file, whatever log it is of.
+
+    Raises: OSError, JsonError, NoteError, KeyError, TypeError.
+    """
+    found = parse_json(path.read_bytes())
+    if not isinstance(found, dict):
+        raise TypeError("the file is no object")
+    return parse_note(str(found["note"]).encode())
+
+
 def _leaf_hashes(first: int, end: int) -> list[bytes]:
     """The hashes of the leaves in [first, end), from their bytes.
 

@@ -222,6 +222,8 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
+        ("guard-log", "audit.tasks.guard_log", 60.0),
+        ("check-log", "verdicts.tasks.check_log", 86400.0),
         ("apply-retention", "audit.tasks.apply_retention", 86400.0),
         ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),
     )

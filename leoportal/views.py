@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.urls import reverse
 
 from audit.events import Role
+from audit.rollback import log_trouble
 from handoffs.clocks import ClockSkewError, current_skew
 from leoportal.web import Request, open_to_all, page, render_page
 
@@ -39,15 +40,20 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @open_to_all
 def ready(request: HttpRequest) -> HttpResponse:
-    """The web process reaches its database and the clocks agree. With a wrong clock it serves, but nothing passes."""
+    """The web process reaches its database and the clocks agree. With a wrong clock nothing passes;
+    when the log is not what it was nothing is done at all, and pages still say so.
+    """
     try:
-        skew = current_skew()
+        skew, trouble = current_skew(), log_trouble()
     except OperationalError:
         return _health(request, {"database": "unreachable"}, status=503)
+    if trouble is not None:
+        found = {"status": "read-only", "database": "ok", "log": trouble.code, "detail": trouble.detail}
+        return _health(request, found, status=200)
     if skew:
         found = {"status": "degraded", "database": "ok", "clock": ClockSkewError.CODE, "detail": skew}
         return _health(request, found, status=200)
-    return _health(request, {"database": "ok", "clock": "ok"}, status=200)
+    return _health(request, {"database": "ok", "clock": "ok", "log": "ok"}, status=200)
 
 
 def _health(request: HttpRequest, found: dict[str, str], *, status: int) -> HttpResponse:

@@ -9,8 +9,11 @@ from typing import Any, Final
 from django.db.models import Model, QuerySet
 
 from audit.canonical import JsonValue, write_json
+from audit.fsck import Finding, check_log
+from audit.keeping import log_vkeys
 from audit.leaves import LeafError
 from audit.models import ErasableText, LogEntry
+from audit.sequencing import find_lost
 from handoffs.models import HandoffEvent
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict
 
@@ -43,6 +46,13 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
 }
 _TEXTS: Final = ("justification", "question")
 _TIMED: Final = (HandoffEvent, GateExecution, Verdict, Decision, AgentReport)
+
+
+def check_everything() -> list[Finding]:
+    """The log computed again, and the portal's rows against it. Needs a login that reads both."""
+    lost = [Finding("log.leaf_missing", f"{row} names an entry that is not in the log") for row in find_lost()]
+    changed = [Finding("log.row_changed", row) for row in find_changed_rows()]
+    return [*check_log(log_vkeys()), *lost, *changed]
 
 
 def find_changed_rows() -> list[str]:

@@ -88,7 +88,7 @@ def _wait_for_the_log(pull: PullRequest, seconds: float) -> None:
     if not wait_covered([row.log_entry_id for row in rows if row is not None], seconds=seconds):
         alarms = log_state().alarms
         detail = f"the log has an alarm, {alarms[0].code}: an operator has to look at it" if alarms else WAITING
-        raise VerdictError("log.alarm" if alarms else "merge.not_covered", detail)
+        raise VerdictError(alarms[0].code if alarms else "merge.not_covered", detail)
 
 
 def _refuse_worse(pull: PullRequest) -> None:

@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from audit.actions import actor_of
+from audit.covering import raise_alarm
 from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.bundles.patches import PatchError
@@ -31,6 +32,7 @@ from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
+from verdicts.comparing import check_everything
 from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
@@ -304,3 +306,17 @@ def run_export(export_id: int) -> str:
     if not is_done and not is_sealing:
         nudge("verdicts.tasks.run_export", export_id)
     return "done" if is_done else "more"
+
+
+@shared_task(ignore_result=True, soft_time_limit=4 * 3600, time_limit=4 * 3600 + 60)
+def check_log() -> int:
+    """Compute the whole log again each night and compare the portal's rows with it. Returns how much is wrong.
+
+    The first finding is an alarm, so that nothing is recorded until two operators looked at it.
+    """
+    found = check_everything()
+    for finding in found:
+        log.error("%s: %s", finding.code, finding.detail)
+    if found:
+        raise_alarm(found[0].code, found[0].detail)
+    return len(found)

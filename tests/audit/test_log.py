@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from audit import covering
@@ -29,6 +29,7 @@ from audit.tiles import Tile, nodes_from, parse_bundle
 from audit.witness import Witness, serve
 from audit.witnessing import WitnessError, ask_witness
 from leoportal import setup
+from leoportal.management.commands.log import Sequencer
 from tests.audit.tampering import ACTOR, append, edit, rewrite, superuser, trial, truncate
 from tests.support.log import settle_log
 
@@ -143,6 +144,8 @@ def test_a_governed_row_whose_entry_was_taken_away_is_an_alarm(signer: LogSigner
     try:
         with pytest.raises(AuditError, match=r"log\.leaf_missing"):
             refuse_lost()
+        with pytest.raises(AuditError, match=r"log\.leaf_missing"):
+            Sequencer()()
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE leo_log_quorum DISABLE TRIGGER USER")
@@ -153,7 +156,7 @@ def test_a_governed_row_whose_entry_was_taken_away_is_an_alarm(signer: LogSigner
                 " REFERENCES leo_log_entry (id) DEFERRABLE INITIALLY DEFERRED"
             )
             for table in ("leo_log_entry", "leo_log_leaf", "leo_log_head", "leo_log_tile"):
-                for trigger in ("append_only_rows", *(("write_leaf",) if table == "leo_log_entry" else ())):
+                for trigger in ("append_only_rows", *(("write_leaf", "alarm") if table == "leo_log_entry" else ())):
                     cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
 
 
@@ -165,6 +168,31 @@ def test_a_log_that_was_cut_or_set_back_is_not_signed(signer: LogSigner):
     grow(signer, 20)
     found = trial(truncate, 5, signer, (signer.key.verifier(),))
     assert "signer log.rollback" in found
+
+
+@pytest.mark.threat("AUD-01")
+def test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed(signer: LogSigner):
+    grow(signer, 3)
+    append(2)
+    settle_log()
+    with superuser() as cursor:
+        cursor.execute("UPDATE leo_log_head SET root = sha256(root) WHERE size = 5")
+        for table in ("leo_log_entry", "leo_log_leaf", "leo_log_head", "leo_log_tile"):
+            cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_rows")
+        for trigger in ("write_leaf", "alarm"):
+            cursor.execute(f"ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER {trigger}")
+    with pytest.raises(AuditError, match=r"log\.false_root"):
+        signer.sign()
+    assert LogCheckpoint.objects.latest("pk").size == 3
+
+
+def test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it(signer: LogSigner, monkeypatch):
+    append(1)
+    settle_log()
+    monkeypatch.setattr(LogSigner, "_publish", lambda *_: pytest.fail("shown") if signer.path.exists() else None)
+    with pytest.raises(pytest.fail.Exception):
+        signer.sign()
+    assert signer.read().tree.size == 1
 
 
 def test_a_signer_without_its_memory_signs_nothing(signer: LogSigner):
@@ -208,6 +236,11 @@ def test_nothing_counts_before_a_checkpoint_with_its_quorum_covers_it(signer: Lo
     assert not is_covered([entry])
     LogCosignature.objects.create(checkpoint=row, witness="w", line="x")
     assert is_covered([entry])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LogCosignature.objects.create(checkpoint=row, witness="w", line="y")
+    set_quorum(2, by=OPERATOR)
+    assert not is_covered([entry]), "one witness counts once"
+    set_quorum(1, by=OPERATOR)
     assert raise_alarm("log.rollback", "a test")
     assert not raise_alarm("log.rollback", "once is enough")
     assert not is_covered([entry])
@@ -311,6 +344,34 @@ def test_a_history_rewritten_with_the_logs_own_key_is_refused_by_the_witness(sig
             with pytest.raises(WitnessError, match=r"witness\.refused"):
                 ask_witness(url, key, note, old=25, new=head.size, nodes=nodes_at)
             transaction.set_rollback(True)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_witness_stores_before_it_signs(signer: LogSigner, witness: Witness, monkeypatch):
+    row = grow(signer, 2)
+    stored: list[int] = []
+
+    def cosign(*_: object) -> None:
+        stored.append(Witness(witness.key, witness.folder, witness.logs).known(ORIGIN).size)
+        raise OSError
+
+    monkeypatch.setattr(SignerKey, "cosign", cosign)
+    with pytest.raises(OSError):
+        submit(witness, row, 0)
+    assert stored == [2]
+
+
+def test_only_the_witness_that_was_named_counts(signer: LogSigner, witness: Witness):
+    row = grow(signer, 2)
+    other = SignerKey.generate(witness.key.name).verifier(KeyType.COSIGNATURE)
+    server = serve(witness, "127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(WitnessError, match="its signature does not hold"):
+            ask_witness(url, other, parse_note(bytes(row.note)), old=0, new=2, nodes=nodes_at)
     finally:
         server.shutdown()
         server.server_close()

@@ -67,7 +67,7 @@ def test_readiness_is_degraded_and_recovers(portal: Portal, skew: timedelta):
         assert "the database" in found["detail"]
         with pytest.raises(ClockSkewError, match=r"clock\.skew: this clock and the database's differ by"):
             refuse_skew()
-    assert readiness() == {"status": "ok", "database": "ok", "clock": "ok"}
+    assert readiness() == {"status": "ok", "database": "ok", "clock": "ok", "log": "ok"}
 
 
 @pytest.mark.parametrize("seconds", [-115, 115])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tests.sabotage.engine import Guard
+from tests.sabotage.log_guards import LOG_GUARDS
 
 type Line = tuple[str, str, str]
 
@@ -594,6 +595,7 @@ GUARDS: tuple[Guard, ...] = (
         "",
         "tests/lanes/test_sop.py::test_patches_by_the_forge",
     ),
+    *LOG_GUARDS,
 )  # fmt: skip
 
 # A fixed handful, whose tests take no database and little time: what `make test` runs.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.template import Template
@@ -14,7 +15,8 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from audit.models import LogEntry
+from audit.covering import raise_alarm
+from audit.models import LogEntry, Principal
 from leoportal.web import DenyByDefaultMiddleware
 from tests.web.scene import Scene
 
@@ -135,7 +137,7 @@ def test_nothing_but_sign_in_and_health_is_open_to_strangers(scene: Scene):
             assert answer.status_code == 302, address
             assert answer["Location"].startswith(reverse("account_login"))
     assert Client().get("/healthz/live").json() == {"status": "ok"}
-    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok", "clock": "ok"}
+    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok", "clock": "ok", "log": "ok"}
     assert Client().post("/healthz/ready").status_code == 405
 
 
@@ -180,6 +182,35 @@ def test_a_wrong_password_is_refused_and_the_name_is_kept(scene: Scene):
     assert answer.status_code == 200
     assert "You are not signed in" in text
     assert 'value="plan"' in text
+
+
+@pytest.mark.threat("AUD-04")
+def test_who_signs_in_or_may_not_is_in_the_log_and_from_where_is_not(scene: Scene):
+    def entries() -> list[LogEntry]:
+        return list(LogEntry.objects.filter(kind__startswith="session.").order_by("pk"))
+
+    user = User.objects.get(username="plan")
+    user.set_password(password := "battery horse staple 7")
+    user.save()
+    client = Client(REMOTE_ADDR="203.0.113.77", headers={"user-agent": "telltale"})
+    for name, typed in (("plan", "wrong wrong wrong"), ("nobody-here", "a password by mistake"), ("plan", password)):
+        client.post("/signin/", {"login": name, "password": typed})
+    plan = Principal.objects.get(name="plan")
+    found = entries()
+    assert [(e.kind, e.principal, e.role) for e in found] == [
+        ("session.refused", plan.pk, "PLAN"),
+        ("session.started", plan.pk, "PLAN"),
+    ]
+    for entry in found:
+        assert not any(
+            word in bytes(entry.leaf) + bytes(entry.body or b"") for word in (b"203.0.113", b"telltale", b"wrong")
+        )
+        assert bytes(entry.leaf).split(b"\n")[0].endswith(b"/leo_visitor")
+        assert b"plan" not in bytes(entry.leaf).partition(b"\n")[2]
+    raise_alarm("log.rollback", "a test")
+    client.post("/signout/")
+    assert client.post("/signin/", {"login": "plan", "password": password}).status_code == 302, "to read what is wrong"
+    assert len(entries()) == 2
 
 
 def test_pages_are_private_and_carry_a_strict_policy(scene: Scene):

@@ -13,19 +13,18 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, connection
 
-from audit import epochs, fsck
+from audit import epochs
 from audit.covering import raise_alarm
 from audit.events import AuditError
-from audit.keeping import cosign_newest, log_vkeys, origin_now, read_key, signer_from_settings
-from audit.sequencing import BATCH, find_lost, integrate_log, refuse_lost
+from audit.keeping import cosign_newest, origin_now, read_key, signer_from_settings
+from audit.sequencing import BATCH, integrate_log, refuse_lost
 from leoportal.anchors import anchor
 from leoportal.setup import OPERATOR
-from verdicts.comparing import find_changed_rows
+from verdicts.comparing import check_everything
 
 TICK_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 1.0
 ANCHOR_SECONDS: Final = 3600.0
-FSCK_SECONDS: Final = 24 * 3600.0
 
 
 class Command(BaseCommand):
@@ -37,7 +36,7 @@ class Command(BaseCommand):
         """One word for each act."""
         acts = parser.add_subparsers(dest="act", required=True)
         acts.add_parser("sequence", help="give committed entries their place, until stopped")
-        acts.add_parser("sign", help="sign what was placed, ask the witnesses, anchor and check; until stopped")
+        acts.add_parser("sign", help="sign what was placed, ask the witnesses and anchor; until stopped")
         acts.add_parser("check", help="compute the whole log again and compare; exit code 1 if something is wrong")
         acts.add_parser("anchor", help="put the newest checkpoint into git now")
         quorum = acts.add_parser("quorum", help="how many witnesses have to sign before anything is published")
@@ -74,7 +73,7 @@ class Command(BaseCommand):
             raise CommandError(f"{error.detail} ({error.code})") from None
 
     def _check(self) -> None:
-        found = _check_all()
+        found = check_everything()
         for finding in found:
             self.stdout.write(f"{finding.code}: {finding.detail}")
         if found:
@@ -99,13 +98,6 @@ class Command(BaseCommand):
             time.sleep(TICK_SECONDS)
 
 
-def _check_all() -> list[fsck.Finding]:
-    """The log, and the portal's rows against it. Needs a login that reads both."""
-    lost = [fsck.Finding("log.leaf_missing", f"{row} names an entry that is not in the log") for row in find_lost()]
-    changed = [fsck.Finding("log.row_changed", row) for row in find_changed_rows()]
-    return [*fsck.check_log(log_vkeys()), *lost, *changed]
-
-
 class Sequencer:
     """Integrate, and look for leaves that were taken away."""
 
@@ -122,10 +114,10 @@ class Sequencer:
 
 
 class Signer:
-    """Sign, ask the witnesses, anchor each hour, compute everything again each night."""
+    """Sign, ask the witnesses, anchor each hour. The whole log is computed again by a task each night."""
 
     def __init__(self) -> None:
-        self._looked = self._anchored = self._checked = time.monotonic()
+        self._looked = self._anchored = time.monotonic()
         self._signer = signer_from_settings()
 
     def __call__(self) -> None:
@@ -137,9 +129,6 @@ class Signer:
             cosign_newest()
         if self._is_due("_anchored", ANCHOR_SECONDS):
             anchor(settings.LOG_ANCHOR)
-        if self._is_due("_checked", FSCK_SECONDS):
-            for finding in fsck.check_log(log_vkeys())[:1]:
-                raise AuditError(finding.code, finding.detail)
 
     def _is_due(self, name: str, seconds: float) -> bool:
         now = time.monotonic()
