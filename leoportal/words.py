@@ -223,8 +223,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "export.made": "made an export",
     "export.sealed": "put the digest of an evidence pack into the log",
     "repository.governed": "put a repository under protection",
-    "epoch.opened": "opened a new epoch of the log, with another operator",
-    "quorum.set": "set how many witnesses have to sign the log",
     "session.started": "signed in",
     "session.refused": "was refused at sign-in",
 }
