@@ -1,7 +1,8 @@
 """A throw-away PostgreSQL and Valkey for one test run, in memory where there is enough.
 
 Loaded with `-p leoportal.stack.pytest_plugin`. A wrapper of pytest_load_initial_conftests, since pytest-django
-reads the settings in that hook: a conftest.py comes too late. Workers of xdist inherit the addresses.
+reads the settings in that hook: a conftest.py comes too late. Each worker of xdist has services of its own, since the
+log's order waits for every open transaction of a cluster, whatever its database.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from leoportal.stack.services import is_database_given
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  the kernel's memory file system, not a shared temporary file
 MEMORY_BYTES: Final = 1 << 30
 PREFIX: Final = f"leoportal-test-{os.geteuid()}-"
+STARTED: Final = "LEOPORTAL_TEST_STARTED"  # the services that are ours, for the workers that do not share them
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Start what nobody gave us; whatever happens then, it is stopped with the run."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        _start(early_config)
+    for name in os.environ.get(STARTED, "").split():
+        del os.environ[name]
+    _start(early_config)
     return (yield)
 
 
@@ -45,19 +48,22 @@ def _start(config: pytest.Config) -> None:
     variables = folder / "var"
     variables.mkdir(mode=0o700)
     os.environ["LEOPORTAL_VAR"] = str(variables)
+    started = []
     if not is_database_given():
         postgres = Postgres(folder / "pg", is_throwaway=True)
         config.add_cleanup(postgres.stop)
         postgres.start()
-        os.environ["DATABASE_URL"] = postgres.url(TESTER)
-        for role in read_matrix().logins:
-            os.environ[role.variable] = postgres.url(role.name)
+        addresses = {role.variable: postgres.url(role.name) for role in read_matrix().logins}
+        os.environ |= addresses | {"DATABASE_URL": postgres.url(TESTER)}
+        started += ["DATABASE_URL", *addresses]
     if not os.environ.get("REDIS_URL"):
         broker = Broker(folder / "valkey", is_throwaway=True)
         config.add_cleanup(broker.stop)
         broker.start()
         os.environ["REDIS_URL"] = broker.url
-        os.environ.setdefault("CACHE_URL", broker.cache_url)
+        os.environ["CACHE_URL"] = broker.cache_url
+        started += ["REDIS_URL"]
+    os.environ[STARTED] = " ".join(started)
 
 
 def find_parent_folder() -> Path:
