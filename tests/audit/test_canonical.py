@@ -42,6 +42,12 @@ REFUSED = {
 }
 
 
+def test_a_key_that_stands_twice_behind_a_long_text_is_refused():
+    """Keys are counted piece by piece: a piece that begins within a text must not count that text's colons."""
+    with pytest.raises(JsonError, match="duplicate_key"):
+        parse_json(b'{"pad":"' + b"x" * 70_000 + b'","a":1,"a":2,"x":"::"}')
+
+
 @pytest.mark.parametrize("raw", REFUSED)
 def test_what_two_readers_could_read_differently_is_refused(raw: bytes):
     with pytest.raises(JsonError) as refused:
