@@ -38,13 +38,18 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.threat("ATT-1
 
 @contextmanager
 def database_clock(ahead: timedelta) -> Iterator[None]:
-    """PostgreSQL whose clock is wrong: its function, found before the built-in one by this connection."""
+    """PostgreSQL whose clock is wrong: its function, found before the built-in one by this connection.
+
+    A schema without USAGE is passed over in silence, and requests and tasks act in their lanes' roles.
+    """
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA clockwork")
         cursor.execute(
             "CREATE FUNCTION clockwork.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
             f"$$ SELECT pg_catalog.clock_timestamp() + interval '{ahead.total_seconds()} seconds' $$"
         )
+        cursor.execute("GRANT USAGE ON SCHEMA clockwork TO PUBLIC")
+        cursor.execute("GRANT EXECUTE ON FUNCTION clockwork.clock_timestamp() TO PUBLIC")
         cursor.execute("SET search_path = clockwork, pg_catalog, public")
         try:
             yield
