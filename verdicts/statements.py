@@ -109,6 +109,7 @@ def attest_policy(version: PolicyVersion, attestor: Attestor) -> PolicyStatement
     found = trusted_statement(version)
     if found is not None:
         return found
+    version = PolicyVersion.objects.select_related("log_entry").get(pk=version.pk)  # with the leaf the database wrote
     signed = _sign(_policy_statement(version), attestor, document=version.document.encode())
     body: dict[str, JsonValue] = {
         "number": version.number,
