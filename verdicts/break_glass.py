@@ -32,6 +32,7 @@ from verdicts.deciding import refuse_moved, release, substance
 from verdicts.evidence import Evidence
 from verdicts.models import BREAK_GLASS, Decision, DecisionKind, VerdictError
 from verdicts.policy import inputs_to_json
+from verdicts.refusals import log_refusal
 from verdicts.results import GateOutcome
 
 OPEN_FOR: Final = timedelta(minutes=60)
@@ -56,7 +57,7 @@ def request_break_glass(pull_id: int, request: BreakGlassRequest, *, by: Actor) 
     try:
         return _request(pull_id, request, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(pull_id, by, error, "request")
+        log_refusal(events.BREAK_GLASS_REFUSED, pull_id, by, error, wanted="request")
         raise
 
 
@@ -97,7 +98,7 @@ def open_break_glass(glass_id: int, *, by: Actor) -> Decision:
     try:
         return _open(glass_id, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(pull_id, by, error, "open")
+        log_refusal(events.BREAK_GLASS_REFUSED, pull_id, by, error, wanted="open")
         raise
 
 
@@ -201,7 +202,7 @@ def review_break_glass(glass_id: int, text: str, *, by: Actor) -> BreakGlass:
     try:
         return _review(glass_id, text, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(pull_id, by, error, "review")
+        log_refusal(events.BREAK_GLASS_REFUSED, pull_id, by, error, wanted="review")
         raise
 
 
@@ -269,10 +270,3 @@ def _body(glass: BreakGlass, pull: PullRequest) -> dict[str, JsonValue]:
         "second": glass.second_id,
         "closes_at": glass.closes_at.isoformat() if glass.closes_at else None,
     }
-
-
-@transaction.atomic(durable=True)
-def _log_refusal(pull_id: int, by: Actor, error: VerdictError | AuditError, wanted: str) -> None:
-    pull = PullRequest.objects.get(pk=pull_id)
-    body: dict[str, JsonValue] = {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number}
-    append_event(events.BREAK_GLASS_REFUSED, by, f"H-{pull.handoff_id}", body)

@@ -26,6 +26,7 @@ from verdicts.actions import store_own_gate
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Decision, DecisionKind, Verdict, VerdictError
 from verdicts.policy import Judgement, inputs_to_json, is_at_least_as_strict, judgement_to_json
+from verdicts.refusals import log_refusal
 from verdicts.results import GateOutcome
 
 MIN_JUSTIFICATION = 40
@@ -76,7 +77,7 @@ def record_verdict(pull_id: int, request: VerdictRequest, *, by: Actor) -> Verdi
     try:
         return _record_verdict(pull_id, request, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(events.VERDICT_REFUSED, pull_id, by, error, request.verdict.value)
+        log_refusal(events.VERDICT_REFUSED, pull_id, by, error, wanted=request.verdict.value)
         raise
 
 
@@ -191,7 +192,7 @@ def record_decision(pull_id: int, request: DecisionRequest, *, by: Actor) -> Dec
     try:
         return _record_decision(pull_id, request, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(events.DECISION_REFUSED, pull_id, by, error, request.decision.value)
+        log_refusal(events.DECISION_REFUSED, pull_id, by, error, wanted=request.decision.value)
         raise
 
 
@@ -251,6 +252,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "inputs": inputs_to_json(found.inputs),
         "assurance": found.assurance.value,
         "principals": found.principals,
+        "countersigned_by": None,
     }
     if request.decision is DecisionKind.APPROVE:
         body["marker"] = f"LEAD-APPROVED: {justification.digest}"
@@ -343,14 +345,3 @@ def _move(pull: PullRequest, new: PullStatus) -> None:
         PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=new, merge_sha="")
     except StaleStatusError as error:
         raise VerdictError("verdict.already_recorded", str(error)) from None
-
-
-@transaction.atomic(durable=True)
-def _log_refusal(kind: str, pull_id: int, by: Actor, error: VerdictError | AuditError, wanted: str) -> None:
-    pull = PullRequest.objects.get(pk=pull_id)
-    append_event(
-        kind,
-        by,
-        f"H-{pull.handoff_id}",
-        {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number},
-    )

@@ -23,6 +23,7 @@ from verdicts import evidence
 from verdicts.actions import refuse_wrong_clock
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import BREAK_GLASS, MergeIntent, VerdictError
+from verdicts.refusals import log_refusal
 
 
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
@@ -34,14 +35,7 @@ def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
     try:
         return _merge(pull_id, tools, by)
     except (VerdictError, AuditError, ForgeError) as error:
-        with transaction.atomic(durable=True):
-            pull = PullRequest.objects.get(pk=pull_id)
-            append_event(
-                events.MERGE_REFUSED,
-                by,
-                f"H-{pull.handoff_id}",
-                {"code": error.code, "detail": error.detail[:2000], "pr": pull.number},
-            )
+        log_refusal(events.MERGE_REFUSED, pull_id, by, error)
         if isinstance(error, ForgeError):
             raise VerdictError(error.code, error.detail) from None
         raise

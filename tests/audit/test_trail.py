@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import threading
 from typing import Any
@@ -255,7 +256,10 @@ def test_every_exported_column_is_in_the_hashed_leaf(full: Portal, name: str):
         leaf = parse_leaf(row["leaf"].encode())
         body = open_body(leaf, bytes.fromhex(row["salt"]), row["body"].encode())
         for column, value in row["row"].items():
-            if column in FOLLOWS or column in OUTSIDE_THE_BODY:
+            if column in FOLLOWS or column in OUTSIDE_THE_BODY or column.endswith(("_salt", "_erased_at")):
+                continue
+            if column.endswith("_text"):
+                assert is_kept_text(row["row"], body, column.removesuffix("_text"))
                 continue
             if column == "detail":
                 assert value.items() <= body.items()
@@ -269,6 +273,14 @@ def test_every_exported_column_is_in_the_hashed_leaf(full: Portal, name: str):
         )
         assert who == body["actor"]
         assert row["row"]["created_at"] == leaf.at.isoformat(timespec="microseconds")
+
+
+def is_kept_text(row: dict[str, Any], body: dict[str, Any], name: str) -> bool:
+    """A text beside the log: with its salt, what the leaf commits to; nothing where nothing was written."""
+    if body[name] is None:
+        return row[f"{name}_text"] is row[f"{name}_salt"] is None
+    salted = hmac.new(bytes.fromhex(row[f"{name}_salt"]), row[f"{name}_text"].encode(), hashlib.sha256)
+    return row[f"{name}_erased_at"] is None and salted.hexdigest() == body[name]
 
 
 def test_an_export_holds_exactly_the_rows_that_its_tree_head_covers(full: Portal):
