@@ -79,7 +79,7 @@ def operate(*arguments: str) -> str:
 
 def told(kind: str) -> list[dict[str, Any]]:
     rows = LogEntry.objects.filter(kind=kind).order_by("pk")
-    return [json.loads(bytes(row.leaf))["body"] for row in rows]
+    return [row.open() for row in rows]
 
 
 def test_a_refresh_shows_what_changed_and_is_used_only_by_name(online: TufRepository, document):
