@@ -75,5 +75,5 @@ class WorkQuerySet[M: models.Model](models.QuerySet[M]):
         return self.stuck().filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
 
     def open(self) -> Self:
-        """Rows that still have work. Each kind of row says which."""
+        """Rows that still have work. Abstract: each kind of row says which, and one that does not is no queue."""
         raise NotImplementedError

@@ -123,17 +123,17 @@ def install(traps: Traps) -> Wrapper:
     """Wrap every step, effect and record of the lanes. Django is set up here."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
-    from audit.models import TreeHead  # noqa: PLC0415  models need the set-up above
-    from handoffs import actions, applying, attempts, intake, keys, signing, tasks, verifying  # noqa: PLC0415
-    from handoffs.bundles.store import BundleStore  # noqa: PLC0415
-    from handoffs.forges.localgit import LocalGit  # noqa: PLC0415
-    from handoffs.models import PullRequest, Status  # noqa: PLC0415
-    from handoffs.signatures.openpgp import Signer  # noqa: PLC0415
-    from handoffs.signatures.sigstore_signing import Sigstore  # noqa: PLC0415
-    from verdicts import actions as verification  # noqa: PLC0415
-    from verdicts import merging  # noqa: PLC0415
-    from verdicts import tasks as judging  # noqa: PLC0415
-    from verdicts.subagents import sandbox  # noqa: PLC0415
+    from audit.models import TreeHead
+    from handoffs import actions, applying, attempts, intake, keys, signing, tasks, verifying
+    from handoffs.bundles.store import BundleStore
+    from handoffs.forges.localgit import LocalGit
+    from handoffs.models import PullRequest, Status
+    from handoffs.signatures.openpgp import Signer
+    from handoffs.signatures.sigstore_signing import Sigstore
+    from verdicts import actions as verification
+    from verdicts import merging
+    from verdicts import tasks as judging
+    from verdicts.subagents import sandbox
 
     wrapper = Wrapper(traps)
 
