@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz kill lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill sabotage tamper lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -72,14 +72,27 @@ chromium:   ## a Chromium for the browser tests, if this machine lets us
 fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, markers, SBOMs, policies. ARGS='json --seed 7 --rounds 1000'
 	@$(PY) -m tests.fuzz $(ARGS)
 
+separation: $(INSTALLED)   ## the arithmetic of separation against its oracle: 2,000 histories of 50 steps, about 10 min
+	@SEPARATION_EXAMPLES=2000 $(PY) -m pytest -n 0 tests/audit/test_separation.py $(ARGS)
+
+races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
+	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)
+
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)
 
 kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
 	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
+sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its test must fail. ARGS=word for some of them
+	@exec $(PY) -m tests.sabotage $(ARGS)
+
+tamper: $(INSTALLED)   ## rewrite the log as its database's owner: 7 kinds at 100 places, before and after a checkpoint
+	@PLACES=100 $(PY) -m pytest -n 0 -s tests/audit/test_tampering.py $(ARGS)
+
+# From the oldest Python that pyproject.toml allows: --universal then locks for every later one, .python-version's 3.13, too.
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
-	@cd requirements && for name in base dev scanners; do \
+	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 	     $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
 

@@ -23,15 +23,23 @@ class Act(StrEnum):
     MONITOR_GATES = "gate.monitor"
     ISSUE_VERDICT = "verdict.record"
     REVIEW_ESCALATION = "decision.record"
+    BREAK_GLASS = "break_glass.request"
+    COUNTERSIGN_BREAK_GLASS = "break_glass.open"
+    REVIEW_BREAK_GLASS = "break_glass.review"
+    VIEW_BREAK_GLASS = "break_glass.view"
     RUN_VERIFICATION = "verification.run"
     MERGE = "pull.merge"
     REPORT_RESULT = "result.report"
     ACKNOWLEDGE_DOWNGRADE = "signing.acknowledge"
     ROTATE_KEY = "key.rotate"
     REVOKE_KEY = "key.revoke"
+    REFRESH_ROOT = "trusted_root.refresh"
     VIEW_KEYS = "key.view"
     ATTEST = "statement.sign"
+    CHANGE_REGISTRY = "registry.change"
+    VIEW_REGISTRY = "registry.view"
     VIEW_HANDOFFS = "handoff.view"
+    VIEW_PULLS = "pull.view"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
 
@@ -46,15 +54,23 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.MONITOR_GATES: frozenset({Role.PLAN}),
     Act.ISSUE_VERDICT: frozenset({Role.PLAN}),
     Act.REVIEW_ESCALATION: frozenset({Role.LEAD}),
+    Act.BREAK_GLASS: frozenset({Role.LEAD}),
+    Act.COUNTERSIGN_BREAK_GLASS: frozenset({Role.LEAD, Role.ADMIN}),
+    Act.REVIEW_BREAK_GLASS: frozenset({Role.LEAD, Role.ADMIN}),
+    Act.VIEW_BREAK_GLASS: _WATCHERS | {Role.ADMIN},
     Act.RUN_VERIFICATION: frozenset({Role.PLAN}),
     Act.MERGE: frozenset({Role.PLAN, Role.LEAD}),
     Act.REPORT_RESULT: frozenset({Role.REPORTER}),
     Act.ACKNOWLEDGE_DOWNGRADE: frozenset({Role.LEAD}),
     Act.ROTATE_KEY: frozenset({Role.ENFORCER, Role.OPERATOR}),
     Act.REVOKE_KEY: frozenset({Role.ENFORCER, Role.LEAD, Role.OPERATOR}),
+    Act.REFRESH_ROOT: frozenset({Role.OPERATOR}),
     Act.VIEW_KEYS: _WATCHERS,
     Act.ATTEST: frozenset({Role.REPORTER}),
+    Act.CHANGE_REGISTRY: frozenset({Role.ADMIN}),
+    Act.VIEW_REGISTRY: frozenset({Role.ADMIN, Role.AUDITOR}),
     Act.VIEW_HANDOFFS: _WATCHERS,
+    Act.VIEW_PULLS: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),
 }

@@ -6,128 +6,115 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import NoReturn
 
-from django.db import IntegrityError, connection, transaction
+import psycopg
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from audit import events
 from audit.canonical import JsonValue, write_json
 from audit.events import Actor, AuditError, Role
-from audit.merkle import Frontier, leaf_hash
+from audit.identities import canonical
+from audit.leaves import SALT_BYTES
 from audit.models import (
     ApiToken,
     Identity,
     Kind,
     LogEntry,
-    LogLeaf,
-    LogPending,
     Participation,
     Principal,
     RoleGrant,
-    TreeHead,
 )
-from audit.separation import Part, circle, conflict
+from audit.registry import hold_registry
+from audit.rollback import NEXT, refuse_in_trouble
+from audit.separation import Part, Registry, UnknownPrincipalError, conflict
 
-SEQUENCER_LOCK = 0x1E0_106
 MAX_TOKEN_DAYS = 90
+IN_ALARM = "LG001"  # the SQLSTATE of the trigger `alarm`
 
 
 def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValue]) -> LogEntry:
     """Append one act to the log, inside the caller's transaction: no leaf, no act.
 
-    Raises: AuditError("log.outside_transaction") when there is no transaction to belong to.
+    Raises: AuditError("log.outside_transaction") when there is no transaction to belong to; with the code of an open
+    alarm of the log, or of what the rollback guard saw, for every act but the one that ends it.
     """
     if not connection.in_atomic_block:
         raise AuditError("log.outside_transaction", "an event is appended in the transaction of the change it records")
-    now = timezone.now()
-    leaf = write_json(
-        {
-            "v": 1,
-            "kind": kind,
-            "actor": actor.name,
-            "principal": actor.principal_id,
-            "role": actor.role.value,
-            "subject": subject,
-            "at": now.isoformat(timespec="microseconds"),
-            "body": body,
-        }
-    )
-    entry = LogEntry.objects.create(
-        kind=kind,
-        actor=actor.name,
-        role=actor.role.value,
-        subject=subject,
-        created_at=now,
-        leaf=leaf,
-        leaf_hash=leaf_hash(leaf),
-    )
-    LogPending.objects.create(entry=entry)
-    return entry
+    if kind != events.EPOCH_OPENED:
+        refuse_in_trouble()
+    try:
+        return LogEntry.objects.create(
+            kind=kind,
+            actor=actor.name,
+            principal=actor.principal_id,
+            role=actor.role.value,
+            subject=subject,
+            body=write_json({**body, "actor": actor.name}),
+            salt=secrets.token_bytes(SALT_BYTES),
+        )
+    except DatabaseError as error:
+        if (alarm := alarm_of(error)) is None:
+            raise
+        raise alarm from None
 
 
-@transaction.atomic(durable=True)
-def integrate_log(*, batch: int = 5000) -> int:
-    """Give committed entries their place in the tree and store the new root. Returns how many were placed.
-
-    One sequencer at a time (advisory lock, released with the transaction). Order is that of the entry ids seen.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEQUENCER_LOCK])
-        if not cursor.fetchone()[0]:
-            return 0
-    pending = list(LogPending.objects.order_by("pk").values_list("pk", "entry__leaf_hash", "entry__leaf")[:batch])
-    if not pending:
-        return 0
-    for pk, stored, leaf in pending:
-        if leaf_hash(bytes(leaf)) != bytes(stored):
-            raise AuditError("log.leaf_changed", f"entry {pk} no longer has the hash it was appended with")
-    head = TreeHead.objects.order_by("-size").first()
-    raw = bytes(head.frontier) if head else b""
-    frontier = Frontier(head.size if head else 0, tuple(raw[i : i + 32] for i in range(0, len(raw), 32)))
-    grown = frontier.extend(bytes(stored) for _, stored, _ in pending)
-    LogLeaf.objects.bulk_create(
-        LogLeaf(index=frontier.size + offset, entry_id=pk) for offset, (pk, _, _) in enumerate(pending)
-    )
-    TreeHead.objects.create(size=grown.size, root=grown.root, frontier=b"".join(grown.hashes))
-    LogPending.objects.filter(pk__in=[pk for pk, _, _ in pending]).delete()
-    return len(pending)
+def alarm_of(error: DatabaseError) -> AuditError | None:
+    """The alarm for which the database refused an entry, if that is what it did."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or cause.sqlstate != IN_ALARM:
+        return None
+    return AuditError(cause.diag.message_primary or "log.alarm", f"{cause.diag.message_detail}; {NEXT}")
 
 
 def take_part(subject: str, actor: Actor) -> None:
     """Record that `actor`, and whoever answers for it, acts in its role on `subject`; refuse a second duty.
 
-    Runs inside the caller's transaction. The unique constraint decides races: of two duties claimed at once by
-    one principal, one commits.
+    Runs inside the caller's transaction. The table's trigger says the same of any insert, one subject at a time, and
+    decides races: of two duties claimed at once by one person, one commits.
     Raises: AuditError("sod.conflict"), AuditError("sod.unknown_principal").
     """
-    members = circle_of(actor)
-    clash = conflict(Participation.objects.parts(subject), members, actor.role)
+    hold_registry()
+    registry = Principal.objects.registry()
+    clash = _clash(Participation.objects.parts(subject), actor, registry)
     if clash:
         _refuse_second_duty(subject, actor, clash.principal_id, clash.duty)
-    for member in sorted(members):
+    for member in answerable(actor, registry):
         try:
             with transaction.atomic():
                 row, _ = Participation.objects.get_or_create(
                     subject=subject, principal_id=member, defaults={"duty": actor.role.value}
                 )
         except IntegrityError:
-            row = Participation.objects.get(subject=subject, principal_id=member)
+            found = _clash(Participation.objects.parts(subject), actor, registry)
+            if found is None:
+                raise
+            _refuse_second_duty(subject, actor, found.principal_id, found.duty)
         if row.duty != actor.role.value:
             _refuse_second_duty(subject, actor, member, Role(row.duty))
 
 
-def circle_of(actor: Actor) -> frozenset[int]:
-    """The principals who stand behind `actor`."""
-    sponsors = dict(Principal.objects.values_list("pk", "sponsor_id"))
+def answerable(actor: Actor, registry: Registry) -> tuple[int, ...]:
+    """The actor, its sponsors up to a person, and the entry that stands for that person: who takes part with it."""
+    found: list[int] = []
+    current: int | None = actor.principal_id
+    while current is not None and current not in found:
+        found.append(current)
+        current = registry.sponsors[current]
+    return tuple(sorted({*found, registry.person(actor.principal_id)}))
+
+
+def _clash(parts: Iterable[Part], actor: Actor, registry: Registry) -> Part | None:
     try:
-        return circle(actor.principal_id, sponsors)
-    except KeyError:
+        return conflict(parts, actor.principal_id, actor.role, registry)
+    except UnknownPrincipalError:
         raise AuditError("sod.unknown_principal", f"{actor.name} is no known principal") from None
 
 
-def find_conflict(parts: Iterable[Part], actor: Actor) -> str:
+def find_conflict(parts: Iterable[Part], actor: Actor, registry: Registry) -> str:
     """Why `actor` may not act beside these parts in its role; empty if it may. Read only, for pages."""
-    clash = conflict(parts, circle_of(actor), actor.role)
+    clash = _clash(parts, actor, registry)
     if clash is None:
         return ""
     name = Principal.objects.get(pk=clash.principal_id).name
@@ -135,7 +122,7 @@ def find_conflict(parts: Iterable[Part], actor: Actor) -> str:
     return f"{who} took part in this handoff as {clash.duty}"
 
 
-def _refuse_second_duty(subject: str, actor: Actor, principal_id: int, duty: Role) -> None:
+def _refuse_second_duty(subject: str, actor: Actor, principal_id: int, duty: Role) -> NoReturn:
     name = Principal.objects.get(pk=principal_id).name
     raise AuditError(
         "sod.conflict",
@@ -143,38 +130,93 @@ def _refuse_second_duty(subject: str, actor: Actor, principal_id: int, duty: Rol
     )
 
 
+@transaction.atomic
 def create_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None, by: Actor) -> Principal:
-    """A new principal with its one role, recorded."""
-    with transaction.atomic():
-        principal = Principal.objects.create(name=name, kind=kind, sponsor=sponsor)
-        RoleGrant.objects.create(principal=principal, role=role.value)
-        append_event(
-            events.ROLE_GRANTED,
-            by,
-            "",
-            {"principal": name, "kind": str(kind), "role": role.value, "sponsor": sponsor.name if sponsor else None},
+    """A new principal with its one role, by the operator while the portal is set up.
+
+    Raises: AuditError("registry.two_administrators") once there are administrators: they do it together.
+    """
+    hold_registry(is_change=True)
+    refuse_alone()
+    return enter_principal(name, kind=kind, role=role, sponsor=sponsor, by=by)
+
+
+def refuse_alone() -> None:
+    """Refuse to change the registry for one hand alone. Raises: AuditError("registry.two_administrators")."""
+    if RoleGrant.objects.filter(role=Role.ADMIN.value).exists():
+        raise AuditError(
+            "registry.two_administrators",
+            "administrators are appointed, so one of them proposes this and another approves it, on the page Registry",
         )
+
+
+def enter_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None, by: Actor) -> Principal:
+    """A new principal with its one role, recorded. In the caller's transaction, which holds the registry.
+
+    Raises: AuditError("principal.sponsor") for a machine nobody answers for, or an administrator who would.
+    """
+    _refuse_sponsor(kind, sponsor)
+    if role is Role.ADMIN and kind is not Kind.HUMAN:
+        raise AuditError("sod.static", f"{name} is a machine; administrators are people")
+    principal = Principal.objects.create(name=name, kind=kind, sponsor=sponsor)
+    RoleGrant.objects.create(principal=principal, role=role.value, starts_at=timezone.now())
+    append_event(
+        events.ROLE_GRANTED,
+        by,
+        "",
+        {
+            "principal": principal.pk,
+            "name": principal.commit(name),
+            "kind": str(kind),
+            "role": role.value,
+            "sponsor": sponsor.pk if sponsor else None,
+        },
+    )
     return principal
 
 
-def add_identity(principal: Principal, kind: str, value: str) -> Identity:
-    """Link a name seen elsewhere to its principal. E-mail addresses are kept in lower case.
-
-    Raises: AuditError("identity.taken") when it belongs to somebody else: one owner each.
-    """
-    value = value.strip().lower() if kind == Identity.Kind.EMAIL else value
-    found, _ = Identity.objects.get_or_create(kind=kind, value=value, defaults={"principal": principal})
-    if found.principal_id != principal.pk:
-        raise AuditError("identity.taken", f"{value} belongs to {found.principal.name}, not to {principal.name}")
-    return found
+def _refuse_sponsor(kind: Kind, sponsor: Principal | None) -> None:
+    """A machine has a person who answers for it, and no administrator is one: that lane stands apart."""
+    if kind is Kind.HUMAN:
+        if sponsor is not None:
+            raise AuditError("principal.sponsor", f"got {sponsor.name} as the sponsor of a person, expected nobody")
+        return
+    if sponsor is None or sponsor.kind != Kind.HUMAN:
+        raise AuditError(
+            "principal.sponsor", f"got {sponsor or 'nobody'}, expected a person who answers for the machine"
+        )
+    circle = Principal.objects.registry().circle(sponsor.pk)
+    if RoleGrant.objects.current().filter(principal_id__in=circle, role=Role.ADMIN.value).exists():
+        raise AuditError("principal.sponsor", f"{sponsor.name} is an administrator and answers for no machine")
 
 
 @transaction.atomic
-def link_email(principal: Principal, address: str, *, by: Actor) -> Identity:
-    """Link a commit address to its principal, recorded."""
-    identity = add_identity(principal, Identity.Kind.EMAIL, address)
-    append_event(events.IDENTITY_LINKED, by, "", {"principal": principal.name, "email": identity.value})
-    return identity
+def add_identity(principal: Principal, kind: str, value: str, *, by: Actor) -> Identity:
+    """Link a name seen elsewhere to its principal, by the operator while the portal is set up; safe to repeat.
+
+    Raises: AuditError("identity.taken"), ("identity.form"), ("registry.two_administrators").
+    """
+    value = canonical(kind, value)
+    hold_registry(is_change=True)
+    found = Identity.objects.current().filter(kind=kind, value=value, principal=principal).first()
+    if found is not None:
+        return found
+    refuse_alone()
+    return link_identity(principal, kind, value, proof=Identity.Proof.SET_UP, by=by)
+
+
+def link_identity(principal: Principal, kind: str, value: str, *, proof: Identity.Proof, by: Actor) -> Identity:
+    """A name is somebody's from now on, recorded. In the caller's transaction, which holds the registry.
+
+    Raises: AuditError("identity.taken") when it is somebody's already: one owner at a time.
+    """
+    owner = Identity.objects.current().select_related("principal").filter(kind=kind, value=value).first()
+    if owner is not None:
+        raise AuditError("identity.taken", f"{value} belongs to {owner.principal.name} already")
+    found = Identity.objects.create(principal=principal, kind=kind, value=value, proof=proof, starts_at=timezone.now())
+    body: dict[str, JsonValue] = {"principal": principal.pk, "kind": kind, "name": principal.commit(value)}
+    append_event(events.IDENTITY_LINKED, by, "", {**body, "proof": proof.value})
+    return found
 
 
 @transaction.atomic
@@ -201,9 +243,9 @@ def actor_of(principal: Principal) -> Actor:
 
     Raises: AuditError("role.none") for a principal without a role.
     """
-    grant = RoleGrant.objects.filter(principal=principal).first()
+    grant = RoleGrant.objects.current().filter(principal=principal).first()
     if grant is None:
-        raise AuditError("role.none", f"{principal.name} has no role; an operator grants one")
+        raise AuditError("role.none", f"{principal.name} has no role; two administrators grant one")
     return Actor(principal.pk, principal.name, Role(grant.role))
 
 

@@ -34,3 +34,51 @@ def append_only(table: str) -> migrations.RunSQL:
         ],
         [f"DROP TRIGGER append_only_rows ON {table}", f"DROP TRIGGER append_only_table ON {table}"],
     )
+
+
+CREATE_HISTORY_FUNCTION = """
+CREATE OR REPLACE FUNCTION leo_keep_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        RAISE EXCEPTION 'history: DELETE on % is refused', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF to_jsonb(OLD) ->> TG_ARGV[0] IS NOT NULL
+        OR (to_jsonb(OLD) - TG_ARGV) IS DISTINCT FROM (to_jsonb(NEW) - TG_ARGV) THEN
+        RAISE EXCEPTION 'history: a row of % only ends, and once', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$
+"""
+
+
+def create_history_function() -> migrations.RunSQL:
+    """The trigger function of `keep_history`. Once, before the first of them."""
+    return migrations.RunSQL(CREATE_HISTORY_FUNCTION, "DROP FUNCTION IF EXISTS leo_keep_history()")
+
+
+def keep_history(table: str, *columns: str) -> migrations.RunSQL:
+    """Rows of `table` are never deleted, and only these columns change, until the first of them is set."""
+    named = ", ".join(f"'{column}'" for column in columns)
+    return migrations.RunSQL(
+        [
+            f"CREATE TRIGGER history_rows BEFORE UPDATE OR DELETE ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION leo_keep_history({named})",
+            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION leo_refuse_change()",
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER history_rows",
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table",
+        ],
+        [f"DROP TRIGGER history_rows ON {table}", f"DROP TRIGGER append_only_table ON {table}"],
+    )
+
+
+def refuse_truncate(table: str) -> migrations.RunSQL:
+    """Refuse TRUNCATE on a table whose rows have a guard of their own."""
+    return migrations.RunSQL(
+        [
+            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION leo_refuse_change()",
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table",
+        ],
+        f"DROP TRIGGER append_only_table ON {table}",
+    )

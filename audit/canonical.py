@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any, Final
 
+import msgspec
 import rfc8785
 
 type JsonValue = None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]
@@ -21,6 +22,8 @@ MAX_INTEGER: Final = 2**53 - 1
 _WRITTEN_AS_INTEGER: Final = 1e21  # RFC 8785 writes whole numbers below it without an exponent
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_NO_MARK: Final = bytes(set(range(256)) - set(b'":,[{'))
+_PIECE: Final = 1 << 16  # counted piece by piece: copies of the whole would stay in the allocator
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _DOUBTFUL_ESCAPE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -47,10 +50,23 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     """
     if len(raw) > max_bytes:
         raise JsonError("json.too_long", f"got {len(raw)} bytes, expected at most {max_bytes}")
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+    values, keys = _count(raw)
+    if values > MAX_VALUES:
         raise JsonError("json.too_many", f"got more than {MAX_VALUES} values")
     if raw.startswith(b"\xef\xbb\xbf"):
         raise JsonError("json.byte_order_mark", "got a byte order mark, expected plain UTF-8")
+    if b"\\u" not in raw or not _DOUBTFUL_ESCAPE.search(raw):
+        try:
+            quick: JsonValue = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _read_exactly(raw, max_depth)
+        if _is_exact(quick, keys, max_depth):
+            return quick
+    return _read_exactly(raw, max_depth)
+
+
+def _read_exactly(raw: bytes, max_depth: int) -> JsonValue:
+    """The reader that decides, and names what is wrong; the quick one only spares it what is certainly right."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -69,6 +85,48 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     if _DOUBTFUL_ESCAPE.search(raw):  # no other way leads to half a pair or to U+0000
         _refuse_surrogates(value)
     return value
+
+
+def _is_exact(value: JsonValue, keys: int, max_depth: int) -> bool:
+    """Whether a value read quickly is certainly what the exact reader makes of the same bytes.
+
+    It has every key that was written, so none stood twice; no number but exact integers; no more levels than allowed.
+    """
+    level: list[JsonValue] = [value]
+    for _ in range(max_depth + 1):
+        below: list[JsonValue] = []
+        is_flat = True
+        for item in level:
+            if type(item) is dict:
+                is_flat = False
+                keys -= len(item)
+                below += [inner for inner in item.values() if type(inner) is not str]
+            elif type(item) is list:
+                is_flat = False
+                below += [inner for inner in item if type(inner) is not str]
+            elif type(item) is float or (type(item) is int and abs(item) > MAX_INTEGER):
+                return False
+        if is_flat:
+            return keys == 0
+        level = below
+    return False
+
+
+def _count(raw: bytes) -> tuple[int, int]:
+    """How many values there can be, and how many keys there are if it is JSON: the colons outside strings.
+
+    Escapes go, then everything but marks. Two quotes side by side can go, too: what else is there stays inside or
+    outside a string.
+    """
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
+    values = keys = inside = 0
+    for at in range(0, len(plain), _PIECE):
+        marks = plain[at : at + _PIECE].translate(None, _NO_MARK)
+        values += marks.count(b",") + marks.count(b"[") + marks.count(b"{")
+        parts = marks.translate(None, b",[{").replace(b'""', b"").split(b'"')
+        keys += b"".join(parts[inside::2]).count(b":")
+        inside ^= (len(parts) - 1) & 1
+    return values, keys
 
 
 def write_json(value: JsonValue) -> bytes:

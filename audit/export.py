@@ -1,8 +1,8 @@
-"""Exports: rows streamed from the database as CSV or JSON Lines, with what is needed to check them.
+"""Exports of rows: what is exported, and its text straight out of PostgreSQL's COPY, window by window.
 
 A JSON line carries the row, the exact leaf that was hashed and its leaf hash, so a reader can hash it again. The last
 line says how many rows there were, the tree head, and the SHA-256 of everything before it: a file without it was cut.
-Shape: one chunk of rows is in memory at a time, whatever the size of the table.
+Shape: one buffer of COPY is in memory at a time, whatever the size of the table.
 Not checked: that leaves still hash to what is stored (`integrate_log` and the reader of an export do that).
 """
 
@@ -14,28 +14,38 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, models, transaction
+from django.db.models import Max, Min, QuerySet
 
 from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
-from audit.models import LogEntry, TreeHead
+from audit.models import LogEntry
+from audit.sequencing import newest_head
 
-CHUNK: Final = 1000
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|", "%")
-FORMATS: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+WINDOW: Final = 100_000
+FORMULA: Final = "=+-@\t\r\n＝＋－＠|%"
+FORMATS: Final = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/x-ndjson",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "parquet": "application/vnd.apache.parquet",
+}
+_UTC: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'
+# Characters that never stand in JSON: COPY then writes one line of JSON for each row, with nothing quoted in it.
+_AS_IT_IS: Final = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table to export. `columns` are (name, lookup); `leaf` and `leaf_hash` are the lookups of its log entry."""
+    """One table to export. `columns` are (name, lookup); the others are lookups of its log entry.
+
+    `key` is what windows are cut by: the primary key, or the dense index of the leaf.
+    """
 
     name: str
     rows: QuerySet[Any]
@@ -43,6 +53,14 @@ class Sheet:
     leaf: str = "log_entry__leaf"
     leaf_hash: str = "log_entry__leaf_hash"
     index: str = "log_entry__tree_leaf__index"
+    key: str = "pk"
+    body: str = "log_entry__body"
+    salt: str = "log_entry__salt"
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of a table of cells."""
+        return [*(name for name, _ in self.columns), "leaf_index", "leaf_hash"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Head:
 
 def tree_head() -> Head:
     """The newest tree head."""
-    newest = TreeHead.objects.order_by("-size").first()
+    newest = newest_head()
     return Head(newest.size, bytes(newest.root).hex()) if newest else Head(0, hashlib.sha256(b"").hexdigest())
 
 
@@ -63,10 +81,11 @@ def log_sheet(rows: QuerySet[LogEntry]) -> Sheet:
     """The log itself."""
     names = ("id", "kind", "actor", "role", "subject", "created_at")
     columns = [(name, name) for name in names]
-    return Sheet("leo_log_entry", rows.order_by("pk"), columns, "leaf", "leaf_hash", "tree_leaf__index")
+    index = "tree_leaf__index"
+    return Sheet("leo_log_entry", rows, columns, "leaf", "leaf_hash", index, index, "body", "salt")
 
 
-@transaction.atomic(durable=True)
+@transaction.atomic
 def record_export(sheet: str, file_format: str, filters: dict[str, JsonValue], head: Head, *, by: Actor) -> LogEntry:
     """Say in the trail that an export is being made, before its first byte."""
     require(by, Act.EXPORT_TRAIL)
@@ -74,87 +93,109 @@ def record_export(sheet: str, file_format: str, filters: dict[str, JsonValue], h
     return append_event(events.EXPORT_MADE, by, "", {**body, "root": head.root})
 
 
-def stream(sheet: Sheet, file_format: str, head: Head) -> Iterator[bytes]:
-    """The export's bytes, chunk by chunk, from a cursor on the server: the rows whose leaves the tree head covers."""
-    write = _csv_chunk if file_format == "csv" else _json_chunk
-    digest, count = hashlib.sha256(), 0
-    names = [name for name, _ in sheet.columns]
-    if file_format == "csv":
-        first = _csv_line([*names, "leaf_index", "leaf_hash"])
-        digest.update(first)
-        yield first
-    for rows in _chunks(sheet, head):
-        raw = write(sheet.name, names, rows)
-        count += len(rows)
-        digest.update(raw)
-        yield raw
-    yield _last_line(sheet, file_format, head, count, digest.hexdigest())
-
-
-def _chunks(sheet: Sheet, head: Head) -> Iterator[list[tuple[Any, ...]]]:
-    lookups = [lookup for _, lookup in sheet.columns]
-    rows = sheet.rows.filter(**{f"{sheet.index}__lt": head.size}).values_list(
-        *lookups, sheet.index, sheet.leaf_hash, sheet.leaf
+def bounds(sheet: Sheet, head: Head) -> tuple[int, int]:
+    """The smallest and the largest key of the rows whose leaves the tree head covers; (0, -1) if there are none."""
+    found = (
+        sheet.rows.order_by().filter(**{f"{sheet.index}__lt": head.size}).aggregate(a=Min(sheet.key), b=Max(sheet.key))
     )
-    chunk: list[tuple[Any, ...]] = []
-    for row in rows.iterator(chunk_size=CHUNK):
-        chunk.append(row)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+    return (0, -1) if found["a"] is None else (found["a"], found["b"])
 
 
-def _csv_chunk(_sheet: str, _names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> bytes:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    for *values, index, leaf_hash, _leaf in rows:
-        writer.writerow([*map(_cell, values), index, bytes(leaf_hash).hex()])
-    return out.getvalue().encode()
+def rows_of(sheet: Sheet, head: Head, first: int, end: int) -> QuerySet[Any, tuple[Any, ...]]:
+    """The cells of the rows with keys in [first, end), in order: columns, leaf index, leaf hash, leaf, body, salt."""
+    covered = sheet.rows.filter(**{f"{sheet.index}__lt": head.size})
+    rows = covered.filter(**{f"{sheet.key}__gte": first, f"{sheet.key}__lt": end})
+    lookups = [lookup for _, lookup in sheet.columns]
+    return rows.order_by(sheet.key).values_list(
+        *lookups, sheet.index, sheet.leaf_hash, sheet.leaf, sheet.body, sheet.salt
+    )
 
 
-def _json_chunk(sheet: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> bytes:
-    lines = []
-    for *values, index, leaf_hash, leaf in rows:
-        line = {
-            "table": sheet,
-            "row": {name: _plain(value) for name, value in zip(names, values, strict=True)},
-            "leafIndex": index,
-            "leafHash": bytes(leaf_hash).hex(),
-            "leaf": bytes(leaf).decode(),
-        }
-        lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
-    return ("\n".join(lines) + "\n").encode()
+class TextExport:
+    """CSV or JSON Lines. Begin, then window after window, then end; any window can be written again."""
+
+    def __init__(self, sheet: Sheet, file_format: str, head: Head) -> None:
+        self._sheet, self._format, self._head = sheet, file_format, head
+
+    def begin(self) -> bytes:
+        """What stands before the first row."""
+        return _csv_line(self._sheet.names) if self._format == "csv" else b""
+
+    def statement(self, first: int, end: int) -> tuple[str, tuple[Any, ...]]:
+        """The COPY of the rows with keys in [first, end), and its values."""
+        query, values = rows_of(self._sheet, self._head, first, end).query.sql_with_params()
+        cells = self._cells()
+        if self._format == "csv":
+            select, options = ", ".join(cells), "FORMAT csv"
+        else:
+            pairs = ", ".join(f"'{name}', {cell}" for (name, _), cell in zip(self._sheet.columns, cells, strict=False))
+            index, digest = cells[-2:]
+            select = (
+                f"json_build_object('table', '{self._sheet.name}', 'row', json_build_object({pairs}), "
+                f"'leafIndex', {index}, 'leafHash', {digest}, 'leaf', convert_from(leaf, 'UTF8'), "
+                "'body', convert_from(body, 'UTF8'), 'salt', encode(salt, 'hex'))"
+            )
+            options = _AS_IT_IS
+        names = ", ".join(f"c{number}" for number in range(len(cells)))
+        copy = f"COPY (SELECT {select} FROM ({query}) AS found ({names}, leaf, body, salt)) TO STDOUT WITH ({options})"  # noqa: S608 - compiled by Django, values apart
+        return copy, values
+
+    def window(self, first: int, end: int) -> Iterator[bytes]:
+        """The rows with keys in [first, end); afterwards `rows` says how many there were."""
+        statement, values = self.statement(first, end)
+        with connection.cursor() as cursor:
+            with cursor.cursor.copy(statement, values) as blocks:
+                yield from map(bytes, blocks)
+            self.rows = cursor.cursor.rowcount
+
+    def end(self, rows: int, digest: str) -> bytes:
+        """The last line."""
+        end = {"table": self._sheet.name, "rows": rows, "treeSize": self._head.size, "rootHash": self._head.root}
+        end["sha256"] = digest
+        if self._format == "csv":
+            return _csv_line(["#end", *(f"{name}:{value}" for name, value in end.items())])
+        return (json.dumps({"end": end}, separators=(",", ":")) + "\n").encode()
+
+    def _cells(self) -> list[str]:
+        fields = [_field(self._sheet.rows.model, lookup) for _, lookup in self._sheet.columns]
+        cells = [_cell(f"c{number}", field, is_csv=self._format == "csv") for number, field in enumerate(fields)]
+        return [*cells, f"c{len(cells)}", f"encode(c{len(cells) + 1}, 'hex')"]
 
 
-def _last_line(sheet: Sheet, file_format: str, head: Head, count: int, digest: str) -> bytes:
-    end = {"table": sheet.name, "rows": count, "treeSize": head.size, "rootHash": head.root, "sha256": digest}
-    if file_format == "csv":
-        return _csv_line(["#end", *(f"{name}:{value}" for name, value in end.items())])
-    return (json.dumps({"end": end}, separators=(",", ":")) + "\n").encode()
+def _field(model: type[models.Model], lookup: str) -> models.Field[Any, Any]:
+    for name in lookup.split("__"):
+        field = model._meta.get_field(name)  # noqa: SLF001 - Django's documented API
+        if isinstance(field.related_model, type):
+            model = field.related_model
+    if not isinstance(field, models.Field):
+        raise TypeError(f"{lookup} is no column")
+    return field
+
+
+def _cell(column: str, field: models.Field[Any, Any], *, is_csv: bool) -> str:
+    """A column as SQL: as JSON takes it, or as a cell that no spreadsheet takes for a formula."""
+    match field:
+        case models.DateTimeField():
+            return f"to_char({column} AT TIME ZONE 'UTC', '{_UTC}')"
+        case models.BinaryField():
+            return f"encode({column}, 'hex')"
+        case models.DecimalField():
+            return f"{column}::text"
+        case models.BooleanField() if is_csv:
+            return f"{column}::text"
+        case models.CharField() | models.TextField() | models.JSONField() if is_csv:
+            text = f"{column}::text"
+            is_formula = f"{text} <> '' AND strpos({_formula()}, left({text}, 1)) > 0"
+            return f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
+        case _:
+            return column
+
+
+def _formula() -> str:
+    return "E'" + "".join(f"\\u{ord(character):04x}" for character in FORMULA) + "'"
 
 
 def _csv_line(values: Sequence[str]) -> bytes:
     out = io.StringIO(newline="")
-    csv.writer(out).writerow(values)
+    csv.writer(out, lineterminator="\n").writerow(values)
     return out.getvalue().encode()
-
-
-def _cell(value: Any) -> str | int:
-    """A value as a cell that no spreadsheet takes for a formula."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    plain = _plain(value)
-    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-    text = "" if plain is None else text.replace("\x00", "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _plain(value: Any) -> JsonValue:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, Decimal):
-        return str(value)
-    plain: JsonValue = value
-    return plain

@@ -15,6 +15,17 @@ ROLES = [("", "Any role"), *((role.value, role.value) for role in Role)]
 _AS_DAY = {"invalid": "Write the day as 2026-01-31."}
 
 
+def pull_field() -> forms.RegexField:
+    """A pull request, or nothing for all of them."""
+    return forms.RegexField(
+        r"^[\w.-]+/[\w.-]+#[1-9][0-9]{0,8}$",
+        required=False,
+        label="Pull request",
+        help_text="Empty for all, or owner/name#3.",
+        error_messages={"invalid": "Write the pull request as owner/name#3."},
+    )
+
+
 def _day() -> forms.DateInput:
     return forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
 
@@ -43,37 +54,69 @@ class PeriodForm(forms.Form):
 
 
 class TrailForm(PeriodForm):
-    """The explorer's filters."""
+    """The explorer's filters. An export takes the same ones, by the same names."""
 
     actor = forms.CharField(max_length=100, required=False, label="Actor")
     role = forms.ChoiceField(choices=ROLES, required=False, label="Role")
     kind = forms.CharField(max_length=60, required=False, label="Action")
     subject = forms.CharField(max_length=200, required=False, label="Subject")
 
-    def matching[Rows: QuerySet[Any]](self, rows: Rows) -> Rows:
-        """Rows that fit every filter."""
+    def matching[Rows: QuerySet[Any]](self, rows: Rows, *, entry: str = "") -> Rows:
+        """Rows that fit every filter. `entry` is the lookup of the rows' log entry, for other tables than the log."""
         values = self.cleaned_data
         for name in ("actor", "role", "kind", "subject"):
             if values[name]:
-                rows = rows.filter(**{name: values[name].strip()})
+                rows = rows.filter(**{f"{entry}{name}": values[name].strip()})
         return self.within(rows)
 
 
-class ExportForm(PeriodForm):
+class ExportForm(TrailForm):
     """What to export. `pull` is `owner/name#3`."""
 
     table = forms.ChoiceField(label="Table")
-    file_format = forms.ChoiceField(choices=[("csv", "CSV"), ("jsonl", "JSON Lines, with every leaf")], label="Format")
-    pull = forms.RegexField(
-        r"^[\w.-]+/[\w.-]+#[1-9][0-9]{0,8}$",
-        required=False,
-        label="Pull request",
-        help_text="Empty for all, or owner/name#3.",
-        error_messages={"invalid": "Write the pull request as owner/name#3."},
+    file_format = forms.ChoiceField(
+        choices=[
+            ("csv", "CSV"),
+            ("jsonl", "JSON Lines, with every leaf"),
+            ("xlsx", "XLSX (at most a million rows)"),
+            ("parquet", "Parquet"),
+        ],
+        label="Format",
     )
+    pull = pull_field()
 
     def __init__(self, *args: Any, tables: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         table = self.fields["table"]
         if isinstance(table, forms.ChoiceField):
             table.choices = tables
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters that are set, as texts."""
+        values = self.cleaned_data
+        names = ("pull", "first", "last", "actor", "role", "kind", "subject")
+        return {name: str(values[name]) for name in names if values[name]}
+
+
+class PackForm(PeriodForm):
+    """What an evidence pack is about: everything, a period, or one pull request."""
+
+    pull = pull_field()
+    earlier = forms.CharField(
+        required=False,
+        max_length=4000,
+        strip=False,
+        label="Your earlier checkpoint",
+        help_text="A checkpoint of this log that you kept, its text and signature lines. "
+        "The pack then proves that nothing before it changed.",
+        widget=forms.Textarea(attrs={"rows": 5}),
+    )
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """What is set, as texts. Browsers send lines that end in CR LF; a checkpoint has LF."""
+        values = self.cleaned_data
+        found = {name: str(values[name]) for name in ("pull", "first", "last") if values[name]}
+        text = values["earlier"].replace("\r\n", "\n").strip("\n")
+        return {**found, "earlier": f"{text}\n"} if text.strip() else found

@@ -1,162 +1,116 @@
-"""Rows of the trail: principals, their identities and roles, participation, and the log."""
+"""Rows of the trail: the log. Principals and what belongs to them are in `audit.principals`."""
 
 from __future__ import annotations
 
-from django.conf import settings
+from typing import Self
+
 from django.db import models
+from django.db.models.functions import Now
 
-from audit.events import GRANTED, Role
-from audit.separation import Part
+from audit.canonical import JsonValue
+from audit.leaves import LeafError, open_body, parse_leaf
+from audit.principals import (
+    ApiToken,
+    Identity,
+    Kind,
+    Participation,
+    PersonLink,
+    Principal,
+    Proposal,
+    ProposalKind,
+    ProposalStatus,
+    RoleGrant,
+)
+from audit.texts import ErasableText
 
-ROLE_CHOICES = [(role.value, role.value.title()) for role in GRANTED]
-
-
-class Kind(models.TextChoices):
-    """What a principal is."""
-
-    HUMAN = "human"
-    MACHINE = "machine"
-
-
-class Principal(models.Model):
-    """A person or a machine that can be answerable for an act."""
-
-    name = models.CharField(max_length=100, unique=True)
-    kind = models.CharField(max_length=7, choices=Kind)
-    sponsor = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="sponsored", db_comment="who answers for a machine"
-    )
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                name="principal_machine_has_sponsor",
-                condition=models.Q(kind=Kind.HUMAN, sponsor__isnull=True)
-                | models.Q(kind=Kind.MACHINE, sponsor__isnull=False),
-            ),
-            models.CheckConstraint(name="principal_kind_known", condition=models.Q(kind__in=Kind.values)),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Identity(models.Model):
-    """A name under which a principal is seen elsewhere: an e-mail address, a builder id, a key."""
-
-    class Kind(models.TextChoices):
-        EMAIL = "email"
-        BUILDER_ID = "builder_id"
-        OPENPGP = "openpgp"
-
-    principal = models.ForeignKey(Principal, models.PROTECT, related_name="identities")
-    kind = models.CharField(max_length=10, choices=Kind)
-    value = models.CharField(max_length=300)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["kind", "value"], name="identity_one_owner")]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.value}"
+__all__ = [
+    "ApiToken",
+    "ErasableText",
+    "Identity",
+    "Kind",
+    "LogAlarm",
+    "LogCheckpoint",
+    "LogCosignature",
+    "LogEntry",
+    "LogEpoch",
+    "LogLeaf",
+    "LogQuorum",
+    "LogTile",
+    "Participation",
+    "PersonLink",
+    "Principal",
+    "Proposal",
+    "ProposalKind",
+    "ProposalStatus",
+    "RoleGrant",
+    "TreeHead",
+]
 
 
-class RoleGrant(models.Model):
-    """Static separation: a principal holds one role, so nobody is granted two lanes."""
+class LogEntryQuerySet(models.QuerySet["LogEntry"]):
+    """Reads of the trail in pages: newest first, addressed by the last entry seen."""
 
-    principal = models.OneToOneField(Principal, models.PROTECT, related_name="grant")
-    role = models.CharField(max_length=10, choices=ROLE_CHOICES)
-    granted_at = models.DateTimeField(auto_now_add=True)
+    def newest_first(self) -> Self:
+        """By time, then by number: the order that every index of the table ends in."""
+        return self.order_by("-created_at", "-pk")
 
-    class Meta:
-        constraints = [
-            models.CheckConstraint(name="rolegrant_role_known", condition=models.Q(role__in=[r.value for r in GRANTED]))
-        ]
+    def older_than(self, entry: LogEntry) -> Self:
+        """What comes after `entry` in that order.
 
-    def __str__(self) -> str:
-        return f"{self.principal} is {self.role}"
+        One bound on the time that an index can start at, and not `a OR b`, which PostgreSQL walks the table for.
+        """
+        return self.filter(created_at__lte=entry.created_at).exclude(created_at=entry.created_at, pk__gte=entry.pk)
 
-
-class ApiToken(models.Model):
-    """A bearer token of a machine or a command line. Only its SHA-256 is stored."""
-
-    principal = models.ForeignKey(Principal, models.PROTECT, related_name="tokens")
-    name = models.CharField(max_length=100)
-    digest = models.BinaryField(max_length=32, unique=True, db_comment="SHA-256 of the token")
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
-    revoked_at = models.DateTimeField(null=True, blank=True)
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.principal}"
-
-
-class ParticipationQuerySet(models.QuerySet["Participation"]):
-    """Reads of who took part."""
-
-    def parts(self, subject: str) -> list[Part]:
-        """The parts of one subject, as values for `audit.separation`."""
-        rows = self.filter(subject=subject).values_list("principal_id", "duty").order_by("pk")
-        return [Part(principal_id, Role(duty)) for principal_id, duty in rows]
-
-
-class Participation(models.Model):
-    """Dynamic separation: one principal, one duty per subject, for ever."""
-
-    subject = models.CharField(max_length=200, db_comment="the handoff chain, e.g. acme/payments#H-7")
-    principal = models.ForeignKey(Principal, models.PROTECT)
-    duty = models.CharField(max_length=10, choices=ROLE_CHOICES)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = ParticipationQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["subject", "principal"], name="participation_one_duty"),
-            models.CheckConstraint(
-                name="participation_duty_known", condition=models.Q(duty__in=[r.value for r in GRANTED])
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.principal} as {self.duty} on {self.subject}"
+    def waiting(self, head: TreeHead | None) -> models.QuerySet[LogEntry, int]:
+        """The numbers of entries that have no place in the tree yet. Not checked: that no older one is missing."""
+        return self.filter(xid__gte=head.last_xid if head else 0, tree_leaf=None).values_list("pk", flat=True)
 
 
 class LogEntry(models.Model):
-    """One governed act. Append-only: UPDATE, DELETE and TRUNCATE are refused by trigger and by grant."""
+    """One governed act. Append-only: UPDATE, DELETE and TRUNCATE are refused by trigger and by grant.
+
+    The database writes id, created_at, xid, leaf and leaf_hash; what is given for them is not used.
+    """
 
     kind = models.CharField(max_length=60)
     actor = models.CharField(max_length=100)
+    principal = models.BigIntegerField(db_comment="number of the principal")
     role = models.CharField(max_length=10)
     subject = models.CharField(max_length=200, blank=True)
-    created_at = models.DateTimeField()
-    leaf = models.BinaryField(db_comment="the exact bytes that are hashed (RFC 8785 JSON)")
-    leaf_hash = models.BinaryField(max_length=32, db_comment="RFC 9162 leaf hash of leaf")
+    created_at = models.DateTimeField(db_default=Now())
+    xid = models.BigIntegerField(default=0, db_comment="transaction that appended it; order of integration")
+    body = models.BinaryField(null=True, db_comment="what happened, RFC 8785 JSON; null once erased")
+    salt = models.BinaryField(null=True, max_length=16, db_comment="the leaf holds SHA-256(salt || body)")
+    leaf = models.BinaryField(default=bytes, db_comment="the exact bytes that are hashed; see audit.leaves")
+    leaf_hash = models.BinaryField(default=bytes, max_length=32, db_comment="RFC 9162 leaf hash of leaf")
+
+    objects = LogEntryQuerySet.as_manager()
 
     class Meta:
         db_table = "leo_log_entry"
+        # Each filter of the explorer with the order of its pages, so that a period is a part of one index.
         indexes = [
-            models.Index(fields=["subject", "-id"], name="log_by_subject"),
-            models.Index(fields=["actor", "-id"], name="log_by_actor"),
-            models.Index(fields=["kind", "-id"], name="log_by_kind"),
+            models.Index(fields=["created_at", "id"], name="log_by_time"),
+            models.Index(fields=["subject", "created_at", "id"], name="log_by_subject_and_time"),
+            models.Index(fields=["actor", "created_at", "id"], name="log_by_actor_and_time"),
+            models.Index(fields=["kind", "created_at", "id"], name="log_by_kind_and_time"),
+            models.Index(fields=["role", "created_at", "id"], name="log_by_role_and_time"),
+            models.Index(fields=["xid", "id"], name="log_by_transaction"),
         ]
+
+    def open(self) -> dict[str, JsonValue]:
+        """The body, once it is sure that it is the one the leaf stands for.
+
+        Raises: LeafError; "leaf.erased" where body and salt were erased.
+        """
+        if not self.leaf:  # just appended: the database wrote it
+            self.refresh_from_db(fields=["leaf"])
+        if self.body is None or self.salt is None:
+            raise LeafError("leaf.erased", f"the body of entry {self.pk} was erased; its leaf is still proved")
+        return open_body(parse_leaf(bytes(self.leaf)), bytes(self.salt), bytes(self.body))
 
     def __str__(self) -> str:
         return f"{self.kind} by {self.actor}"
-
-
-class LogPending(models.Model):
-    """A committed entry that the sequencer has not numbered yet. Made with the entry, removed with its leaf."""
-
-    entry = models.OneToOneField(LogEntry, models.PROTECT, primary_key=True, related_name="pending")
-
-    class Meta:
-        db_table = "leo_log_pending"
-
-    def __str__(self) -> str:
-        return str(self.pk)
 
 
 class LogLeaf(models.Model):
@@ -164,6 +118,7 @@ class LogLeaf(models.Model):
 
     index = models.BigIntegerField(primary_key=True)
     entry = models.OneToOneField(LogEntry, models.PROTECT, related_name="tree_leaf")
+    leaf_hash = models.BinaryField(max_length=32, db_comment="as it was when the entry was integrated")
 
     class Meta:
         db_table = "leo_log_leaf"
@@ -174,11 +129,13 @@ class LogLeaf(models.Model):
 
 
 class TreeHead(models.Model):
-    """Root and frontier after a batch was integrated. Append-only; not signed yet (see the README's limits)."""
+    """Root and frontier after a batch was integrated, and how far the entries were read. Append-only."""
 
     size = models.BigIntegerField(primary_key=True)
     root = models.BinaryField(max_length=32)
     frontier = models.BinaryField(db_comment="32 bytes for each bit set in size, largest subtree first")
+    last_xid = models.BigIntegerField(db_comment="xid and id of the last entry read, in this order")
+    last_entry = models.BigIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -186,3 +143,94 @@ class TreeHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.size} leaves"
+
+
+class LogTile(models.Model):
+    """A full tile: 256 hashes at one level. Partial ones are made from what is below. Append-only."""
+
+    level = models.PositiveSmallIntegerField()
+    index = models.BigIntegerField()
+    root = models.BinaryField(max_length=32, db_comment="root over the tile: its hash in the tile above")
+    hashes = models.BinaryField(max_length=8192)
+
+    class Meta:
+        db_table = "leo_log_tile"
+        constraints = [models.UniqueConstraint(fields=["level", "index"], name="log_tile_once")]
+
+    def __str__(self) -> str:
+        return f"tile {self.level}/{self.index}"
+
+
+class LogCheckpoint(models.Model):
+    """A tree head signed by the log's key, in a process of its own. Append-only."""
+
+    origin = models.CharField(max_length=200, db_comment="the log's name; another one for each epoch")
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=32)
+    note = models.BinaryField(db_comment="C2SP signed note")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "leo_log_checkpoint"
+        constraints = [models.UniqueConstraint(fields=["origin", "size"], name="log_checkpoint_once")]
+
+    def __str__(self) -> str:
+        return f"{self.origin} at {self.size}"
+
+
+class LogCosignature(models.Model):
+    """A witness's signature under a checkpoint. Append-only."""
+
+    checkpoint = models.ForeignKey(LogCheckpoint, models.PROTECT, related_name="cosignatures")
+    witness = models.CharField(max_length=200)
+    line = models.CharField(max_length=600, db_comment="the signature line, C2SP cosignature/v1")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "leo_log_cosignature"
+        constraints = [models.UniqueConstraint(fields=["checkpoint", "witness"], name="log_cosignature_once")]
+
+    def __str__(self) -> str:
+        return f"{self.witness} on {self.checkpoint_id}"
+
+
+class LogAlarm(models.Model):
+    """The log is not what it was. Nothing merges until a new epoch is opened. Append-only."""
+
+    code = models.CharField(max_length=60)
+    detail = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "leo_log_alarm"
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class LogEpoch(models.Model):
+    """The log went on under a new name, after a restore or a repair that two operators answer for. Append-only."""
+
+    number = models.PositiveIntegerField(unique=True)
+    origin = models.CharField(max_length=200, unique=True)
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "leo_log_epoch"
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+class LogQuorum(models.Model):
+    """How many witnesses have to have signed a checkpoint to make it count. The newest row holds. Append-only."""
+
+    witnesses = models.PositiveSmallIntegerField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_log_quorum"
+
+    def __str__(self) -> str:
+        return f"{self.witnesses} witnesses"

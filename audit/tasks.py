@@ -1,11 +1,22 @@
 """Celery tasks of the trail."""
 
 from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
 
-from audit import actions
+from audit import erasure
+from audit.covering import raise_alarm
+from audit.rollback import guard
 
 
 @shared_task(ignore_result=True)
-def integrate_log() -> int:
-    """Number committed entries; the beat calls it every second."""
-    return actions.integrate_log()
+def apply_retention() -> int:
+    """Erase texts that were kept as long as the settings say; the beat calls it every day."""
+    return erasure.apply_retention(settings.RETENTION_TEXT_DAYS, now=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def guard_log() -> bool:
+    """Compare the database with what the log's signer signed, each minute; an alarm if it is behind."""
+    trouble = guard.look(is_now=True)
+    return trouble is not None and raise_alarm(trouble.code, trouble.detail)

@@ -7,18 +7,23 @@ from typing import Final
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count
 from django.http import Http404, HttpResponse
 
 from audit.accountability import Act, may
 from audit.canonical import JsonError, parse_json
+from audit.covering import log_state
 from audit.forms import TrailForm
+from audit.keeping import log_vkeys
+from audit.leaves import LeafError
 from audit.merkle import leaf_hash
-from audit.models import LogEntry, LogPending, TreeHead
+from audit.models import LogEntry
+from audit.sequencing import newest_head
+from audit.texts import texts_of
 from leoportal.web import Request, page, render_page
 from leoportal.words import EVENTS
 
 PAGE_SIZE: Final = 50
+MAX_COUNTED: Final = 1000
 MAX_SHOWN_BYTES: Final = 200_000
 
 
@@ -26,27 +31,42 @@ MAX_SHOWN_BYTES: Final = 200_000
 def explore(request: Request) -> HttpResponse:
     """Entries that fit the filters; pages are addressed by the last entry seen, so they never shift."""
     form = TrailForm(request.GET)
-    before = request.GET.get("before", "")
-    if before and not (before.isascii() and before.isdigit() and len(before) < 19):
-        raise BadRequest(f"before is {before[:40]!r}, expected an entry's number.")
-    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash").order_by("-pk")
+    last_seen = _last_seen(request)
+    rows = LogEntry.objects.select_related("tree_leaf").defer("leaf", "leaf_hash", "body", "salt").newest_first()
     is_valid = form.is_valid()
     rows = form.matching(rows) if is_valid else rows.none()
-    found = list((rows.filter(pk__lt=int(before)) if before else rows)[: PAGE_SIZE + 1])
+    found = list((rows.older_than(last_seen) if last_seen else rows)[: PAGE_SIZE + 1])
+    head = newest_head()
     filters = {name: value for name, value in request.GET.items() if name in form.fields and value}
     context = {
         "form": form,
         "entries": found[:PAGE_SIZE],
         "older": urlencode({**filters, "before": found[PAGE_SIZE - 1].pk}) if len(found) > PAGE_SIZE else "",
-        "is_first": not before,
+        "is_first": last_seen is None,
         "newest": urlencode(filters),
         "is_filtered": bool(filters),
-        "head": TreeHead.objects.order_by("-size").first(),
-        "pending": LogPending.objects.aggregate(n=Count("pk"))["n"],
+        "head": head,
+        "log": log_state(),
+        "vkeys": [key.vkey for key in log_vkeys()],
+        "pending": len(LogEntry.objects.waiting(head)[: MAX_COUNTED + 1]),
+        "max_counted": MAX_COUNTED,
         "kinds": EVENTS,
         "may_export": may(request.actor.role, Act.EXPORT_TRAIL),
     }
     return render_page(request, "audit/explorer.html", context, status=200 if is_valid else 422)
+
+
+def _last_seen(request: Request) -> LogEntry | None:
+    """The entry after which this page begins, if it is not the first one."""
+    before = request.GET.get("before", "")
+    if not before:
+        return None
+    if not (before.isascii() and before.isdigit() and len(before) < 19):
+        raise BadRequest(f"before is {before[:40]!r}, expected an entry's number.")
+    found = LogEntry.objects.only("created_at").filter(pk=int(before)).first()
+    if found is None:
+        raise Http404(f"There is no entry {before}, so there is nothing before it. Start at the newest.")
+    return found
 
 
 @page(Act.VIEW_TRAIL, "GET")
@@ -55,21 +75,36 @@ def show_entry(request: Request, pk: int) -> HttpResponse:
     entry = LogEntry.objects.select_related("tree_leaf").filter(pk=pk).first()
     if entry is None:
         raise Http404("There is no such entry in the trail.")
-    leaf = bytes(entry.leaf)
+    leaf, text = bytes(entry.leaf), _readable(entry)
     context = {
         "entry": entry,
-        "text": _readable(leaf),
-        "is_cut": len(leaf) > MAX_SHOWN_BYTES,
-        "size": len(leaf),
+        "text": text,
+        "is_cut": len(text) == MAX_SHOWN_BYTES,
         "is_intact": leaf_hash(leaf) == bytes(entry.leaf_hash),
         "place": getattr(entry, "tree_leaf", None),
     }
     return render_page(request, "audit/entry.html", context, part="entry")
 
 
-def _readable(leaf: bytes) -> str:
+def _readable(entry: LogEntry) -> str:
+    """The leaf as it is hashed, and under it the body that its digest stands for."""
+    header, _, content = bytes(entry.leaf).decode("utf-8", "replace").partition("\n")
+    return "\n".join((header, _indented(content.encode()), "", _body(entry)))[:MAX_SHOWN_BYTES]
+
+
+def _body(entry: LogEntry) -> str:
+    """The body, and after it the texts that it holds the digests of."""
     try:
-        value = parse_json(leaf, max_bytes=16 << 20)
+        body = entry.open()
+    except LeafError as error:
+        return f"{error.detail} ({error.code})"
+    parts = [body, *([texts] if (texts := texts_of([body])) else [])]
+    return "\n\n".join(json.dumps(part, indent=2, ensure_ascii=True) for part in parts)
+
+
+def _indented(raw: bytes) -> str:
+    try:
+        value = parse_json(raw, max_bytes=16 << 20)
     except JsonError as error:
-        return f"This leaf is not readable JSON ({error.code}): {error.detail}"
-    return json.dumps(value, indent=2, ensure_ascii=True)[:MAX_SHOWN_BYTES]
+        return f"This is not readable JSON ({error.code}): {error.detail}"
+    return json.dumps(value, indent=2, ensure_ascii=True)

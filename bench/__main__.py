@@ -1,4 +1,6 @@
-"""`python -m bench`: every figure. One part alone: goals, goal1 to goal5, bundle (stage by stage), pages."""
+"""`python -m bench`: every figure. One alone: goals, goal1 to goal5, goal16, bundle (stage by stage), pages, trail,
+goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at; 100,000 if not said.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +10,50 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from bench import bundle, goals, pages
-from bench.measure import print_machine
+from bench import bundle, enforcement, goals, pages
+from bench.measure import print_machine, print_table
+from bench.packs import goal9
 
 TEMPORARY = Path(tempfile.gettempdir())
 PARTS = {
     "goals": (goals.run, TEMPORARY),
     "bundle": (bundle.run, TEMPORARY),
     "pages": (pages.run, pages.parent_folder()),
+    "goal16": (enforcement.run, pages.parent_folder()),
 }
 SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {
     f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)
 }
 
 
-def main(names: list[str]) -> int:
-    known = {**PARTS, **SINGLE}
+ON_THE_LOG: Final = ("goal8", "goal12", "goal14")
+
+
+def measure_trail(folder: Path, *, goals: tuple[str, ...], rows: int) -> None:
+    """Goals of the trail: those on a database by a child that loads Django."""
+    if "goal9" in goals:
+        print_table(("goal", "above", "below", "ratio", "goal", ""), [row.row() for row in goal9(folder, rows)])
+    if on_the_log := [name for name in goals if name in ON_THE_LOG]:
+        pages.run(folder, ("bench.trail", ",".join(on_the_log), str(rows)))
+
+
+def main(arguments: list[str]) -> int:
+    names = [name for name in arguments if not name.startswith("--rows=")]
+    rows = next((int(name[7:]) for name in arguments if name.startswith("--rows=")), 100_000)
+    everything = ("goal9", *ON_THE_LOG)
+    trail = {name: (name,) for name in everything} | {"trail": everything}
+    known = {**PARTS, **SINGLE} | {
+        name: (functools.partial(measure_trail, goals=goals, rows=rows), pages.parent_folder())
+        for name, goals in trail.items()
+    }
     if not set(names) <= known.keys():
         print(f"usage: python -m bench [{'] ['.join(known)}]")
         return 2
     begin = time.monotonic()
     print_machine()
-    for name in names or PARTS:
+    for name in names or (*PARTS, "trail"):
         run, parent = known[name]
         with tempfile.TemporaryDirectory(prefix="leo-bench-", dir=parent) as folder:
             run(Path(folder))

@@ -6,6 +6,7 @@ Wherever a command line does less than the verifier, it is let off: every differ
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,17 +18,23 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.measure import Series, interleave, print_table, ratio
-from bench.repositories import PER_FOLDER, Change, Subject, make_subject
+from bench.repositories import ATTESTATION, PER_FOLDER, Change, Subject, make_subject
 from bench.schema import compile_schema
 from handoffs.attestations.attestations import parse_attestation
-from handoffs.bundles.bundle import LISTED, digest_of, parse_manifest, read_archive, write_archive
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
+from handoffs.bundles.bundle import LISTED, Limits, digest_of, parse_manifest, read_archive, write_archive
 from handoffs.bundles.patches import parse_patch
+from handoffs.checks.builder_signatures import judge_builder_signature
 from handoffs.checks.catalogue import CHECKS, CheckResult, Evidence, read_parts
 from handoffs.checks.verification import gather_facts, verify_bundle
 from handoffs.packages.sbom import parse_sbom
+from tests.support.loopback_sigstore import LoopbackSigstore
 
+ECDSA: Final = 5  # what a keyless bundle takes: certificate, SCT, promise of the log, checkpoint, statement
 ROOT: Final = Path(__file__).resolve().parents[1]
 PATCH_GROUPS: Final = ("merge_base", "patch", "scope")
 SECRETS: Final = r"PRIVATE KEY-----|AKIA[A-Z2-7]{16}|gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20}|xox[abeoprs]-"
@@ -72,8 +79,10 @@ STAGES: Final = (
     Stage(
         "attestation",
         ("attestation",),
-        "cd members; $JSON attestation.intoto.json >/dev/null; sha256sum --check --quiet ../subjects.sha256",
-        "hashlib.sha256 of four members",
+        "cd members; sha256sum --check --quiet ../subjects.sha256; "
+        "$SIGSTORE --trust-config ../trust.json verify identity --offline --bundle attestation.intoto.json "
+        "--cert-identity $IDENTITY --cert-oidc-issuer $ISSUER changes.patch",
+        f"hashlib.sha256 of the manifest, {ECDSA} verifications of ECDSA P-256, the key read before",
     ),
     Stage(
         "rollback, secrets",
@@ -91,7 +100,7 @@ class Rivals:
         self.subject = subject
         self.git, self.context, self.raw = subject.git, subject.context, subject.raw
         self.members = subject.members
-        parts = read_parts(self.raw, digest_of(self.raw), self.context)
+        parts = read_parts(read_archive(self.raw, Limits()), digest_of(self.raw), self.context)
         self.unasked = parts
         self.evidence = replace(parts, facts=gather_facts(parts, self.git))
         self.schema = compile_schema()
@@ -99,6 +108,10 @@ class Rivals:
         (folder / "members").mkdir(parents=True)
         self._lay_out(self.raw)
         self._write_sparse_index()
+        self._write_trust()
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._message = pae(PAYLOAD_TYPE, self.members[ATTESTATION])
+        self._signature = self._key.sign(self._message, ec.ECDSA(hashes.SHA256()))
         self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C",
@@ -112,6 +125,9 @@ class Rivals:
             "BENCH": str(ROOT / "bench"),
             "JSON": json_reader(),
             "SECRETS": SECRETS,
+            "SIGSTORE": str(Path(sys.executable).with_name("sigstore")),
+            "IDENTITY": subject.signed.signer.identity,
+            "ISSUER": subject.signed.signer.issuer,
         }
 
     def prove(self) -> None:
@@ -160,7 +176,7 @@ class Rivals:
             "marker, manifest": lambda: parse_manifest(members["manifest.json"]),
             "SBOM": lambda: parse_sbom(members["sbom.cdx.json"]),
             "patch, by git": gather,
-            "attestation": lambda: parse_attestation(members["attestation.intoto.json"]),
+            "attestation": lambda: (parse_attestation(members[ATTESTATION]), judge_builder_signature(self.unasked)),
             "rollback, secrets": lambda: None,
         }
         read = readers[stage.name]
@@ -174,7 +190,7 @@ class Rivals:
             "marker, manifest": lambda: [hashlib.sha256(members[name]).digest() for name in LISTED],
             "SBOM": lambda: self.schema.is_valid(orjson.loads(members["sbom.cdx.json"])),
             "patch, by git": self._apply_bare,
-            "attestation": lambda: [hashlib.sha256(members[n]).digest() for n in (*LISTED, "manifest.json")],
+            "attestation": self._attest_bare,
         }
         return limits.get(stage.name)
 
@@ -184,6 +200,11 @@ class Rivals:
             work = self.bare(stage)
             if work is not None:
                 work()
+
+    def _attest_bare(self) -> None:
+        hashlib.sha256(self.members["manifest.json"]).digest()
+        for _ in range(ECDSA):
+            self._key.public_key().verify(self._signature, self._message, ec.ECDSA(hashes.SHA256()))
 
     def _apply_bare(self) -> None:
         command = ["git", "apply", "--cached", "--check", "-"]
@@ -197,6 +218,12 @@ class Rivals:
         (self.folder / "artifact.tar.gz").write_bytes(raw)
         for file, names in (("listed.sha256", LISTED), ("subjects.sha256", (*LISTED, "manifest.json"))):
             (self.folder / file).write_text("".join(f"{digest_of(known[name])}  {name}\n" for name in names))
+
+    def _write_trust(self) -> None:
+        """The root of the Sigstore that signed, as its command line takes it; whom else to ask is never looked at."""
+        with LoopbackSigstore() as services:
+            config = {**services.trust_config(), "trustedRoot": self.subject.signed.root_document}
+        (self.folder / "trust.json").write_text(json.dumps(config))
 
     def _write_sparse_index(self) -> None:
         """An index of the touched paths only, by git itself."""
@@ -297,7 +324,7 @@ def print_sides() -> None:
     print(f"  script: one `sh`; JSON is `{json_reader().rsplit('/', 1)[-1]}`; expected digests are given to it")
     for stage in STAGES:
         print(f"    {stage.name}: {stage.script}")
-    print("  bare: the same process; signatures are not in it, since nothing verifies the builder's at this stage")
+    print("  bare: the same process")
     for stage in STAGES:
         print(f"    {stage.name}: {stage.bare}")
     print(flush=True)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.bundle import ROOT, STAGES, Rivals
+from bench.bundle import ECDSA, ROOT, STAGES, Rivals
 from bench.measure import Series, interleave, print_table
-from bench.repositories import Change, Subject, make_subject
+from bench.repositories import BUILDER, Change, Subject, make_subject
 from bench.schema import schema_folder
 from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.checks.verification import Report, gather_facts, verify_bundle, warm_up
@@ -182,16 +182,26 @@ import sys
 from pathlib import Path
 from handoffs.checks.catalogue import Context
 from handoffs.git.repository import Git
+from handoffs.checks.evidence import BuilderTrust
 from handoffs.checks.verification import verify_bundle
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.trust_roots import read_trusted_root
+root = read_trusted_root(Path(sys.argv[5]).read_bytes(), source="bench")
 known = {"marker_digest": sys.argv[3], "target_branch_sha": sys.argv[4]}
-context = Context(repository="acme/payments", branch="staging/codex-bench", **known)
+trust = BuilderTrust(root, {sys.argv[6]: Signer(*sys.argv[7:])})
+known["max_components_told"] = 200
+context = Context(repository="acme/payments", branch="staging/codex-bench", trust=trust, **known)
 assert verify_bundle(Path(sys.argv[1]).read_bytes(), git=Git(Path(sys.argv[2])), context=context).is_verified
 fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(fields["VmHWM"].split()[0]) * 1024)
 """
     file = folder / "large.tar.gz"
     file.write_bytes(subject.raw)
+    root = folder / "root.json"
+    root.write_bytes(subject.signed.root.raw)
+    signer = subject.signed.signer
     arguments = [str(file), str(subject.path), subject.context.marker_digest or "", subject.base]
+    arguments += [str(root), BUILDER, signer.identity, signer.issuer]
     command = [sys.executable, "-c", program, *arguments]
     return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
@@ -252,7 +262,7 @@ def _patch_check(rivals: Rivals) -> Callable[[], object]:
 
 def isolation(subject: Subject) -> list[Measured]:
     """Goal 5: a forked child of a warm process, against a new process and against no isolation at all."""
-    warm_up()
+    warm_up(subject.signed.root)
     git, context, raw, ceiling = subject.git, subject.context, subject.raw, Ceiling()
     with tempfile.TemporaryDirectory(prefix="leo-bench-") as name:
         file = Path(name) / "artifact.tar.gz"
@@ -277,15 +287,17 @@ def isolation(subject: Subject) -> list[Measured]:
 
 def print_sides() -> None:
     """Exactly what each side does."""
-    print("  verifier: verify_bundle in a process that verified before; every check of the portal")
-    print("  command line: one `sh`: tar, sha256sum, the SBOM validator named above, JSON read by jq if it is there,")
     print(
-        "    a fresh `git worktree` with `git apply --index` and diff-tree in it, grep for credentials. No signature on"
+        "  verifier: verify_bundle in a process that verified before; every check of the portal, the builder's keyless"
     )
-    print("    either side: the builder's attestation in these bundles is not signed")
+    print("    Sigstore signature on the attestation among them, under a pinned identity and root")
+    print("  command line: one `sh`: tar, sha256sum, the SBOM validator named above, JSON read by jq if it is there,")
+    print("    a fresh `git worktree` with `git apply --index` and diff-tree in it, grep for credentials, and")
+    print("    `sigstore verify identity --offline` on the attestation")
     print(
         "  bare work: zlib.decompress, hashlib.sha256 of the archive and its members, orjson.loads and jsonschema-rs on"
     )
-    print("    the SBOM, one `git apply --cached --check` on an index of the touched paths, all in the same process.")
-    print("    No ECDSA, because the verifier has no signature to verify here")
-    print("  goal 2, command line: the SBOM alone\n", flush=True)
+    print(f"    the SBOM, {ECDSA} verifications of ECDSA P-256, one `git apply --cached --check` on an index of")
+    print("    the touched paths, all in the same process")
+    print("  goal 2, command line: the SBOM alone")
+    print("  goal 5: the new process verifies no signature, the other two do\n", flush=True)

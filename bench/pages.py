@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import HOOK, OWNER, SUPERUSER, Postgres
+from leoportal.stack.postgres import SUPERUSER, TESTER, Postgres
 from leoportal.stack.pytest_plugin import find_parent_folder
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -20,7 +20,7 @@ def parent_folder() -> Path:
     return find_parent_folder()
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, child: tuple[str, ...] = ("bench.portal",)) -> None:
     """Start PostgreSQL (fsync off) and Valkey, let a child that loads Django do the rest, stop both."""
     postgres = Postgres(folder / "pg", is_throwaway=True)
     broker = Broker(folder / "valkey", is_throwaway=True)
@@ -35,14 +35,14 @@ def run(folder: Path) -> None:
             "LEOPORTAL_EMBEDDED": "1",
             "LEOPORTAL_VAR": str(variables),
             "LOG_LEVEL": "CRITICAL",
-            "DATABASE_URL": postgres.url(OWNER),
-            "DATABASE_HOOK_URL": postgres.url(HOOK),
+            "DATABASE_URL": postgres.url(TESTER),
+            "DATABASE_HOOK_URL": postgres.url("leoportal_hook"),
             "BENCH_SUPERUSER_URL": postgres.url(SUPERUSER),
             "REDIS_URL": broker.url,
             "CACHE_URL": broker.cache_url,
         }
         print(f"pages, with {postgres.describe().split(' (')[0]}, fsync off, and Valkey", flush=True)
-        subprocess.run([sys.executable, "-m", "bench.portal"], cwd=ROOT, env=environment, check=True)
+        subprocess.run([sys.executable, "-m", *child], cwd=ROOT, env=environment, check=True)
     finally:
         broker.stop()
         postgres.stop()

@@ -12,10 +12,14 @@ from handoffs.bundles.building import BundleRequest, create_bundle
 from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
 from handoffs.bundles.patches import parse_patch
 from handoffs.checks.catalogue import Context
+from handoffs.checks.evidence import BuilderTrust
 from handoffs.git.repository import Git
+from handoffs.packages.components import MAX_TOLD
 from handoffs.packages.sbom import parse_sbom
+from tests.support.sigstore import Signed, signed_statement
 
 BUILDER = "https://builder.invalid/codex/v1"
+ATTESTATION = "attestation.intoto.json"
 LOCK_FILE = "requirements.txt"
 LINES_PER_FILE = 80
 PER_FOLDER = 40
@@ -41,6 +45,7 @@ class Subject:
     path: Path
     base: str
     raw: bytes
+    signed: Signed
 
     @property
     def git(self) -> Git:
@@ -58,7 +63,9 @@ class Subject:
             marker_digest=digest_of(self.raw),
             branch="staging/codex-bench",
             target_branch_sha=self.base,
+            max_components_told=MAX_TOLD,
             allowed_builders=(BUILDER,),
+            trust=BuilderTrust(self.signed.root, {BUILDER: self.signed.signer}),
         )
 
     def describe(self) -> str:
@@ -94,7 +101,9 @@ def make_subject(folder: Path, *, files: int, change: Change) -> Subject:
         branch="staging/codex-bench",
     )
     raw = create_bundle(git, base=base, commit="work", request=request)
-    return Subject(path, base, _filled(raw, change.filling) if change.filling else raw)
+    members = dict(read_archive(_filled(raw, change.filling) if change.filling else raw, Limits()).members)
+    signed = signed_statement(members[ATTESTATION])
+    return Subject(path, base, write_archive({**members, ATTESTATION: signed.raw}), signed)
 
 
 def _filled(raw: bytes, filling: int) -> bytes:

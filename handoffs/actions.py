@@ -51,6 +51,7 @@ class Tools:
     pinned_roots: tuple[str, ...] = ()
     sigstore: Sigstore | None = None
     clock: Callable[[], datetime] = timezone.now
+    log_seconds: float = 5.0
 
     @property
     def git(self) -> Git:
@@ -91,9 +92,9 @@ def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: 
             path=str(path), defaults={"full_name": full_name, "protected_branch": protected_branch}
         )
         if is_new:
-            append_event(
-                events.REPOSITORY_GOVERNED, by, "", {"repository": full_name, "protected_branch": protected_branch}
-            )
+            tip = Git(path).refs(f"refs/heads/{protected_branch}").get(f"refs/heads/{protected_branch}", "")
+            body: dict[str, JsonValue] = {"repository": full_name, "protected_branch": protected_branch, "tip": tip}
+            append_event(events.REPOSITORY_GOVERNED, by, "", body)
     return repository
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from django.db import transaction
 from django.db.models import Q
@@ -10,25 +11,30 @@ from django.db.models import Q
 from audit import events
 from audit.actions import take_part
 from audit.events import Actor, AuditError, Role
+from audit.identities import EMAIL
 from audit.models import Identity, Participation, Principal
-from audit.separation import Part
+from audit.separation import Contributors, Part, contributors
 from handoffs.models import Handoff, HandoffEvent, HandoffQuerySet
+
+
+def behind(addresses: Sequence[str]) -> Contributors:
+    """Who stands behind commit addresses, whoever answers for them included; and which belong to nobody now."""
+    owned = Identity.objects.current().filter(kind=Identity.Kind.EMAIL, value__in=addresses)
+    owners = {(EMAIL, value): owner for value, owner in owned.values_list("value", "principal_id")}
+    registry = replace(Principal.objects.registry(), owners=owners)
+    return contributors([(EMAIL, address) for address in addresses], registry)
 
 
 def still_unknown(addresses: Sequence[str]) -> list[str]:
     """The addresses that belong to nobody yet. An operator may have linked some since the handoff came."""
-    if not addresses:
-        return []
-    rows = Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=addresses)
-    known = set(rows.values_list("value", flat=True))
-    return [address for address in addresses if address not in known]
+    return [address for _, address in behind(addresses).unknown] if addresses else []
 
 
 def authors_now(handoff: Handoff) -> list[Principal]:
     """Who wrote this change, as far as is known now: addresses linked meanwhile, and authors of the same elsewhere."""
-    linked = Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=handoff.unknown_contributors)
+    linked = behind(handoff.unknown_contributors).principals if handoff.unknown_contributors else frozenset()
     elsewhere, _ = authors_elsewhere(handoff)
-    pks = {*linked.values_list("principal_id", flat=True), *(actor.principal_id for actor in elsewhere)}
+    pks = {*linked, *(actor.principal_id for actor in elsewhere)}
     return list(Principal.objects.filter(pk__in=pks).order_by("pk"))
 
 

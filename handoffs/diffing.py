@@ -7,7 +7,7 @@ Shape: MAX_FILES files are listed on a page; a file shows FOLD_LINES lines first
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from unidiff.patch import Hunk, PatchSet
 
 from handoffs.bundles.paths import escape_text
 from handoffs.git.process import GitError
-from handoffs.git.repository import Git
+from handoffs.git.repository import Git, TreeChange
 from handoffs.scope.hidden_text import name_of, places_in
 from handoffs.scope.secrets import redact
 
@@ -33,6 +33,7 @@ MAX_LINE_LENGTH: Final = 2_000
 MAX_DIFF_BYTES: Final = 4 << 20
 HIDDEN: Final = "hidden-character"
 KEPT_SECONDS: Final = 30 * 24 * 3600
+NUMSTAT: Final = ("-r", "-z", "--numstat", "--no-renames")
 _STATUS: Final = {"A": "added", "M": "changed", "D": "deleted", "T": "type changed"}
 _GENERATED: Final = (
     "package-lock.json",
@@ -146,16 +147,20 @@ class FileDiff:
 
 def list_changes(git: Git, base: str, head: str) -> tuple[ChangedFile, ...]:
     """Every changed path between two commits, with its line counts. Raises: GitError."""
-    raw = git.run("diff-tree", "-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", base, head)
+    return count_lines(git.changes(base, head), git.run("diff-tree", *NUMSTAT, base, head))
+
+
+def count_lines(changes: Iterable[TreeChange], numstat: bytes) -> tuple[ChangedFile, ...]:
+    """The changes with the counts of `git diff-tree` with NUMSTAT; a path it does not count is listed all the same."""
     counts: dict[str, tuple[int | None, int | None]] = {}
-    for entry in raw.split(b"\0"):
+    for entry in numstat.split(b"\0"):
         if entry.count(b"\t") >= 2:
             added, removed, path = entry.split(b"\t", 2)
             numbers = (None, None) if added == b"-" else (int(added), int(removed))
             counts[path.decode("utf-8", "surrogateescape")] = numbers
     return tuple(
         ChangedFile(change.path, _STATUS.get(change.status, change.status), *counts.get(change.path, (None, None)))
-        for change in git.changes(base, head)
+        for change in changes
     )
 
 

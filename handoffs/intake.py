@@ -20,9 +20,12 @@ from handoffs.forges.protocol import StagingCommit
 from handoffs.lane import rules_in_force
 from handoffs.models import ENDED, Handoff, HandoffError, PullRequest, PullStatus, Repository, Status
 from handoffs.scope.secrets import redact
+from handoffs.signatures.commit_signatures import CODE as UNSIGNED
+from handoffs.signatures.commit_signatures import signer_of
+from handoffs.signatures.refusals import RefusedError
 
 # Refused before anything was read: such a handoff takes no place among the resubmissions of its branch.
-AT_THE_DOOR: Final = ("intake.duplicate", "quota.handoffs", "quota.bytes")
+AT_THE_DOOR: Final = ("intake.duplicate", "quota.handoffs", "quota.bytes", UNSIGNED)
 
 
 @transaction.atomic(durable=True)
@@ -30,7 +33,8 @@ def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor
     """Note a builder's commit. Returns None when it is known. A newer commit supersedes the branch's older handoff.
 
     A bundle that is on its way already, and one over the hour's quota, is refused at the door: it supersedes nothing
-    and not one of its bytes is read. A credential in the branch's name quarantines it there.
+    and not one of its bytes is read. Where the policy asks for signed pushes, a commit that no builder's key signed is
+    quarantined there, unread, too, and so is a credential in the branch's name.
     """
     repository = Repository.objects.select_for_update().get(pk=repository.pk)
     if Handoff.objects.filter(repository=repository, staging_commit=staging.commit).exists():
@@ -61,7 +65,8 @@ def receive_handoff(repository: Repository, staging: StagingCommit, *, by: Actor
     if branch != staging.branch:
         _end(handoff, Status.QUARANTINED, "secrets.none", "a credential in the branch's name", by)
     elif refusal is not None:
-        _end(handoff, Status.REFUSED, refusal.code, refusal.detail, by)
+        status = Status.QUARANTINED if refusal.code == UNSIGNED else Status.REFUSED
+        _end(handoff, status, refusal.code, refusal.detail, by)
     return handoff
 
 
@@ -74,9 +79,15 @@ def _end(handoff: Handoff, status: Status, code: str, detail: str, by: Actor) ->
 
 def _refusal(repository: Repository, staging: StagingCommit) -> HandoffError | None:
     """Why a bundle is not taken in at all. The caller holds the repository's row, so that nobody slips past."""
-    rows = Handoff.objects.filter(repository=repository)
-    quota = rules_in_force().hourly_quota
-    hour = rows.filter(received_at__gt=timezone.now() - timedelta(hours=1)).exclude(refusal_code__startswith="quota.")
+    rules, now = rules_in_force(), timezone.now()
+    if rules.staging.push == "signed":
+        try:
+            signer_of(staging.raw, rules.staging.keys, now)
+        except RefusedError as error:
+            return HandoffError(error.code, error.detail)
+    rows, quota = Handoff.objects.filter(repository=repository), rules.hourly_quota
+    hour = rows.filter(received_at__gt=now - timedelta(hours=1)).exclude(refusal_code__startswith="quota.")
+    hour = hour.exclude(refusal_code=UNSIGNED)  # so that nobody uses up what is the builders'
     used = hour.aggregate(handoffs=Count("pk"), bytes=Sum("size_bytes", default=0))
     if used["handoffs"] >= quota.handoffs:
         detail = f"got {used['handoffs']} handoffs within an hour, expected {quota.handoffs} at most; hand over later"

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -25,7 +25,18 @@ from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.attestations.vsa import STATEMENT_TYPE
 from handoffs.bundles.bundle import digest_of
-from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep, Signature, SigningKey, StaleStatusError
+from handoffs.clocks import refuse_skew
+from handoffs.models import (
+    Handoff,
+    HandoffError,
+    KeyRotation,
+    Lane,
+    RotationStep,
+    Signature,
+    SignatureRenewal,
+    SigningKey,
+    StaleStatusError,
+)
 from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_known_key
 from handoffs.signatures.openpgp import (
     NewKey,
@@ -189,7 +200,7 @@ def advance_rotation(rotation: KeyRotation, vault: Vault, *, by: Actor) -> KeyRo
     """
     require(by, Act.ROTATE_KEY)
     STEPS[rotation.step](rotation, vault, by)
-    return KeyRotation.objects.select_related("old_key", "new_key").get(pk=rotation.pk)
+    return KeyRotation.objects.for_list().get(pk=rotation.pk)
 
 
 def _make_key(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
@@ -201,6 +212,7 @@ def _make_key(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
 
 def _sign_transition(rotation: KeyRotation, vault: Vault, _by: Actor) -> None:
     """3 The old key names the new one. Looked at again before it is kept: this is what vouches for the new key."""
+    refuse_skew()
     old, made = _old_key(rotation, SigningKey.objects.all()), _made_of(rotation)
     now = timezone.now()
     if not old.is_active_at(now):
@@ -265,7 +277,7 @@ def cancel_rotation(rotation_id: int, *, by: Actor) -> None:
     rows = KeyRotation.objects.filter(pk=rotation_id, step__in=CANCELLABLE)
     if rows.update(step=RotationStep.CANCELLED, draft={}, error="", moved_at=Now()) != 1:
         raise HandoffError("rotation.not_open", "the switch was made, or the rotation has ended; nothing was changed")
-    rotation = KeyRotation.objects.select_related("old_key").get(pk=rotation_id)
+    rotation = KeyRotation.objects.select_related("old_key").defer("old_key__secret_key").get(pk=rotation_id)
     old = rotation.old_key.fingerprint if rotation.old_key else None
     append_event(events.KEY_ROTATION_CANCELLED, by, "", {"lane": rotation.lane, "old": old})
 
@@ -307,18 +319,25 @@ def record_revocation(
     KeyRotation.objects.filter(lane=key.lane, old_key=key, step__in=CANCELLABLE).update(
         step=RotationStep.CANCELLED, draft={}, error="the key was revoked", moved_at=Now()
     )
-    affected = Signature.objects.filter(key=key, signed_at__gte=since)
+    affected = affected_handoffs(key, since)
     body: dict[str, JsonValue] = {
         "fingerprint": key.fingerprint,
         "lane": key.lane,
         "distrusted_since": since.isoformat(),
         "reason": said,
-        "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("handoff_id", flat=True)[:1000]],
+        "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("pk", flat=True)[:1000]],
         "signatures": affected.count(),
     }
     append_event(events.KEY_REVOKED, by, "", body)
     key.refresh_from_db()
     return key
+
+
+def affected_handoffs(key: SigningKey, since: datetime) -> QuerySet[Handoff]:
+    """Handoffs that this key signed, first or again, as the portal received it from then on."""
+    first = Signature.objects.filter(key=key, signed_at__gte=since).values("handoff")
+    again = SignatureRenewal.objects.filter(key=key, signed_at__gte=since).values("renewed__handoff")
+    return Handoff.objects.filter(Q(pk__in=first) | Q(pk__in=again))
 
 
 def _revoked(key: SigningKey, password: str) -> str:

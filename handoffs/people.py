@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils import timezone
 
 from audit.actions import take_part
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, Principal
 from handoffs.bundles.bundle import Manifest
+from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SIGNED_BY_BUILDER, SPONSOR
 from handoffs.checks.evidence import CheckResult, Outcome
+from handoffs.contributors import behind
 from handoffs.models import (
     Handoff,
 )
+from handoffs.rules import Staging
 from handoffs.scope.secrets import redact
+from handoffs.signatures.commit_signatures import signer_of
+from handoffs.signatures.refusals import RefusedError
 
 
 @dataclass(frozen=True)
@@ -28,21 +34,24 @@ class People:
     others: tuple[Principal, ...] = ()
 
 
-def find_people(manifest: Manifest, contributors: Sequence[str]) -> People:
-    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits."""
-    owner = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, value=manifest.builder_id)
+def find_people(manifest: Manifest, addresses: Sequence[str]) -> People:
+    """Who stands behind a bundle: the builder by its id, its sponsor, and every e-mail address in the commits.
+
+    An id of somebody who holds another role, or none any more, is no builder's.
+    """
+    owner = Identity.objects.current().filter(
+        kind=Identity.Kind.BUILDER_ID,
+        value=manifest.builder_id,
+        principal__grants__role=Role.BUILDER.value,
+        principal__grants__ends_at=None,
+    )
     row = owner.select_related("principal", "principal__sponsor").first()
-    known = {
-        identity.value: identity.principal
-        for identity in Identity.objects.filter(kind=Identity.Kind.EMAIL, value__in=contributors).select_related(
-            "principal"
-        )
-    }
+    found = behind(addresses)
     return People(
         builder=row.principal if row else None,
         sponsor=row.principal.sponsor if row else None,
-        unknown=tuple(address for address in contributors if address not in known),
-        others=tuple({principal.pk: principal for principal in known.values()}.values()),
+        unknown=tuple(address for _, address in found.unknown),
+        others=tuple(Principal.objects.filter(pk__in=found.principals).order_by("pk")),
     )
 
 
@@ -51,15 +60,25 @@ def people_checks(manifest: Manifest | None, people: People) -> tuple[CheckResul
     claimed = manifest.sponsor if manifest else ""
     registered = people.sponsor.name if people.sponsor else ""
     return (
-        CheckResult(
-            code="manifest.sponsor",
-            group="manifest",
-            sentence="The sponsor named in the manifest is the person registered for this builder.",
-            outcome=Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
+        SPONSOR.found(
+            Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
             got=redact(claimed) or "no sponsor",
             expected=registered or "a registered builder with a sponsor",
         ),
     )
+
+
+def signer_checks(manifest: Manifest | None, commit: bytes, staging: Staging) -> tuple[CheckResult, ...]:
+    """Where the policy asks for signed commits: the one who signed is the one the manifest names, no other builder."""
+    if staging.push != "signed":
+        return ()
+    claimed = manifest.builder_id if manifest else ""
+    try:
+        signer = signer_of(commit, staging.keys, timezone.now()).builder_id
+    except RefusedError as error:
+        return (SIGNED_BY_BUILDER.found(Outcome.FAILED, got=error.got, expected=error.expected),)
+    outcome = Outcome.PASSED if claimed == signer else Outcome.FAILED
+    return (SIGNED_BY_BUILDER.found(outcome, got=signer, expected=redact(claimed) or "a readable manifest"),)
 
 
 def take_parts(handoff: Handoff, people: People, elsewhere: Sequence[Actor], by: Actor) -> CheckResult | None:
@@ -67,17 +86,11 @@ def take_parts(handoff: Handoff, people: People, elsewhere: Sequence[Actor], by:
     parts = [*elsewhere] + [
         Actor(p.pk, p.name, Role.BUILDER) for p in (people.builder, *people.others) if p is not None
     ]
+    refusals = {check.code: check for check in (ONE_DUTY, KNOWN_PEOPLE)}
     try:
         with transaction.atomic():
             for part in (*parts, by):
                 take_part(handoff.chain, part)
     except AuditError as error:
-        return CheckResult(
-            code=error.code,
-            group="manifest",
-            sentence="Nobody behind this bundle has another duty on this handoff.",
-            outcome=Outcome.FAILED,
-            got=error.detail,
-            expected="one duty for each principal",
-        )
+        return refusals[error.code].found(Outcome.FAILED, got=error.detail, expected="one duty for each principal")
     return None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from audit.canonical import JsonValue
 
 _WILD: Final = re.compile(r"[*?\[\](){}|^$\\\s]")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _Name = Annotated[str, StringConstraints(max_length=300)]
 
 
@@ -96,13 +96,47 @@ class Quotas(_Document):
     bytes: Annotated[int, Field(ge=1, le=1 << 40)] = 1 << 30
 
 
+class RootAge(_Document):
+    """How old a Sigstore trusted root may be: no builder's signature is judged by one that nobody refreshed for longer.
+
+    Units: days since it was last fetched, or since its file was written. None: it is flagged, and used.
+    """
+
+    max_age_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class BuilderKey(_Document):
+    """The OpenPGP certificate a builder signs its staging commits with, and its full primary fingerprint."""
+
+    builder_id: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^(?:[0-9A-F]{40}|[0-9A-F]{64})\z")]
+    public_key: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+
+
+class Staging(_Document):
+    """Who hands over. open: whoever may push to `staging/codex-*`. signed: only a commit that one of `keys` signed."""
+
+    push: Literal["open", "signed"] = "open"
+    keys: Annotated[tuple[BuilderKey, ...], Field(strict=False, max_length=20)] = ()
+
+    @model_validator(mode="after")
+    def _refuse_signed_by_nobody(self) -> Self:
+        if self.push == "signed" and not self.keys:
+            raise ValueError("got push signed without a key, expected the builders' keys")
+        if len({key.fingerprint for key in self.keys}) != len(self.keys):
+            raise ValueError("a builder's key is listed twice")
+        return self
+
+
 class LaneRules(_Document):
     """Everything the enforcer lane reads of the policy in force."""
 
     signing: Signing = Field(default_factory=Signing)
     approvals: Approvals = Field(default_factory=Approvals)
     hourly_quota: Quotas = Field(default_factory=Quotas)
+    staging: Staging = Field(default_factory=Staging)
     builder_identities: Annotated[tuple[BuilderIdentity, ...], Field(strict=False, max_length=100)] = ()
+    trusted_root: RootAge = Field(default_factory=RootAge)
 
 
 def refuse_vague(identity: str, issuer: str) -> None:
@@ -114,7 +148,7 @@ def refuse_vague(identity: str, issuer: str) -> None:
         if len(value) < 3 or _WILD.search(value) or not value.isascii():
             raise ValueError(f"got the {what} {value[:80]!r}, expected one exact value without patterns")
     parts = urlsplit(issuer)
-    is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    is_local = parts.scheme == "http" and parts.hostname in LOOPBACK
     if not (parts.hostname and (parts.scheme == "https" or is_local)):
         raise ValueError(f"got the issuer {issuer[:80]!r}, expected an https address")
 

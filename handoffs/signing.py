@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final, NoReturn
+from typing import NoReturn
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from audit import events
 from audit.accountability import Act, require
@@ -19,6 +19,7 @@ from audit.canonical import JsonValue, parse_json, write_json
 from handoffs.actions import Tools, record_event
 from handoffs.attempts import end_attempt, find_entries, orphan_attempts, record_orphan, start_attempt
 from handoffs.attestations.vsa import verification_summary
+from handoffs.clocks import CLOCK_RETRY, ClockSkewError, refuse_skew
 from handoffs.fallback import Outage, read_outage
 from handoffs.keys import active_key, confirm_active
 from handoffs.lane import rules_in_force
@@ -34,12 +35,14 @@ from handoffs.models import (
     Status,
 )
 from handoffs.rules import Signing
-from handoffs.signatures.clocks import find_skew
 from handoffs.signatures.openpgp import Signer
-from handoffs.signatures.sigstore_signing import ClockSkewError, Pinned, SigningRefusedError, SigningUnavailableError
+from handoffs.signatures.sigstore_signing import (
+    Pinned,
+    ServiceClockError,
+    SigningRefusedError,
+    SigningUnavailableError,
+)
 from handoffs.summaries import verified_facts
-
-CLOCK_RETRY: Final = timedelta(seconds=30)
 
 
 class SignerWaitsError(HandoffError):
@@ -80,13 +83,11 @@ def choose_method(rules: Signing, *, is_acknowledged: bool) -> Method:
 
 
 def check_clocks(tools: Tools) -> None:
-    """Compare this process's clock with the database's. Raises: SignerWaitsError("clock.skew")."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (database_now,) = cursor.fetchone()
-    skew = find_skew(tools.clock(), {"the database": database_now})
-    if skew:
-        raise SignerWaitsError("clock.skew", skew, retry_in=CLOCK_RETRY)
+    """Compare this process's clock with the others that are known. Raises: SignerWaitsError("clock.skew")."""
+    try:
+        refuse_skew(tools.clock)
+    except ClockSkewError as error:
+        raise SignerWaitsError(error.code, error.detail, retry_in=CLOCK_RETRY) from None
 
 
 def statement_of(handoff: Handoff, raw: bytes, tools: Tools, *, fingerprint: str = "") -> bytes:
@@ -171,7 +172,7 @@ def _record_failure(attempt: SigningAttempt, error: SigningUnavailableError, out
     """A failed try: refused, or one failed probe. Raises what the row is released with."""
     handoff = attempt.handoff
     entries = find_entries(attempt, handoff, tools) if error.may_be_logged else ()
-    is_down = not isinstance(error, SigningRefusedError | ClockSkewError)
+    is_down = not isinstance(error, SigningRefusedError | ServiceClockError)
     outcome = SigningAttempt.Outcome.ORPHANED if error.may_be_logged else SigningAttempt.Outcome.FAILED
     body: dict[str, JsonValue] = {"attempt": attempt.pk, "code": error.code, "detail": error.detail[:300]}
     with transaction.atomic(durable=True):
@@ -186,6 +187,6 @@ def _record_failure(attempt: SigningAttempt, error: SigningUnavailableError, out
             record_event(handoff, events.SIGNING_REFUSED, tools.enforcer, body)
     if is_down:
         raise SignerWaitsError(error.code, error.detail, retry_in=outage.interval) from None
-    if isinstance(error, ClockSkewError):
+    if isinstance(error, ServiceClockError):
         raise SignerWaitsError(error.code, error.detail, retry_in=CLOCK_RETRY) from None
     raise HandoffError(error.code, error.detail) from None

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from celery import current_app, shared_task
 from django.conf import settings
@@ -27,6 +29,8 @@ from handoffs.applying import apply_handoff, open_pull_request
 from handoffs.attempts import orphan_attempts
 from handoffs.bundles.store import DIGEST_CHANGED, BundleStore, StoreError
 from handoffs.checks.isolation import Ceiling
+from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew, read_services
+from handoffs.expiring import expire_old_bundles
 from handoffs.forges.localgit import LocalGit
 from handoffs.forges.protocol import Forge, ForgeError
 from handoffs.git.process import GitError
@@ -45,11 +49,14 @@ from handoffs.scope.secrets import redact
 from handoffs.signatures.key_rules import ROTATE_AFTER
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.service_clocks import service_addresses
 from handoffs.signatures.sigstore_signing import Sigstore
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from handoffs.signatures.trust_roots import TrustedRoot
+from handoffs.signatures.tuf_refresh import Mirror, public_anchor, read_anchor
 from handoffs.signing import SignerWaitsError, sign_handoff
 from handoffs.transparency import log_signature, lost_attempts, pending_signatures
+from handoffs.trusted_roots import chosen_root, fetched_at
 from handoffs.verifying import verify_handoff
 
 log = logging.getLogger(__name__)
@@ -79,7 +86,7 @@ def forge_for(repository: Repository) -> Forge:
 def tools_for(repository: Repository) -> Tools:
     """The adapters of one repository, built from settings."""
     actor = enforcer()
-    address = Identity.objects.filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
+    address = Identity.objects.current().filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
     if address is None:
         raise HandoffError(
             "enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`"
@@ -95,6 +102,7 @@ def tools_for(repository: Repository) -> Tools:
         read_root=trusted_root,
         pinned_roots=tuple(settings.SIGSTORE_TRUSTED_ROOT_SHA256),
         sigstore=sigstore(),
+        log_seconds=settings.LOG_WAIT_SECONDS,
     )
 
 
@@ -112,17 +120,42 @@ def sigstore() -> Sigstore | None:
 
 
 def trusted_root() -> TrustedRoot:
-    """The Sigstore root of the settings, or the public one that is pinned in this release.
+    """The Sigstore root of the settings; else the one that an operator fetched and chose; else this release's.
 
-    Raises: RefusedError with sigstore.root or sigstore.root_pin.
+    Raises: RefusedError with sigstore.root or sigstore.root_pin; HandoffError("sigstore.root_pin").
     """
     path, pinned = settings.SIGSTORE_TRUSTED_ROOT, settings.SIGSTORE_TRUSTED_ROOT_SHA256
-    root = read_root_file(Path(path)) if path else production_root()
+    root = read_root_file(Path(path)) if path else chosen_root() or _release_root()
     if pinned and root.digest not in pinned:
         raise RefusedError("sigstore.root_pin", f"{root.source} with sha256 {root.digest}", " or ".join(pinned))
-    if warning := root.age_warning(timezone.now()):
+    if warning := root.age_warning(timezone.now(), is_online=bool(settings.SIGSTORE_TUF_MIRROR)):
         log.warning("%s", warning)
     return root
+
+
+def _release_root() -> TrustedRoot:
+    """As old as the release, or as the last refresh that brought the same bytes."""
+    root = production_root()
+    fetched = fetched_at(root.digest)
+    return replace(root, refreshed_at=fetched) if fetched else root
+
+
+def tuf_mirror() -> Mirror:
+    """Where the trusted root is refreshed from, by the settings.
+
+    Raises: HandoffError with trusted_root.no_mirror, trusted_root.file or tuf.anchor.
+    """
+    if not settings.SIGSTORE_TUF_MIRROR:
+        raise HandoffError("trusted_root.no_mirror", "SIGSTORE_TUF_MIRROR is not set, so this portal counts as offline")
+    if settings.SIGSTORE_TRUSTED_ROOT:
+        detail = "SIGSTORE_TRUSTED_ROOT names a file, and that is the root; renew the file, or unset it"
+        raise HandoffError("trusted_root.file", detail)
+    path = settings.SIGSTORE_TUF_ROOT
+    try:
+        anchor = read_anchor(Path(path)) if path else public_anchor()
+    except RefusedError as error:
+        raise HandoffError(error.code, error.detail) from None
+    return Mirror(settings.SIGSTORE_TUF_MIRROR, anchor, settings.SIGSTORE_SECONDS)
 
 
 def nudge(task: str, *args: object) -> None:
@@ -140,9 +173,32 @@ def key_vault() -> Vault:
 
 
 @shared_task(ignore_result=True)
+def sweep_clocks() -> int:
+    """Ask the services that this portal relies on what time it is. Returns how many answered."""
+    count = read_services(clock_services())
+    if skew := current_skew():
+        log.error("clock.skew: %s; nothing is signed or published", skew)
+    return count
+
+
+def clock_services() -> dict[str, str]:
+    """Whose clocks can be compared with ours, by name: the settings' signing services and mirror."""
+    path, mirror = settings.SIGSTORE_TRUST_CONFIG, settings.SIGSTORE_TUF_MIRROR
+    found = {urlsplit(mirror).netloc: mirror} if mirror else {}
+    try:
+        return found | (service_addresses(Path(path).read_bytes()) if path else {})
+    except (OSError, RefusedError) as error:
+        log.warning("%s names no services: %s", path, error)
+        return found
+
+
+@shared_task(ignore_result=True)
 def sweep_keys() -> int:
     """Rotate what is 28 days old, and wake a worker for every rotation that nobody works on."""
     now = timezone.now()
+    if skew := current_skew():
+        log.warning("no key is rotated: %s", skew)
+        return 0
     for key in SigningKey.objects.filter(retired_at=None, revoked_at=None, created_at__lte=now - ROTATE_AFTER):
         if key.is_active_at(now):
             keys.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")
@@ -162,6 +218,10 @@ def rotate_key(rotation_id: int) -> str:
         rotation = KeyRotation.objects.get(pk=rotation_id)
         while rotation.step in keys.STEPS:
             rotation = keys.advance_rotation(rotation, key_vault(), by=enforcer())
+    except ClockSkewError as error:
+        KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
+        log.warning("rotation %s waits: %s", rotation_id, error)
+        return "waiting"
     except (SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=wait)
@@ -286,3 +346,10 @@ def _advance(handoff_id: int) -> str:
             actions.quarantine_handoff(handoff, tools.enforcer, "digest.changed", error.detail)
         handoff = Handoff.objects.select_related("repository").get(pk=handoff_id)
     return handoff.status
+
+
+@shared_task(ignore_result=True)
+def expire_bundles() -> int:
+    """Erase the bytes of bundles that ended longer ago than they are kept; the beat calls it every day."""
+    before = timezone.now() - timedelta(days=settings.RETENTION_BUNDLE_DAYS)
+    return expire_old_bundles(BundleStore(settings.BUNDLE_STORE), before=before, by=enforcer())

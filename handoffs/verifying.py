@@ -10,13 +10,13 @@ from django.db import transaction
 from audit import events
 from audit.canonical import JsonValue
 from audit.events import Actor, Role
-from audit.models import Identity
+from audit.models import Identity, RoleGrant
 from handoffs.actions import Tools, record_event, refuse_handoff
 from handoffs.attestations.slsa import slsa_to_json
 from handoffs.bundles.archive import Limits
 from handoffs.bundles.markers import MarkerKind, foreign_markers, write_marker
-from handoffs.checks.catalogue import SECRETS, holds_secret
-from handoffs.checks.evidence import BuilderTrust, CheckResult, Context, Outcome
+from handoffs.checks.catalogue import NOT_TWICE, SECRETS, holds_secret
+from handoffs.checks.evidence import BuilderTrust, Context, Outcome
 from handoffs.checks.isolation import IsolationError, run_isolated
 from handoffs.checks.verification import Glance, Report, glance_at, verify_bundle, warm_up
 from handoffs.contributors import authors_elsewhere
@@ -31,24 +31,16 @@ from handoffs.models import (
     HandoffEvent,
     Status,
 )
-from handoffs.people import People, find_people, people_checks, take_parts
+from handoffs.packages.components import MAX_TOLD
+from handoffs.people import People, find_people, people_checks, signer_checks, take_parts
 from handoffs.scope.control_plane import bounded
 from handoffs.scope.secrets import redact
 from handoffs.signatures.refusals import RefusedError
 from handoffs.trusting import trust_builders
 
 WITHHELD_TITLE = "Withheld: a credential was found"
-
-
 MAX_COMMITS_BEHIND = 1000
-
-
-MAX_STORED_COMPONENTS = 200
-
-
 MAX_ARTIFACT_BYTES = Limits().max_archive_bytes
-
-
 _EVENTS = {Status.REFUSED: events.HANDOFF_REFUSED, Status.QUARANTINED: events.HANDOFF_QUARANTINED}
 
 
@@ -66,7 +58,7 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
     message = git.message_of(handoff.staging_commit)
     subject = message.partition("\n")[0]
     trust = _trust(tools)
-    warm_up()
+    warm_up(trust.root if trust is not None else None)
     try:
         glance = run_isolated(Glance, lambda: glance_at(raw), tools.ceiling)
         context = replace(_context(handoff, git, subject, glance), trust=trust)
@@ -76,6 +68,9 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
         return
     if not holds_secret(report.results):
         tools.store.put(raw)
+        commit = tools.forge.commit_object(handoff.staging_commit)
+        signed = signer_checks(report.manifest, commit, rules_in_force().staging)
+        report = replace(report, results=(*report.results, *signed))
     contributors = tools.forge.contributors(handoff.repository.protected_branch, handoff.staging_commit)
     _record_verification(
         handoff,
@@ -88,12 +83,14 @@ def verify_handoff(handoff: Handoff, tools: Tools) -> None:
 
 
 def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Context:
-    builders = Identity.objects.filter(kind=Identity.Kind.BUILDER_ID, principal__grant__role=Role.BUILDER.value)
+    held = RoleGrant.objects.current().filter(role=Role.BUILDER.value).values("principal")
+    builders = Identity.objects.current().filter(kind=Identity.Kind.BUILDER_ID, principal__in=held)
     return Context(
         repository=handoff.repository.full_name,
         marker_subject=subject,
         branch=handoff.staging_branch,
         max_commits_behind=MAX_COMMITS_BEHIND,
+        max_components_told=MAX_TOLD,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, glance),
@@ -110,7 +107,7 @@ def _trust(tools: Tools) -> BuilderTrust | None:
         root = tools.read_root()
     except RefusedError as error:
         raise HandoffError(error.code, error.detail) from None
-    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer)
+    return trust_builders(rules, root, pinned=root.digest in tools.pinned_roots, by=tools.enforcer, now=tools.clock())
 
 
 def _patches_of_other_tasks(handoff: Handoff, glance: Glance) -> frozenset[str]:
@@ -156,14 +153,7 @@ def _record_verification(
             failed.append(clash)
             results = (*results, clash)
         if not failed and _is_taken(handoff, digest):
-            clash = CheckResult(
-                code="handoff.duplicate",
-                group="marker",
-                sentence="The bundle was not handed over before.",
-                outcome=Outcome.FAILED,
-                got=digest,
-                expected="a bundle that no other handoff carries",
-            )
+            clash = NOT_TWICE.found(Outcome.FAILED, got=digest, expected="a bundle that no other handoff carries")
             failed.append(clash)
             results = (*results, clash)
         failed.sort(key=lambda result: result.is_unchecked)
@@ -184,7 +174,7 @@ def _record_verification(
             change_digest="" if is_secret else report.change_digest,
             result_tree="" if is_secret else report.result_tree or "",
             raised=[{"kind": one.kind, "path": one.path, "why": one.why} for one in raised],
-            component_delta={} if is_secret else report.components.as_json(at_most=MAX_STORED_COMPONENTS),
+            component_delta={} if is_secret else report.components.as_json(at_most=MAX_TOLD),
             slsa=[] if is_secret else slsa_to_json(report.slsa),
             builder=people.builder,
             sponsor=people.sponsor,

@@ -15,7 +15,7 @@ from audit import events
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor, AuditError
-from audit.models import Participation
+from audit.models import Participation, Principal
 from handoffs.bundles.store import BundleStore, StoreError
 from handoffs.checks.evidence import Outcome
 from handoffs.fallback import MIN_VISIBLE, acknowledge_downgrade, read_outage
@@ -129,9 +129,11 @@ def download_artifact(_request: Request, pk: int) -> HttpResponse:
 def download_signature(_request: Request, pk: int) -> HttpResponse:
     """The enforcer's detached OpenPGP signature of the bundle."""
     signature = _signature(pk)
-    if not signature.signature:
+    if not signature.signature:  # Sigstore
         raise Http404("This handoff is signed with Sigstore; download the Sigstore bundle.")
-    return _attachment(signature.signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature")
+    return _attachment(
+        signature.standing.signature.encode(), f"H-{pk}-artifact.tar.gz.asc", "application/pgp-signature"
+    )
 
 
 @page(Act.VIEW_HANDOFFS, "GET")
@@ -150,7 +152,7 @@ def download_bundle(_request: Request, pk: int, what: str) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_key(_request: Request, pk: int) -> HttpResponse:
     """The certificate that the signature is checked with."""
-    key = _signature(pk).key
+    key = _signature(pk).standing.key
     if key is None:
         raise Http404("This handoff is signed with Sigstore; its certificate is in the Sigstore bundle.")
     return _attachment(key.public_key.encode(), f"H-{pk}-public-key.asc", "application/pgp-keys")
@@ -159,7 +161,7 @@ def download_key(_request: Request, pk: int) -> HttpResponse:
 @page(Act.VIEW_HANDOFFS, "GET")
 def download_statement(_request: Request, pk: int) -> HttpResponse:
     """The enforcer's signed statement of what it verified, in its DSSE envelope."""
-    raw = bytes(_signature(pk).envelope)
+    raw = bytes(_signature(pk).standing.envelope)
     return _attachment(raw, f"H-{pk}-statement.dsse.json", "application/vnd.dsse.envelope.v1+json")
 
 
@@ -173,7 +175,8 @@ def _handoff(pk: int) -> Handoff:
         "signature__key",
         "signature__logged_later",
     )
-    handoff = Handoff.objects.select_related(*related, "signing_downgrade__lead").filter(pk=pk).first()
+    rows = Handoff.objects.select_related(*related, "signing_downgrade__lead").defer("signature__key__secret_key")
+    handoff = rows.filter(pk=pk).first()
     if handoff is None:
         raise Http404("There is no such handoff.")
     return handoff
@@ -213,7 +216,7 @@ def _waiting(handoff: Handoff, actor: Actor) -> dict[str, object]:
         "span": span_of(outage.span),
         "needed": span_of(timedelta(seconds=outage.rules.probe_seconds)),
         "may_acknowledge": may_acknowledge,
-        "conflict": find_conflict(Participation.objects.parts(handoff.chain), actor) if may_acknowledge else "",
+        "conflict": _conflict(handoff, actor) if may_acknowledge else "",
         "form": DowngradeForm(),
         "least": MIN_VISIBLE,
     }
@@ -249,7 +252,9 @@ def _step(number: int, name: str, state: str, row: HandoffEvent | None) -> Step:
 
 
 def _signature(pk: int) -> Signature:
-    signature = Signature.objects.select_related("key", "logged_later").filter(handoff_id=pk).first()
+    signature = (
+        Signature.objects.select_related("key", "logged_later").defer("key__secret_key").filter(handoff_id=pk).first()
+    )
     if signature is None:
         raise Http404("This handoff is not signed.")
     return signature
@@ -260,3 +265,7 @@ def _attachment(raw: bytes, name: str, content_type: str) -> HttpResponse:
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _conflict(handoff: Handoff, actor: Actor) -> str:
+    return find_conflict(Participation.objects.parts(handoff.chain), actor, Principal.objects.registry())

@@ -5,6 +5,9 @@ Verdicts and decisions are not taken here: they are made by a signed-in person i
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Literal
 
 from django.http import Http404, HttpRequest
@@ -14,12 +17,13 @@ from ninja.parser import Parser
 from ninja.security import HttpBearer
 
 from audit import actions as trail
-from audit.accountability import Act, require
+from audit.accountability import Act, may, require
 from audit.canonical import JsonError, parse_json
 from audit.events import Actor, AuditError
 from handoffs.git.repository import Git
-from handoffs.models import PullRequest
+from handoffs.models import PullRequest, PullStatus
 from handoffs.tasks import nudge, tools_for
+from leoportal.lanes.switching import LANE_OF, acting_in
 from leoportal.web import open_to_all
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
@@ -31,14 +35,16 @@ MAX_REPORT_BYTES = 4 << 20
 
 
 class TokenAuth(HttpBearer):
-    """The actor behind `Authorization: Bearer …`; ninja answers 401 for None."""
+    """The actor behind `Authorization: Bearer …`; ninja answers 401 for None. From then on its lane acts."""
 
-    def authenticate(self, _request: HttpRequest, token: str) -> Actor | None:
+    def authenticate(self, request: HttpRequest, token: str) -> Actor | None:
         """Raises nothing: a bad token is no actor."""
         try:
-            return trail.actor_of_token(token)
+            actor = trail.actor_of_token(token)
         except AuditError:
             return None
+        request.lane.enter_context(acting_in(LANE_OF[actor.role]))  # type: ignore[attr-defined]
+        return actor
 
 
 class Refusal(Schema):
@@ -143,8 +149,10 @@ def _pull(owner: str, name: str, number: int) -> PullRequest:
 @api.get("/prs/{owner}/{name}/{number}", response=PullOut)
 def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[str, Any]:
     """How a pull request stands, judged now from its rows and its head's real tree."""
-    require(_actor(request), Act.VIEW_HANDOFFS)
+    require(_actor(request), Act.VIEW_PULLS)
     pull = _pull(owner, name, number)
+    if may(_actor(request).role, Act.REVIEW_ESCALATION) and pull.status == PullStatus.GATES_PASSING:
+        raise AuditError("role.with_plan", f"{pull} is with PLAN; LEAD sees its gates once PLAN is done")
     found = evidence.gather(pull, tree=evidence.observed_tree(pull, Git(tools_for(pull.repository).forge.git_path)))
     verdict = evidence.live_verdict(pull)
     return {
@@ -172,6 +180,7 @@ def show_pull(request: HttpRequest, owner: str, name: str, number: int) -> dict[
 @api.post("/prs/{owner}/{name}/{number}/gates", response={201: Stored})
 def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: GateIn) -> Status[dict[str, int]]:
     """Report how a gate ended on a head."""
+    require(_actor(request), Act.REPORT_RESULT)
     report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id, body.head_sha, body.evidence)
     row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
     return Status(201, _stored(row))
@@ -188,6 +197,7 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
     head_sha: str = "",
 ) -> Status[dict[str, int]]:
     """Report a sub-agent's result: native JSON, SARIF 2.1.0 or JUnit XML as the raw body."""
+    require(_actor(request), Act.REPORT_RESULT)
     raw = request.body
     if len(raw) > MAX_REPORT_BYTES:
         raise ResultError("result.too_long", f"got {len(raw)} bytes, expected at most {MAX_REPORT_BYTES}")
@@ -205,9 +215,10 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
 @api.post("/prs/{owner}/{name}/{number}/verify", response={202: Queued})
 def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> Status[dict[str, int]]:
     """PLAN's `/leo-verify`: run the built-in gates and all five sub-agents again on this head."""
+    require(_actor(request), Act.RUN_VERIFICATION)
     pull = _pull(owner, name, number)
     queued = actions.verify_again(pull.pk, by=_actor(request))
-    nudge("verdicts.tasks.sweep_verification")
+    nudge("verdicts.tasks.sweep_work")
     return Status(202, {"queued": queued, "round": pull.round})
 
 
@@ -257,7 +268,16 @@ def _missing(request: HttpRequest, _error: Http404) -> Any:
     return api.create_response(request, {"code": "pull.unknown", "detail": detail}, status=404)
 
 
+def _leaving_its_lane(view: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as request.lane:  # type: ignore[attr-defined]
+            return view(request, *args, **kwargs)
+
+    return answer
+
+
 api_urls = api.urls  # once: the property builds new patterns each time
 for pattern in api_urls[0]:
     if pattern.callback is not None:
-        open_to_all(pattern.callback)
+        pattern.callback = open_to_all(_leaving_its_lane(pattern.callback))

@@ -11,3 +11,9 @@ class LeoportalConfig(AppConfig):
     """The project."""
 
     name = "leoportal"
+
+    def ready(self) -> None:
+        """Sign-ins are recorded from now on."""
+        from leoportal import signing_in  # noqa: PLC0415  it needs the models, which are loaded now
+
+        signing_in.connect()

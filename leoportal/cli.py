@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import typer
 
+from leoportal.cli_audit import audit_app
 from leoportal.cli_bundle import bundle_app
+from leoportal.cli_db import db_app
 from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
 from leoportal.cli_verify import verify_app
+from leoportal.cli_witness import witness_app
 
 app = typer.Typer(
     name="leo",
@@ -22,10 +25,13 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(verify_app, name="verify")
+app.add_typer(audit_app, name="audit")
 app.add_typer(pr_app, name="pr")
 app.add_typer(gate_app, name="gate")
 app.add_typer(agent_app, name="agent")
 app.add_typer(plan_app, name="plan")
+app.add_typer(db_app, name="db")
+app.add_typer(witness_app, name="witness")
 # One line for each further group of commands; its module is leoportal/cli_<group>.py.
 
 

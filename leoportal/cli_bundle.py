@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ import typer
 from handoffs.bundles.building import BundleRequest, create_bundle
 from handoffs.bundles.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.bundles.markers import MarkerError, MarkerKind, write_marker
-from handoffs.checks.catalogue import CHECKS, Context
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS, Context
 from handoffs.checks.evidence import BuilderTrust
 from handoffs.checks.verification import verify_bundle
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
+from handoffs.signatures.commit_signatures import with_signature
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
 from leoportal.cli_report import failed_checks, last_line, report_json, say_report, say_slsa, status
 from leoportal.cli_signed import Found, refusing, sigstore_signer
@@ -140,11 +142,15 @@ def verify(  # noqa: PLR0913
 def checks(*, markdown: Annotated[bool, typer.Option("--markdown", help="As docs/checks.md has it.")] = False) -> None:
     """List every check: its code and what it says."""
     if markdown:
-        typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.\n")
+        typer.echo("# Checks of a bundle\n\nMade by `leo bundle checks --markdown`; all of them run on every bundle.")
+        typer.echo(
+            "What the portal's records decide is checked where they are: in the portal, not by `leo bundle verify`.\n"
+        )
         typer.echo("| code | what it says | judged by |\n|---|---|---|")
-    for check in CHECKS:
-        row = f"| `{check.code}` | {check.sentence} | {check.by.value} |"
-        typer.echo(row if markdown else f"{check.code:<26} {check.sentence}")
+    judged = [(check.code, check.sentence, check.by.value) for check in CHECKS]
+    judged += [(check.code, check.sentence, "the portal's records") for check in RECORD_CHECKS]
+    for code, sentence, by in judged:
+        typer.echo(f"| `{code}` | {sentence} | {by} |" if markdown else f"{code:<26} {sentence}")
 
 
 @bundle_app.command()
@@ -158,6 +164,10 @@ def handoff(  # noqa: PLR0913
         str | None, typer.Option(envvar="GIT_AUTHOR_NAME", help="Author; git's user.name if not given.")
     ] = None,
     email: Annotated[str | None, typer.Option(envvar="GIT_AUTHOR_EMAIL", help="Its address; git's user.email.")] = None,
+    sign: Annotated[
+        str,
+        typer.Option(help="Fingerprint of the OpenPGP key to sign the commit with, by gpg: for staging: push: signed."),
+    ] = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="Hand a newer bundle over: a commit on top of the branch's last.")
     ] = False,
@@ -197,6 +207,7 @@ def handoff(  # noqa: PLR0913
                 email=author[1],
                 when=datetime.fromisoformat(manifest.created_at),
             )
+            commit = _signed(git, commit, sign) if sign else commit
             _move(git, ref, commit, address, old=old)
     where = remote or "this repository"
     if as_json:
@@ -206,6 +217,21 @@ def handoff(  # noqa: PLR0913
     say_row("ok", "marker", f"[CODEX-READY:{digest}]")
     if remote is None:
         say(f"  Next: leo bundle handoff {file} --repo {repo} --remote <path or https address>")
+
+
+def _signed(git: Git, commit: str, key: str) -> str:
+    """The same commit with the person's signature in it; their gpg has the key and asks for what opens it."""
+    found = git.read_objects([commit], max_bytes=1 << 20)[commit]
+    raw = found[1] if found else b""
+    command = ["gpg", "--batch", "--local-user", key, "--armor", "--detach-sign"]
+    try:
+        done = subprocess.run(command, input=raw, check=False, capture_output=True, timeout=300)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        stop("sign.gpg", f"gpg: {error}", "install GnuPG, or sign with a key that opens within 5 minutes", status=USAGE)
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())[:300]
+        stop("sign.gpg", f"gpg: {said}", f"gpg --list-secret-keys {key}", status=USAGE)
+    return git.write_objects("commit", [with_signature(raw, done.stdout.decode("ascii"))])[0]
 
 
 def _tip(git: Git, ref: str, remote: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from typing import Final, NoReturn
 
@@ -14,6 +16,10 @@ from handoffs.bundles.paths import escape_text
 NEGATIVE: Final = 1
 USAGE: Final = 2
 INTEGRITY: Final = 5
+# Control and direction characters above ASCII, and those that show nothing; in JSON they stand in texts only.
+_UNSAFE: Final = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _COLOURS: Final = {"ok": "32", "FAIL": "31", "claim": "33", "note": "36"}
 
 
@@ -31,8 +37,8 @@ def say_row(word: str, name: str, text: str) -> None:
 
 
 def say_json(value: JsonValue) -> None:
-    """One JSON document, canonical, for programs."""
-    typer.echo(write_json(value).decode("utf-8"))
+    """One JSON document for programs: canonical, but for what a terminal would obey or hide, which is escaped."""
+    typer.echo(_UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], write_json(value).decode("utf-8")))
 
 
 def stop(code: str, detail: str, next_step: str, *, status: int = NEGATIVE) -> NoReturn:

@@ -62,8 +62,9 @@ def say_components(delta: ComponentDelta) -> None:
     kinds = {"added": delta.added, "removed": delta.removed, "changed": delta.changed}
     settings = len(delta.settings_added) + len(delta.settings_removed)
     if any(kinds.values()) or settings:
-        counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items())
-        say_row("note", "packages", f"{counts}, {settings} settings, {delta.unknown_licences} without a known licence")
+        counts = ", ".join(f"{delta.counts[kind]} {kind}" for kind in kinds)
+        unknown = delta.counts["unknown_licences"]
+        say_row("note", "packages", f"{counts}, {settings} settings, {unknown} without a known licence")
     elif not delta.unread and not delta.malformed:
         say_row("note", "packages", "no package changes")
     for kind, rows in kinds.items():

@@ -14,8 +14,10 @@ from typing import Final
 import typer
 
 from audit.canonical import JsonError, JsonValue, parse_json
+from audit.separation import Assurance
 from handoffs.attestations.provenance import AnyStatement
 from handoffs.attestations.statements import read_statement, require_predicate, require_subject
+from handoffs.attestations.vsa import OURS
 from handoffs.rules import refuse_vague
 from handoffs.signatures.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
 from handoffs.signatures.refusals import RefusedError
@@ -55,6 +57,11 @@ _NEGATIVE: Final = frozenset(
 _USAGE: Final = frozenset(
     {"usage", "file", "image.no_digest", "sigstore.vague", "sigstore.root", "sigstore.root_pin", "openpgp.certificate"}
 )
+# What a portal's statement says of the people behind its lanes.
+_ASSURANCES: Final = {
+    Assurance.SEPARATED.value: "whoever answers for builders and enforcer answers for no decider (separated)",
+    Assurance.SINGLE_OPERATOR.value: "one person answers for makers and deciders (single_operator): no two persons",
+}
 _NEXT: Final = {
     "sigstore.unsupported": "ask for a keyless bundle of version 0.3, as `cosign --bundle` of today writes it",
     "sigstore.identity": "ask who signed, and give that exact --identity only if they are meant to",
@@ -64,6 +71,7 @@ _NEXT: Final = {
     "sigstore.root_pin": "reinstall leoportal, or give a trusted_root.json you trust with --trusted-root",
     "statement.subject": "compare the digest of what you hold with the one you were promised",
     "statement.predicate_type": "name the type you want with --predicate-type",
+    "policy.evidence_missing": "add --bundle (or --signature) and --attestation; the SOP asks for both",
     "key.expired": "give --received-at with the time in the portal's trail, if it was received before",
     "image.no_digest": "resolve the tag first, then name the image as NAME@sha256:<64 hexadecimal digits>",
 }
@@ -125,11 +133,19 @@ def signer_of(  # noqa: PLR0913 - as the options come
     if key is None:
         return sigstore_signer(identity, issuer, trusted_root, found)
     try:
-        moment = datetime.fromisoformat(received_at).astimezone(UTC) if received_at else None
-    except ValueError:
+        moment = _moment(received_at) if received_at else None
+    except (ValueError, OverflowError):
         raise RefusedError("usage", f"--received-at {received_at[:40]!a}", "2026-03-01T12:00:00Z") from None
     certificate = bytes_of(key, 1 << 20).decode("utf-8", "replace")
     return PinnedKey(certificate, fingerprint, datetime.now(UTC), moment)
+
+
+def _moment(text: str) -> datetime:
+    """A time with its zone. Raises: ValueError, OverflowError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("no zone")
+    return moment.astimezone(UTC)
 
 
 def sigstore_signer(identity: str, issuer: str, trusted_root: Path | None, found: Found) -> SigstoreSigner:
@@ -187,6 +203,16 @@ def check_attestation(
         predicateType=statement.predicate_type,
         subject=subject.name,
     )
+    said = statement.predicate.get(f"{OURS}assurance", "")
+    if said:
+        tell_assurance(found, str(said))
+
+
+def tell_assurance(found: Found, said: str) -> None:
+    """What a portal's signed statement says of the people behind it. Raises: RefusedError("summary.assurance")."""
+    if said not in _ASSURANCES:
+        raise RefusedError("summary.assurance", said[:100], f"one of {', '.join(_ASSURANCES)}")
+    found.add("assurance", _ASSURANCES[said], assurance=said)
 
 
 def signed_statement(found: Found, file: Path, by: SigstoreSigner | PinnedKey, name: str) -> AnyStatement:

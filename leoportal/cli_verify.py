@@ -177,7 +177,7 @@ def verify_policy(  # noqa: PLR0913 - options of a command
     predicate_type: PredicateType = None,
     as_json: AsJson = False,
 ) -> None:
-    """A policy document: that it is one, its signature, and the attestation about it: the SOP asks for both."""
+    """A policy document: that it is one, its signature, and the attestation about it. Both are needed (SOP 10.4)."""
     with refusing(as_json=as_json):
         raw = bytes_of(file, 1 << 20)
         digests = digests_of(raw)
@@ -188,14 +188,16 @@ def verify_policy(  # noqa: PLR0913 - options of a command
             raise RefusedError(error.code, error.detail, "a policy document") from None
         found.add("document", f"strict, meaning {policy.digest}", digest=policy.digest)
         by = signer_of(identity, issuer, trusted_root, key, fingerprint, received_at, found=found)
-        if bundle is None and signature is None and attestation is None:
-            raise RefusedError("usage", "no signature and no attestation", "--bundle, --signature or --attestation")
-        if bundle is not None or signature is not None:
-            check_signature(found, raw, bundle, signature, by)
-        else:
-            found.note("signature", "none was given: only the attestation was checked")
-        if attestation is not None:
-            check_attestation(found, attestation, digests, predicate_type or (), by)
-        else:
-            found.note("attestation", "none was given: only the signature was checked")
+        missing = " and ".join(
+            name
+            for name, is_given in (
+                ("signature", bundle is not None or signature is not None),
+                ("attestation", attestation is not None),
+            )
+            if not is_given
+        )
+        if attestation is None or missing:
+            raise RefusedError("policy.evidence_missing", f"no {missing}", "a signature and an attestation, both")
+        check_signature(found, raw, bundle, signature, by)
+        check_attestation(found, attestation, digests, predicate_type or (), by)
         found.tell(as_json=as_json)

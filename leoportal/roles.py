@@ -6,10 +6,11 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.auth_backends import AuthenticationBackend
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
-from django.db.models import Model
+from django.db.models import Exists, Model, OuterRef, Subquery
 from django.http import HttpRequest
 
 from audit.accountability import Act, may
+from audit.covering import open_alarms
 from audit.events import Role
 from audit.models import RoleGrant
 
@@ -21,16 +22,18 @@ class RoleBackend(BaseBackend):
         """Whether the user's one role may do `perm`."""
         if not user_obj.is_active or user_obj.is_anonymous or perm not in set(Act):
             return False
-        grant = RoleGrant.objects.filter(principal__user_id=user_obj.pk).first()
+        grant = RoleGrant.objects.current().filter(principal__user_id=user_obj.pk).first()
         return grant is not None and may(Role(grant.role), Act(perm))
 
 
 class SignInBackend(AuthenticationBackend):  # type: ignore[misc]
-    """allauth's sign-in; who the user is and in which role comes with the user, in one query."""
+    """allauth's sign-in; with the user come who it is, its role and whether the log has an alarm, in one query."""
 
     def get_user(self, user_id: int) -> User | None:
-        """The signed-in user with its principal and grant, or None for one that may not sign in any more."""
-        user = User.objects.select_related("principal__grant").filter(pk=user_id).first()
+        """The signed-in user with its principal and role, or None for one that may not sign in any more."""
+        role = RoleGrant.objects.current().filter(principal__user_id=OuterRef("pk")).values("role")[:1]
+        known = User.objects.select_related("principal").annotate(role=Subquery(role), has_alarm=Exists(open_alarms()))
+        user = known.filter(pk=user_id).first()
         return user if user is not None and self.user_can_authenticate(user) else None
 
 

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 from handoffs.signatures.key_rules import Algorithm, KeyRuleError, refuse_weak_password
+from leoportal.lanes.pooling import forget_role
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -69,6 +70,7 @@ INSTALLED_APPS = [
     "leoportal",
 ]
 MIDDLEWARE = [
+    "leoportal.web.VisitorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -106,11 +108,12 @@ DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql:///leopor
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ImproperlyConfigured("DATABASE_URL names another engine; leoportal runs on PostgreSQL only")
 if env.bool("DB_POOL", default=False):
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    pool = {"min_size": 1, "max_size": 8, "timeout": 10, "reset": forget_role}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASE_HOOK_URL = env.str("DATABASE_HOOK_URL", default=env.str("DATABASE_URL", default="postgresql:///leoportal"))
+DATABASE_HOOK_URL = env.str("DATABASE_HOOK_URL", default="")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
@@ -192,6 +195,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
 }
 CELERY_TASK_PUBLISH_RETRY = False
+# A queue for each lane that has work, named like the lane; the first pattern that fits counts.
+CELERY_TASK_ROUTES = (
+    [
+        ("verdicts.tasks.sweep_verification", {"queue": "enforcer"}),
+        ("handoffs.tasks.*", {"queue": "enforcer"}),
+        ("verdicts.tasks.*", {"queue": "verifier"}),
+        ("audit.tasks.*", {"queue": "verifier"}),
+    ],
+)
 CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = 600, 570
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
@@ -204,20 +216,42 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-handoffs", "handoffs.tasks.sweep_handoffs", SWEEP_SECONDS),
         ("sweep-signing", "handoffs.tasks.sweep_signing", max(SWEEP_SECONDS, 30.0)),
         ("sweep-verification", "verdicts.tasks.sweep_verification", SWEEP_SECONDS),
+        ("sweep-work", "verdicts.tasks.sweep_work", SWEEP_SECONDS),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
+        ("sweep-clocks", "handoffs.tasks.sweep_clocks", max(SWEEP_SECONDS, 60.0)),
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
-        ("integrate-log", "audit.tasks.integrate_log", 1.0),
+        ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
+        ("guard-log", "audit.tasks.guard_log", 60.0),
+        ("check-log", "verdicts.tasks.check_log", 86400.0),
+        ("apply-retention", "audit.tasks.apply_retention", 86400.0),
+        ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),
     )
 }
+
+# How long what is personal is kept, in days; the log's hashes and pseudonyms are kept for ever.
+RETENTION_TEXT_DAYS = {
+    "decision": env.int("RETENTION_DECISION_DAYS", default=2557),
+    "break-glass": env.int("RETENTION_DECISION_DAYS", default=2557),
+    "proposal": env.int("RETENTION_PROPOSAL_DAYS", default=2557),
+}
+RETENTION_BUNDLE_DAYS = env.int("RETENTION_BUNDLE_DAYS", default=400)
 
 SIGSTORE_TRUST_CONFIG = env.str("SIGSTORE_TRUST_CONFIG", default="")
 SIGSTORE_IDENTITY_TOKEN_FILE = env.str("SIGSTORE_IDENTITY_TOKEN_FILE", default="")
 SIGSTORE_SIGNING_ROOT_SHA256 = env.list("SIGSTORE_SIGNING_ROOT_SHA256", default=[])
 SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
 
+# The log's key and the signer's memory lie beside each other, on the signer's machine only.
+LOG_KEY_FILE = Path(env.str("LOG_KEY_FILE", default=str(VAR / "log-key" / "log.key")))
+LOG_ANCHOR = Path(env.str("LOG_ANCHOR", default=str(VAR / "log-anchor.git")))
+# Each "URL vkey", separated by commas: who else signs the log's checkpoints.
+LOG_WITNESSES = env.list("LOG_WITNESSES", default=[])
+LOG_WAIT_SECONDS = env.float("LOG_WAIT_SECONDS", default=5.0)
+
 SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" / "bin")))
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
+EXPORTS = Path(env.str("EXPORTS", default=str(VAR / "exports")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
 SIGNING_ALGORITHMS = {"enforcer": Algorithm.RSA_4096, "gate": Algorithm.ED25519}
 VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)
@@ -225,6 +259,9 @@ VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)
 # The trusted root of your own Sigstore; empty: the public one as it is pinned in the release.
 # Digests, if there are any, are the only roots that are taken, also an older one.
 SIGSTORE_TRUSTED_ROOT = env.str("SIGSTORE_TRUSTED_ROOT", default="")
+# Where an operator refreshes it from (empty: offline), and the TUF root trust starts from (empty: the public one).
+SIGSTORE_TUF_MIRROR = env.str("SIGSTORE_TUF_MIRROR", default="")
+SIGSTORE_TUF_ROOT = env.str("SIGSTORE_TUF_ROOT", default="")
 SIGSTORE_TRUSTED_ROOT_SHA256 = env.list("SIGSTORE_TRUSTED_ROOT_SHA256", default=[])
 
 LOGGING = {

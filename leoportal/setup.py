@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from audit.actions import add_identity, create_principal
+from audit.administration import appoint_administrators
 from audit.events import Actor, Role
 from audit.models import Identity, Kind, Principal, RoleGrant
 from handoffs.actions import govern_repository
@@ -39,9 +40,9 @@ def ensure_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | 
     found = Principal.objects.filter(name=name).first()
     if found is None:
         return create_principal(name, kind=kind, role=role, sponsor=sponsor, by=OPERATOR)
-    held = RoleGrant.objects.get(principal=found).role
-    if held != role.value:
-        raise ValueError(f"{name} is {held}, expected {role}")
+    held = list(RoleGrant.objects.current().filter(principal=found).values_list("role", flat=True))
+    if held != [role.value]:
+        raise ValueError(f"{name} is {held[0] if held else 'without a role'}, expected {role}")
     return found
 
 
@@ -49,7 +50,7 @@ def ensure_lanes(enforcer_operator: str, verifier_operator: str) -> None:
     """The portal's own identities: the enforcer lane and the built-in verifier, each with a person who answers."""
     answers = ensure_principal(enforcer_operator, kind=Kind.HUMAN, role=Role.ENFORCER)
     enforcer = ensure_principal(ENFORCER, kind=Kind.MACHINE, role=Role.ENFORCER, sponsor=answers)
-    add_identity(enforcer, Identity.Kind.EMAIL, "enforcer@leoportal.invalid")
+    add_identity(enforcer, Identity.Kind.EMAIL, "enforcer@leoportal.invalid", by=OPERATOR)
     judge = ensure_principal(verifier_operator, kind=Kind.HUMAN, role=Role.REPORTER)
     ensure_principal(VERIFIER, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=judge)
 
@@ -99,12 +100,18 @@ def ensure_person(username: str, role: Role) -> str | None:
         return password
 
 
+def appoint(names: tuple[str, ...]) -> dict[str, str | None]:
+    """The first administrators, with an account each. Returns the new passwords, shown once."""
+    appoint_administrators(names, by=OPERATOR)
+    return {name: ensure_person(name, Role.ADMIN) for name in names}
+
+
 def ensure_builder(name: str, *, sponsor: str, builder_id: str, email: str) -> Principal:
     """A builder agent: an id in its bundles, an address in its commits, a person who answers. No account, no token."""
     person = ensure_principal(sponsor, kind=Kind.HUMAN, role=Role.BUILDER)
     builder = ensure_principal(name, kind=Kind.MACHINE, role=Role.BUILDER, sponsor=person)
-    add_identity(builder, Identity.Kind.BUILDER_ID, builder_id)
-    add_identity(builder, Identity.Kind.EMAIL, email)
+    add_identity(builder, Identity.Kind.BUILDER_ID, builder_id, by=OPERATOR)
+    add_identity(builder, Identity.Kind.EMAIL, email, by=OPERATOR)
     return builder
 
 

@@ -3,6 +3,7 @@
 from allauth.account.views import login, logout
 from django.urls import include, path
 
+from audit import views_log
 from leoportal import views
 from leoportal.api import api_urls
 from verdicts.views_keys import well_known
@@ -15,6 +16,9 @@ urlpatterns = [
     path("", include("verdicts.urls")),
     path("audit/", include("audit.urls")),
     path("api/v1/", api_urls),
+    path("log/checkpoint", views_log.checkpoint, name="log-checkpoint"),
+    path("log/tile/entries/<path:path>", views_log.entry_bundle, name="log-entries"),
+    path("log/tile/<path:path>", views_log.hash_tile, name="log-tile"),
     path(".well-known/leoportal-keys.json", well_known, name="leoportal-keys"),
     path("healthz/live", views.live, name="live"),
     path("healthz/ready", views.ready, name="ready"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 
 from audit.events import Role
+from audit.rollback import log_trouble
+from handoffs.clocks import ClockSkewError, current_skew
 from leoportal.web import Request, open_to_all, page, render_page
 
 STARTS: Final[Mapping[Role, str]] = {
@@ -17,6 +19,7 @@ STARTS: Final[Mapping[Role, str]] = {
     Role.LEAD: "verdicts:escalations",
     Role.AUDITOR: "audit:explorer",
     Role.ENFORCER: "handoffs:list",
+    Role.ADMIN: "audit:registry",
 }
 
 
@@ -37,13 +40,20 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @open_to_all
 def ready(request: HttpRequest) -> HttpResponse:
-    """The web process reaches its database."""
+    """The web process reaches its database and the clocks agree. With a wrong clock nothing passes;
+    when the log is not what it was nothing is done at all, and pages still say so.
+    """
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        skew, trouble = current_skew(), log_trouble()
     except OperationalError:
         return _health(request, {"database": "unreachable"}, status=503)
-    return _health(request, {"database": "ok"}, status=200)
+    if trouble is not None:
+        found = {"status": "read-only", "database": "ok", "log": trouble.code, "detail": trouble.detail}
+        return _health(request, found, status=200)
+    if skew:
+        found = {"status": "degraded", "database": "ok", "clock": ClockSkewError.CODE, "detail": skew}
+        return _health(request, found, status=200)
+    return _health(request, {"database": "ok", "clock": "ok", "log": "ok"}, status=200)
 
 
 def _health(request: HttpRequest, found: dict[str, str], *, status: int) -> HttpResponse:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
 from audit.accountability import MATRIX, Act, may
 from audit.events import Actor, Role
+from leoportal.lanes.switching import LANE_OF, VISITOR, acting_in
 
 
 class Request(HttpRequest):
@@ -44,7 +45,10 @@ def page[**P](act: Act | None, *methods: str) -> Callable[[View[P]], Callable[..
             if act is not None and not may(request.actor.role, act):
                 needed = " or ".join(sorted(role.value for role in MATRIX[act]))
                 raise PermissionDenied(f"This page needs the role {needed}. You are signed in as {request.actor.role}.")
-            response = view(request, *args, **kwargs)
+            with acting_in(LANE_OF[request.actor.role]):
+                response = view(request, *args, **kwargs)
+            if isinstance(response, StreamingHttpResponse) and not response.is_async:
+                response.streaming_content = _acting_while(LANE_OF[request.actor.role], iter(response))
             response.headers.setdefault("Cache-Control", "no-store")
             return response
 
@@ -54,11 +58,29 @@ def page[**P](act: Act | None, *methods: str) -> Callable[[View[P]], Callable[..
     return declare
 
 
+def _acting_while[T](lane: str, parts: Iterable[T]) -> Iterator[T]:
+    """What a view streams is read after it returned: in its lane all the same."""
+    with acting_in(lane):
+        yield from parts
+
+
 def open_to_all(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Declare a view that needs no sign-in: machines' health checks, and the API, which checks its own tokens."""
     view.is_declared = True  # type: ignore[attr-defined]
     view.login_required = False  # type: ignore[attr-defined]
     return view
+
+
+class VisitorMiddleware:
+    """Whatever a request asks the database before its view is known, and after, it asks as nobody in particular."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Called by Django for each request."""
+        with acting_in(VISITOR):
+            return self._get_response(request)
 
 
 class DenyByDefaultMiddleware:
@@ -93,7 +115,7 @@ def render_page(
 
 def _actor(user: User) -> Actor:
     principal = getattr(user, "principal", None)
-    grant = getattr(principal, "grant", None)
-    if principal is None or grant is None:
-        raise PermissionDenied("Your account is not linked to a person with a role. Ask an operator.")
-    return Actor(principal.pk, principal.name, Role(grant.role))
+    role = getattr(user, "role", None)
+    if principal is None or role is None:
+        raise PermissionDenied("Your account is not linked to a person with a role. Ask an administrator.")
+    return Actor(principal.pk, principal.name, Role(role))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 
-from handoffs.models import Lane
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
+from handoffs.models import BundleCheck, Lane
 from handoffs.signatures.key_rules import Algorithm
+from leoportal.lanes.agreeing import make_grants
+from leoportal.lanes.matrix import read_matrix
+from leoportal.stack.postgres import TESTER
+from tests.support.log import log_running
 from tests.support.portal import Portal
 
+IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
 TABLE_TRIGGERS = """
 SELECT format('ALTER TABLE %s DISABLE TRIGGER append_only_table', tgrelid::regclass)
 FROM pg_trigger WHERE tgname = 'append_only_table'
@@ -25,12 +31,11 @@ FROM pg_trigger WHERE tgname = 'append_only_table'
 def django_db_setup(django_db_setup, django_db_blocker):
     """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-    with django_db_blocker.unblock():
-        call_command("grant_runtime", verbosity=0)
-        with connection.cursor() as cursor:
-            cursor.execute(TABLE_TRIGGERS)
-            for (statement,) in cursor.fetchall():
-                cursor.execute(statement)
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        make_grants(connection.connection, others=frozenset({TESTER}))
+        cursor.execute(TABLE_TRIGGERS)
+        for (statement,) in cursor.fetchall():
+            cursor.execute(statement)
 
 
 def with_database(url: str, name: str) -> str:
@@ -40,18 +45,26 @@ def with_database(url: str, name: str) -> str:
 
 
 @pytest.fixture
-def portal(transactional_db, settings, tmp_path: Path) -> Portal:
-    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real."""
+def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
+    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real.
+
+    Whatever a test made it record, no check may be missing from the catalogue and its page.
+    """
     name = connection.settings_dict["NAME"]
     settings.DATABASE_HOOK_URL = with_database(os.environ["DATABASE_HOOK_URL"], name)
     settings.VAR = tmp_path
     settings.BUNDLE_STORE = tmp_path / "bundles"
+    settings.EXPORTS = tmp_path / "exports"
     settings.FORGE_ROOT = tmp_path / "forge"
     settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
-    return Portal.make(tmp_path)
+    settings.LOG_WAIT_SECONDS = 60.0  # another worker's long transaction holds the log back
+    settings.LOG_KEY_FILE = tmp_path / "log-key" / "log.key"
+    with log_running(tmp_path):
+        yield Portal.make(tmp_path)
+    assert set(BundleCheck.objects.values_list("code", flat=True)) <= IN_CATALOGUE, "a check docs/checks.md lacks"
 
 
 @pytest.fixture
-def app_url() -> str:
-    """The runtime login's address of the test database: what web and workers use in production."""
-    return with_database(os.environ["DATABASE_APP_URL"], connection.settings_dict["NAME"])
+def address() -> Callable[[str], str]:
+    """The address of the test database for one login of the lanes' matrix: what processes use in production."""
+    return lambda key: with_database(os.environ[read_matrix().roles[key].variable], connection.settings_dict["NAME"])

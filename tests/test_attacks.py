@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import MAX_ATTEMPTS, Handoff, HandoffEvent, PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
+from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, Portal, git
 from verdicts import evidence
 from verdicts.actions import GateReport, report_gate, verify_again
@@ -165,7 +167,7 @@ def test_a_commit_without_any_name_is_by_somebody_unknown(portal: Portal):
 
 
 def test_who_answers_for_the_verifier_is_not_the_author(portal: Portal):
-    add_identity(Principal.objects.get(name="rhea"), "email", "rhea@acme.invalid")
+    add_identity(Principal.objects.get(name="rhea"), "email", "rhea@acme.invalid", by=OPERATOR)
     portal.push_bundle(portal.bundle(GOOD_CHANGE), email="rhea@acme.invalid")
     portal.receive()
     sweep_verification()
@@ -194,7 +196,7 @@ def test_an_author_who_became_known_after_escalating_can_still_be_sent_back(port
 
 @pytest.mark.threat("SOD-01")
 def test_the_same_change_on_a_newer_base_keeps_its_author_whoever_is_verified_first(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid", by=OPERATOR)
     original = portal.bundle(GOOD_CHANGE)
     git(portal.bare, "update-ref", "refs/heads/main", newer_main(portal))
     copy = portal.bundle(GOOD_CHANGE, branch="staging/codex-a-copy")
@@ -222,7 +224,7 @@ def newer_main(portal: Portal) -> str:
 
 def test_a_refused_copy_bars_nobody_from_the_original(portal: Portal):
     for name in ("plan", "lead"):
-        add_identity(Principal.objects.get(name=name), "email", f"{name}@acme.invalid")
+        add_identity(Principal.objects.get(name=name), "email", f"{name}@acme.invalid", by=OPERATOR)
     evil = portal.bundle(GOOD_CHANGE, branch="staging/codex-evil", task="Something else")
     named = "".join(f"Co-authored-by: x <{name}@acme.invalid>\n" for name in ("plan", "lead"))
     portal.push_bundle(evil, branch="staging/codex-evil", subject=f"[CODEX-READY:{'0' * 64}] x\n\n{named}")
@@ -247,16 +249,21 @@ def test_a_nul_in_an_address_names_nothing(portal: Portal, client: Client, addre
     assert client.get(address).status_code == 404
 
 
-def test_the_runtime_login_cannot_undo_participation_nor_plant_a_leaf(portal: Portal, app_url: str):
+def test_no_lane_can_undo_participation_nor_choose_a_leaf(portal: Portal, address):
     portal.hand_over()
-    with psycopg.connect(app_url, autocommit=True) as app:
+    with psycopg.connect(address("plan"), autocommit=True) as app:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM audit_participation")
-        with pytest.raises(psycopg.errors.CheckViolation):
-            app.execute(
-                "INSERT INTO leo_log_entry (kind, actor, role, subject, created_at, leaf, leaf_hash)"
-                " VALUES ('x', 'x', 'PLAN', '', now(), '{}', repeat('a', 32)::bytea)"
-            )
+        planted = app.execute(
+            "INSERT INTO leo_log_entry (kind, actor, principal, role, subject, xid, created_at, body, salt, leaf, leaf_hash)"
+            " VALUES ('verdict.recorded', 'x', 0, 'PLAN', '', 0, '2001-01-01', '{}', decode(repeat('00', 16), 'hex'),"
+            " 'planted', repeat('a', 32)::bytea) RETURNING leaf, leaf_hash, created_at > '2026-01-01'"
+        ).fetchone()
+        assert planted is not None
+        leaf, leaf_hash, is_now = planted
+        assert leaf.startswith(b"leo-audit/v1 ")
+        assert leaf_hash == hashlib.sha256(b"\x00" + leaf).digest()
+        assert is_now
 
 
 def clone(portal: Portal, name: str):
@@ -307,7 +314,7 @@ def test_a_branch_that_was_there_before_is_not_overwritten(portal: Portal):
 
 @pytest.mark.threat("SOD-01")
 def test_the_same_patch_on_another_branch_keeps_its_author(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "Plan@Acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "Plan@Acme.invalid", by=OPERATOR)
     raw = portal.bundle(GOOD_CHANGE)
     portal.push_bundle(raw, email="plan@acme.invalid")
     portal.receive()
@@ -325,7 +332,7 @@ def test_an_unknown_author_cannot_be_waved_through_by_lead_who_may_be_that_autho
     portal.run_work()
     portal.report("story-release", GateOutcome.SUCCESS)
     portal.verdict(VerdictKind.ESCALATE, question="Who is lead@acme.invalid?")
-    with pytest.raises(VerdictError, match=r"decision\.contributor_unknown"):
+    with pytest.raises(VerdictError, match=r"contributor\.unknown"):
         portal.decide(DecisionKind.APPROVE)
     call_command("operate", "identity", "lead", "--email", "LEAD@acme.invalid")
     with pytest.raises(AuditError, match=r"sod\.conflict"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from audit.actions import integrate_log
 from audit.models import LogEntry, LogLeaf, TreeHead
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import PullStatus, Status
+from tests.support.log import settle_log
 from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
@@ -40,6 +40,5 @@ def test_one_handoff_from_commit_to_merge(portal: Portal):
     message = bare.message_of(merged.merge_sha)
     for marker in (f"[CODEX-READY:{handoff.digest}]", f"[CLAUDE-APPLIED:{handoff.digest}]", "PLAN-SUPERVISOR: PASS"):
         assert marker in message
-    while integrate_log():
-        pass
+    settle_log()
     assert LogLeaf.objects.count() == LogEntry.objects.count() == TreeHead.objects.latest("size").size

@@ -19,6 +19,7 @@ from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.actions import record_event
+from handoffs.clocks import Clock, ClockSkewError, refuse_skew
 from handoffs.models import EnforcerRules, Handoff, PullRequest, PullStatus, Status
 from handoffs.rules import rules_to_json
 from verdicts import evidence
@@ -150,14 +151,29 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
     return execution
 
 
-def store_own_gate(pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor) -> GateExecution:
+def refuse_wrong_clock(clock: Clock = timezone.now) -> None:
+    """Nothing is published as a success, and nothing is merged, while a clock is wrong. ATT-13.
+
+    Raises: VerdictError("clock.skew").
+    """
+    try:
+        refuse_skew(clock)
+    except ClockSkewError as error:
+        raise VerdictError(error.code, error.detail) from None
+
+
+def store_own_gate(
+    pull: PullRequest, conclusion: GateOutcome, run_id: str, by: Actor, said: dict[str, JsonValue] | None = None
+) -> GateExecution:
     """Gate 3's row: PLAN's verdict or LEAD's decision, in the caller's transaction."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
-    report = GateReport(policy.own_gate.key, conclusion, run_id, pull.head_sha, {})
+    report = GateReport(policy.own_gate.key, conclusion, run_id, pull.head_sha, said or {})
     return _store_gate(pull, policy.own_gate.key, report, by)
 
 
 def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> GateExecution:
+    if report.conclusion is GateOutcome.SUCCESS:
+        refuse_wrong_clock()
     body: dict[str, JsonValue] = {
         "gate": gate,
         "repository": pull.repository.full_name,
@@ -340,11 +356,30 @@ def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> boo
     return True
 
 
+@transaction.atomic(durable=True)
+def expire_approval(pull_id: int, *, by: Actor) -> bool:
+    """Take a release back whose approval ran out before anybody merged: a broken glass closes by itself."""
+    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
+    if pull.status != PullStatus.READY_TO_MERGE or evidence.released_judgement(pull) is not None:
+        return False
+    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
+    append_event(events.APPROVAL_EXPIRED, by, _subject(pull), {"pr": pull.number, "head": pull.head_sha})
+    return True
+
+
 def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
     """The signature of a pull request's bundle no longer holds: run the SLSA gate again, and take a release back.
 
-    In the caller's transaction, on the locked row.
+    In the caller's transaction, on the locked row. Without weighing anything: who revokes a key may be of the
+    enforcer's lane, which sees no gates.
     """
+    verify_signature_again(pull)
+    if pull.status == PullStatus.READY_TO_MERGE:
+        _reopen(pull, why, by, computed="", news=[why])
+
+
+def verify_signature_again(pull: PullRequest) -> None:
+    """Run the SLSA gate once more, in the caller's transaction, on the locked row; once, if it waits to run already."""
     waiting = pull.work.filter(name="slsa", head_sha=pull.head_sha, status=WorkStatus.WAITING)
     if pull.triggered_at is not None and pull.status in JUDGED and not waiting.exists():
         VerificationWork.objects.create(
@@ -355,7 +390,6 @@ def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
             name="slsa",
             run=1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0),
         )
-    _reopen_if_worse(pull, why, by)
 
 
 def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
@@ -369,10 +403,13 @@ def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
     now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
     news = evidence.news_since(evidence.released_judgement(pull), now)
     if news:
-        PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
         said = now.verdict.value if now.verdict else ""
-        body: dict[str, JsonValue] = {"why": why, "computed": said, "news": [reason.sentence for reason in news[:20]]}
-        append_event(events.VERDICT_STALE, by, _subject(pull), body)
+        _reopen(pull, why, by, computed=said, news=[reason.sentence for reason in news[:20]])
+
+
+def _reopen(pull: PullRequest, why: str, by: Actor, *, computed: str, news: list[str]) -> None:
+    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
+    append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why, "computed": computed, "news": [*news]})
 
 
 def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:

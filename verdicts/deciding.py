@@ -17,6 +17,8 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.events import Actor, AuditError
+from audit.models import ErasableText, Principal
+from audit.texts import store_text
 from handoffs.contributors import settle_contributors
 from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
 from verdicts import evidence
@@ -24,6 +26,7 @@ from verdicts.actions import store_own_gate
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Decision, DecisionKind, Verdict, VerdictError
 from verdicts.policy import Judgement, inputs_to_json, is_at_least_as_strict, judgement_to_json
+from verdicts.refusals import log_refusal
 from verdicts.results import GateOutcome
 
 MIN_JUSTIFICATION = 40
@@ -74,7 +77,7 @@ def record_verdict(pull_id: int, request: VerdictRequest, *, by: Actor) -> Verdi
     try:
         return _record_verdict(pull_id, request, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(events.VERDICT_REFUSED, pull_id, by, error, request.verdict.value)
+        log_refusal(events.VERDICT_REFUSED, pull_id, by, error, wanted=request.verdict.value)
         raise
 
 
@@ -83,7 +86,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     require(by, Act.ISSUE_VERDICT)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     live = evidence.live_verdict(pull)
-    _refuse_moved(pull, request.head_sha, "verdict")
+    refuse_moved(pull, request.head_sha, "verdict")
     if pull.triggered_at is None or pull.status not in {PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE}:
         if live is not None and live.binds(pull):
             when = f"{live.created_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -93,19 +96,21 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     settle_contributors(handoff)
     take_part(handoff.chain, by)
-    justification = _text(request.justification, "verdict.justification", at_least=1)
+    said = substance(request.justification, "verdict.justification", at_least=1)
     found = evidence.gather(pull, tree=request.tree)
     _refuse_laxer(request.verdict, found)
     _refuse_unfinished(pull, request.verdict)
     if request.verdict is VerdictKind.ESCALATE:
-        _text(request.question, "verdict.question", at_least=10)
+        substance(request.question, "verdict.question", at_least=10)
+    asked = request.question.strip()[:300]
     computed = found.judgement.verdict.value if found.judgement.verdict else ""
     status, outcome = _OUTCOMES[request.verdict]
     if request.verdict is VerdictKind.PASS and found.inputs.policy.lead_approval == "always":
         status, outcome = PullStatus.LEAD_REVIEW, GateOutcome.ACTION_REQUIRED
     if pull.status == status:
         raise VerdictError("verdict.already_recorded", f"PR-{pull.number} already has {live} and is {pull.label}")
-    question = request.question.strip()[:300]
+    justification = keep_text(said, by)
+    question = keep_text(asked, by) if asked else None
     body: dict[str, JsonValue] = {
         "marker": f"PLAN-SUPERVISOR: {request.verdict.value}",
         "repository": pull.repository.full_name,
@@ -120,9 +125,11 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         "policy": found.policy_version.digest,
         "inputs": inputs_to_json(found.inputs),
         "reasons": judgement_to_json(found.judgement),
-        "justification": justification,
-        "question": question,
+        "justification": justification.digest,
+        "question": question.digest if question else None,
         "supersedes": live.pk if live else None,
+        "assurance": found.assurance.value,
+        "principals": found.principals,
     }
     entry = append_event(events.VERDICT_RECORDED, by, str(handoff), body)
     try:
@@ -142,6 +149,8 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
                 justification=justification,
                 question=question,
                 supervisor_id=by.principal_id,
+                assurance=found.assurance.value,
+                principals=found.principals,
                 supersedes=live,
                 created_at=entry.created_at,
                 log_entry=entry,
@@ -183,7 +192,7 @@ def record_decision(pull_id: int, request: DecisionRequest, *, by: Actor) -> Dec
     try:
         return _record_decision(pull_id, request, by)
     except (VerdictError, AuditError) as error:
-        _log_refusal(events.DECISION_REFUSED, pull_id, by, error, request.decision.value)
+        log_refusal(events.DECISION_REFUSED, pull_id, by, error, wanted=request.decision.value)
         raise
 
 
@@ -191,7 +200,7 @@ def record_decision(pull_id: int, request: DecisionRequest, *, by: Actor) -> Dec
 def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decision:
     require(by, Act.REVIEW_ESCALATION)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    _refuse_moved(pull, request.head_sha, "decision")
+    refuse_moved(pull, request.head_sha, "decision")
     if pull.status != PullStatus.LEAD_REVIEW:
         raise VerdictError(
             "decision.not_escalated", f"PR-{pull.number} is {pull.label}; LEAD decides on lead-review only"
@@ -203,11 +212,11 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         raise AuditError("sod.conflict", f"{clashes[0]}; nobody can approve this, send it back for another handoff")
     if unknown and request.decision is DecisionKind.APPROVE:
         raise VerdictError(
-            "decision.contributor_unknown",
+            "contributor.unknown",
             f"nobody knows who {', '.join(unknown[:3])} is, so nobody can say that you are not; "
             "an operator links the address (`manage.py operate identity`), or you send it back",
         )
-    justification = _text(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
+    said = substance(request.justification, "decision.justification", at_least=MIN_JUSTIFICATION)
     verdict = evidence.live_verdict(pull)
     if verdict is not None and not verdict.binds(pull):
         verdict = None
@@ -223,6 +232,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
     run = 1 + Decision.objects.filter(pull_request=pull, verdict=verdict).count()
     reason_class = request.reason_class if is_override else ""
     reference = request.reference.strip()[:200]
+    justification = keep_text(said, by)
     expires_at = request.expires_at if request.decision is DecisionKind.APPROVE else None
     body: dict[str, JsonValue] = {
         "decision": request.decision.value,
@@ -230,7 +240,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "pr": pull.number,
         "override": is_override,
         "reason_class": reason_class,
-        "justification": justification,
+        "justification": justification.digest,
         "reference": reference,
         "expires_at": expires_at.isoformat() if expires_at else None,
         "round": pull.round,
@@ -240,9 +250,12 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "merge_tree": pull.merge_tree,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
         "inputs": inputs_to_json(found.inputs),
+        "assurance": found.assurance.value,
+        "principals": found.principals,
+        "countersigned_by": None,
     }
     if request.decision is DecisionKind.APPROVE:
-        body["marker"] = f"LEAD-APPROVED: {justification.splitlines()[0][:200]}"
+        body["marker"] = f"LEAD-APPROVED: {justification.digest}"
     entry = append_event(events.DECISION_RECORDED, by, str(handoff), body)
     decision = Decision.objects.create(
         pull_request=pull,
@@ -258,6 +271,8 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         round=pull.round,
         run=run,
         lead_id=by.principal_id,
+        assurance=found.assurance.value,
+        principals=found.principals,
         created_at=entry.created_at,
         log_entry=entry,
     )
@@ -296,14 +311,15 @@ def _refuse_bare_override(request: DecisionRequest) -> None:
         raise VerdictError("decision.expiry", f"an override expires in the future, within {MAX_OVERRIDE.days} days")
 
 
-def _refuse_moved(pull: PullRequest, head_sha: str, what: str) -> None:
+def refuse_moved(pull: PullRequest, head_sha: str, what: str) -> None:
+    """Raises: VerdictError("<what>.head_moved") when the head is no longer the one that was looked at."""
     if head_sha != pull.head_sha:
         raise VerdictError(
             f"{what}.head_moved", f"you decided on {head_sha[:12]}, the head is now {pull.head_sha[:12]}; look again"
         )
 
 
-def _text(text: str, code: str, *, at_least: int) -> str:
+def substance(text: str, code: str, *, at_least: int) -> str:
     """Free text of substance: long enough, not one character repeated."""
     cleaned = text.strip()
     if len(cleaned) < at_least or len(cleaned) > MAX_TEXT:
@@ -313,19 +329,19 @@ def _text(text: str, code: str, *, at_least: int) -> str:
     return cleaned
 
 
+def keep_text(text: str, by: Actor) -> ErasableText:
+    """What was written for a verdict or a decision, where it can be erased; row and leaf have its digest."""
+    author = Principal.objects.get(pk=by.principal_id)
+    return store_text(ErasableText.Kind.DECISION, text, author=author, at=timezone.now())
+
+
+def release(pull: PullRequest) -> None:
+    """The pull request may merge, in the caller's transaction. Raises: VerdictError when somebody was faster."""
+    _move(pull, PullStatus.READY_TO_MERGE)
+
+
 def _move(pull: PullRequest, new: PullStatus) -> None:
     try:
         PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=new, merge_sha="")
     except StaleStatusError as error:
         raise VerdictError("verdict.already_recorded", str(error)) from None
-
-
-@transaction.atomic(durable=True)
-def _log_refusal(kind: str, pull_id: int, by: Actor, error: VerdictError | AuditError, wanted: str) -> None:
-    pull = PullRequest.objects.get(pk=pull_id)
-    append_event(
-        kind,
-        by,
-        f"H-{pull.handoff_id}",
-        {"code": error.code, "detail": error.detail, "wanted": wanted, "pr": pull.number},
-    )

@@ -15,7 +15,7 @@ from typing import Final
 from audit import events
 from audit.events import Role
 from audit.models import LogEntry, Participation, Principal
-from audit.separation import Part, circle, conflict
+from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, assurance, conflicts
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, PullStatus
@@ -58,6 +58,7 @@ class Separation:
     rules: tuple[RuleRow, ...]
     parts: tuple[tuple[str, str, str], ...]
     events: int
+    assurance: Assurance
 
     @property
     def state(self) -> str:
@@ -76,6 +77,7 @@ class _Facts:
     entries: tuple[LogEntry, ...]
     parts: tuple[Part, ...]
     principals: Mapping[int, Principal]
+    registry: Registry
     verdict: Verdict | None
     decision: Decision | None
     messages: Mapping[str, str]
@@ -88,7 +90,7 @@ class _Facts:
 
 
 def read_separation(pull: PullRequest) -> Separation:
-    """Compute the proof. Five queries, and three commits read from the repository."""
+    """Compute the proof. Six queries, and three commits read from the repository."""
     facts = _gather(pull)
     names = {pk: principal.name for pk, principal in facts.principals.items()}
     sponsors = {pk: principal.sponsor.name if principal.sponsor else "" for pk, principal in facts.principals.items()}
@@ -96,7 +98,7 @@ def read_separation(pull: PullRequest) -> Separation:
         (names.get(p.principal_id, "unknown"), p.duty.value, sponsors.get(p.principal_id, "")) for p in facts.parts
     )
     rules = tuple(rule(facts) for rule in RULES)
-    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries))
+    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries), assurance(facts.registry))
 
 
 def _gather(pull: PullRequest) -> _Facts:
@@ -121,6 +123,7 @@ def _gather(pull: PullRequest) -> _Facts:
         entries=tuple(entries),
         parts=tuple(Part(row.principal_id, Role(row.duty)) for row in rows),
         principals=known,
+        registry=Principal.objects.registry(),
         verdict=verdicts.order_by("-pk").first(),
         decision=Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first(),
         messages=messages,
@@ -219,16 +222,14 @@ def _merge(facts: _Facts) -> ActRow:
 
 def one_duty_each(facts: _Facts) -> RuleRow:
     """Nobody, and nobody who answers for somebody, holds two duties on this handoff."""
-    sponsors = {pk: row.sponsor_id for pk, row in facts.principals.items()}
     rule = _sentence(one_duty_each)
-    for part in facts.parts:
-        try:
-            clash = conflict(facts.parts, circle(part.principal_id, sponsors), part.duty)
-        except KeyError:
-            return RuleRow(rule, NOT_COMPUTED, "somebody who answers for a participant is not known")
-        if clash is not None:
-            one, other = facts.principals[part.principal_id].name, facts.principals[clash.principal_id].name
-            return RuleRow(rule, BROKEN, f"{one} acted as {part.duty}, {other} as {clash.duty}")
+    try:
+        found = conflicts(facts.parts, facts.registry)
+    except UnknownPrincipalError:
+        return RuleRow(rule, NOT_COMPUTED, "somebody who answers for a participant is not known")
+    for one, other in found[:1]:
+        names = facts.principals[one.principal_id].name, facts.principals[other.principal_id].name
+        return RuleRow(rule, BROKEN, f"{names[0]} acted as {one.duty}, {names[1]} as {other.duty}")
     return RuleRow(rule, OK if facts.parts else NOT_COMPUTED, f"{len(facts.parts)} participants")
 
 

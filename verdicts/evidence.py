@@ -9,10 +9,11 @@ from typing import Final
 
 from django.utils import timezone
 
-from audit.canonical import digest_json, parse_json
+from audit.canonical import JsonValue, digest_json
 from audit.events import Role
-from audit.models import Identity, Participation, RoleGrant
-from audit.separation import Part
+from audit.leaves import LeafError
+from audit.models import Identity, Participation, Principal
+from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, assurance, conflicts
 from handoffs.checks.evidence import Outcome
 from handoffs.contributors import authors_in_another_duty, still_unknown
 from handoffs.git.repository import Git
@@ -46,6 +47,7 @@ from verdicts.subagents import AGENTS
 
 # The identity under which the portal's own gates and sub-agents report.
 VERIFIER: Final = "leoportal-verifier"
+NO_BUILDER: Final = "nobody is recorded as the builder"
 MAX_LEAF_BYTES: Final = 64 << 20
 
 
@@ -58,6 +60,24 @@ class Evidence:
     judgement: Judgement
     executions: Mapping[str, GateExecution] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
+    registry: Registry = field(default_factory=lambda: Registry({}))
+
+    @property
+    def assurance(self) -> Assurance:
+        """What the people behind the lanes allow to be claimed."""
+        return assurance(self.registry)
+
+    @property
+    def principals(self) -> list[JsonValue]:
+        """Who took part, in which duty, and which person stood behind each: what a decision is judged with."""
+        return [
+            {
+                "principal": part.principal_id,
+                "duty": part.duty.value,
+                "person": self.registry.people.get(part.principal_id),
+            }
+            for part in self.parts
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -80,13 +100,16 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
 
 def live_verdict(pull: PullRequest) -> Verdict | None:
     """The newest verdict on a pull request, stale or not."""
-    related = ("supervisor", "policy", "statement__key")
-    return Verdict.objects.filter(pull_request=pull).select_related(*related).order_by("-pk").first()
+    related = ("supervisor", "policy", "statement__key", "justification", "question")
+    rows = Verdict.objects.filter(pull_request=pull).select_related(*related).defer("statement__key__secret_key")
+    return rows.order_by("-pk").first()
 
 
 def live_approval(pull: PullRequest) -> Decision | None:
     """LEAD's newest decision, if it approves exactly what the pull request is now and has not expired."""
-    decision = Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first()
+    decision = (
+        Decision.objects.filter(pull_request=pull).select_related("lead", "justification").order_by("-pk").first()
+    )
     if decision is None or decision.decision != "approve":
         return None
     is_same = (decision.head_sha, decision.merge_tree) == (pull.head_sha, pull.merge_tree)
@@ -99,12 +122,10 @@ def released_judgement(pull: PullRequest) -> Judgement | None:
     approval, verdict = live_approval(pull), live_verdict(pull)
     is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
     if approval is not None and not (is_passed and verdict and verdict.log_entry_id > approval.log_entry_id):
-        stored = parse_json(bytes(approval.log_entry.leaf), max_bytes=MAX_LEAF_BYTES)
-        match stored:
-            case {"body": {"inputs": inputs}}:
-                return decide(inputs_from_json(inputs))
-            case _:
-                return None
+        try:
+            return decide(inputs_from_json(approval.log_entry.open()["inputs"]))
+        except (LeafError, KeyError):
+            return None
     return decide(inputs_from_json(verdict.inputs)) if is_passed and verdict else None
 
 
@@ -238,6 +259,7 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
     handoff = pull.handoff
     executions = gate_executions(pull, policy)
     parts = tuple(Participation.objects.parts(handoff.chain))
+    registry = Principal.objects.registry()
     heard = hear(all_reports(pull), pull.head_sha)
     inputs = Inputs(
         policy=policy,
@@ -249,30 +271,29 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         expected_tree=handoff.result_tree,
         observed_tree=tree,
         is_bundle_verified=is_verified(handoff),
-        builder_problems=builder_problems(handoff, policy),
+        builder_problems=builder_problems(handoff, policy, registry),
         is_bundle_signed=is_signed(handoff),
         results=heard.results,
         gates=_gates(executions, policy),
         rounds_used=pull.round,
         is_deadline_passed=pull.deadline_at is not None and pull.deadline_at <= timezone.now(),
-        sod_violations=(*_violations(parts), *authors_in_another_duty(handoff, parts)),
+        sod_violations=(*violations(parts, registry), *authors_in_another_duty(handoff, parts)),
         unknown_contributors=tuple(still_unknown(handoff.unknown_contributors)),
         other_findings=heard.withdrawn,
         raised=raised_of(handoff),
     )
-    return Evidence(version, inputs, decide(inputs), executions, parts)
+    return Evidence(version, inputs, decide(inputs), executions, parts, registry)
 
 
-def builder_problems(handoff: Handoff, policy: Policy) -> tuple[str, ...]:
+def builder_problems(handoff: Handoff, policy: Policy, registry: Registry) -> tuple[str, ...]:
     """Why the builder may not build now: its role was taken away, or the policy in force no longer names it."""
     builder = handoff.builder
     if builder is None:
         return ("nobody is registered as the builder",)
-    grant: RoleGrant | None = getattr(builder, "grant", None)
-    if grant is None or grant.role != Role.BUILDER.value:
+    if Part(builder.pk, Role.BUILDER) not in registry.held:
         return (f"{builder.name} no longer has the role BUILDER",)
-    ids = {identity.value for identity in builder.identities.all() if identity.kind == Identity.Kind.BUILDER_ID}
-    return () if ids & set(policy.allowed_builders) else (f"the policy no longer allows the builder {builder.name}",)
+    ids = builder.identities.filter(ends_at=None, kind=Identity.Kind.BUILDER_ID, value__in=policy.allowed_builders)
+    return () if ids.exists() else (f"the policy no longer allows the builder {builder.name}",)
 
 
 def is_verified(handoff: Handoff) -> bool:
@@ -285,7 +306,7 @@ def is_signed(handoff: Handoff) -> bool:
     """Whether a handoff has a signature over its verified digest that a revocation has not taken back."""
     if not hasattr(handoff, "signature"):
         return False
-    return handoff.signature.digest == handoff.digest and handoff.signature.is_trusted
+    return handoff.signature.digest == handoff.digest and handoff.signature.standing.is_trusted
 
 
 def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[GateInput, ...]:
@@ -298,10 +319,17 @@ def _gates(executions: Mapping[str, GateExecution], policy: Policy) -> tuple[Gat
     )
 
 
-def _violations(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Principals that appear on the chain in two duties. The constraint forbids it; the verdict looks again."""
-    duties: dict[int, set[Role]] = {}
-    for part in parts:
-        duties.setdefault(part.principal_id, set()).add(part.duty)
-    missing = [] if any(part.duty is Role.BUILDER for part in parts) else ["nobody is recorded as the builder"]
-    return (*missing, *(f"principal {pk} acts as {len(found)} roles" for pk, found in duties.items() if len(found) > 1))
+def violations(parts: Sequence[Part], registry: Registry) -> tuple[str, ...]:
+    """People that appear on the chain in two duties. The database forbids it; the verdict looks again.
+
+    Who is who may have become known since: two entries of the registry that turned out to be one person.
+    """
+    missing = () if any(part.duty is Role.BUILDER for part in parts) else (NO_BUILDER,)
+    try:
+        found = conflicts(parts, registry)
+    except UnknownPrincipalError as error:
+        return (*missing, str(error))
+    return (
+        *missing,
+        *(f"principals {a.principal_id} ({a.duty}) and {b.principal_id} ({b.duty}) are one person" for a, b in found),
+    )

@@ -8,6 +8,7 @@ from django import forms
 from django.utils import timezone
 
 from handoffs.keys import MAX_REASON, MIN_REASON
+from verdicts.break_glass import MIN_TEXT, BreakGlassRequest
 from verdicts.deciding import MAX_OVERRIDE, MAX_TEXT, MIN_JUSTIFICATION, REASON_CLASSES, DecisionRequest, VerdictRequest
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import VERDICT_CHOICES, DecisionKind
@@ -133,3 +134,43 @@ class RevocationForm(forms.Form):
         if since > timezone.now():
             raise forms.ValidationError("That moment has not come yet. A revocation says since when, not from when on.")
         return since
+
+
+class BreakGlassForm(forms.Form):
+    """LEAD's request to release one head past the gates."""
+
+    justification = forms.CharField(
+        min_length=MIN_TEXT,
+        max_length=MAX_TEXT,
+        label="Why this cannot wait",
+        help_text=f"What is down, and why this change mends it. At least {MIN_TEXT} characters.",
+        widget=forms.Textarea(attrs={"rows": 5}),
+        error_messages={
+            "required": "Write why it cannot wait.",
+            "min_length": f"Write at least {MIN_TEXT} characters.",
+        },
+    )
+    reference = forms.CharField(
+        max_length=200, label="Incident or ticket", error_messages={"required": "Name the incident or ticket."}
+    )
+    head_sha = forms.RegexField(
+        HEAD, widget=forms.HiddenInput, error_messages={"required": "The form lost its head commit; open it again."}
+    )
+
+    def request(self) -> BreakGlassRequest:
+        """The values of a valid form."""
+        values = self.cleaned_data
+        return BreakGlassRequest(values["justification"], values["reference"], values["head_sha"])
+
+
+class BreakGlassReviewForm(forms.Form):
+    """What the third person found."""
+
+    review = forms.CharField(
+        min_length=MIN_TEXT,
+        max_length=MAX_TEXT,
+        label="What you found",
+        help_text=f"Was it needed? Does the change do what was said? At least {MIN_TEXT} characters.",
+        widget=forms.Textarea(attrs={"rows": 4}),
+        error_messages={"required": "Write what you found.", "min_length": f"Write at least {MIN_TEXT} characters."},
+    )

@@ -8,6 +8,7 @@ Source: SOP sections 3 and 10.4; GATE-09 and GATE-10 of the threat list.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,7 +28,7 @@ from verdicts.policy import parse_policy
 from verdicts.policy_document import PolicyError
 from verdicts.results import GateOutcome
 from verdicts.signature_checks import GateCheck, check_signature
-from verdicts.statements import verify_policy_statement
+from verdicts.statements import verify_policy_signature, verify_policy_statement
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
     return GateResult(
         (
             GateCheck("the policy in force is the text that was enacted", is_met=digest == version.digest, got=digest),
-            _policy_signature(version),
+            *_policy_evidence(version),
             GateCheck(
                 "the policy allows this builder",
                 is_met=builder_id is not None and builder_id.value in policy.allowed_builders,
@@ -112,11 +113,18 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
     )
 
 
-def _policy_signature(version: PolicyVersion) -> GateCheck:
-    """Not signed yet is no answer: the gate runs again. Signed wrongly is a failure. Source: SOP section 10.4."""
-    name = "the policy in force is signed by the gate lane, by a key that is trusted"
+def _policy_evidence(version: PolicyVersion) -> tuple[GateCheck, GateCheck]:
+    """Signature and attestation, both. Not made yet is no answer: the gate runs again. Source: SOP section 10.4."""
+    return (
+        _policy_check("the policy in force is signed by the gate lane", verify_policy_signature, version),
+        _policy_check("the policy in force is attested by the gate lane", verify_policy_statement, version),
+    )
+
+
+def _policy_check(name: str, verify: Callable[[PolicyVersion], str], version: PolicyVersion) -> GateCheck:
+    name = f"{name}, by a key that is trusted"
     try:
-        return GateCheck(name, is_met=True, got=verify_policy_statement(version))
+        return GateCheck(name, is_met=True, got=verify(version))
     except VerdictError as error:
         if error.code == "policy.unsigned":
             raise

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from django.core.exceptions import ObjectDoesNotExist
 
-from audit.canonical import JsonError, JsonValue, parse_json
+from audit.canonical import JsonValue
+from audit.leaves import LeafError
 from audit.models import LogEntry
+from audit.texts import texts_of
 from handoffs.models import Handoff, PullRequest
 
 MAX_EVENTS: Final = 200
@@ -48,11 +51,13 @@ def read_history(pull: PullRequest) -> History:
     subjects = [f"H-{pk}" for pk in handoffs]
     rows = LogEntry.objects.filter(subject__in=subjects).select_related("handoffevent").order_by("-pk")
     entries = list(rows[: MAX_EVENTS + 1])
-    return History(tuple(_tell(entry) for entry in entries[:MAX_EVENTS]), len(entries) > MAX_EVENTS)
+    told = [(entry, _body(entry)) for entry in entries[:MAX_EVENTS]]
+    texts = texts_of(body for _, body in told)
+    return History(tuple(_tell(entry, body, texts) for entry, body in told), len(entries) > MAX_EVENTS)
 
 
-def _tell(entry: LogEntry) -> Happening:
-    body = _body(entry)
+def _tell(entry: LogEntry, body: dict[str, JsonValue], texts: Mapping[JsonValue, str]) -> Happening:
+    body = {name: texts.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
     marker = _marker(entry) or str(body.get("marker") or "")
     return Happening(
         entry.pk, entry.kind, entry.actor, entry.role, entry.subject, entry.created_at, marker, tuple(_facts(body))
@@ -61,12 +66,9 @@ def _tell(entry: LogEntry) -> Happening:
 
 def _body(entry: LogEntry) -> dict[str, JsonValue]:
     try:
-        leaf = parse_json(bytes(entry.leaf), max_bytes=16 << 20)
-    except JsonError:
-        return {"detail": "this entry's leaf cannot be read"}
-    body = leaf.get("body") if isinstance(leaf, dict) else None
-    if not isinstance(body, dict):
-        return {}
+        body = entry.open()
+    except LeafError as error:
+        return {"detail": error.detail}
     result = body.get("result")
     if isinstance(result, dict):
         return {**body, "outcome": result.get("outcome"), "confidence": result.get("confidence")}

@@ -10,7 +10,16 @@ from typing import Final
 from django.db.models import Count, F, Q
 from django.utils import timezone
 
-from handoffs.models import MAX_ATTEMPTS, KeyRotation, KeyState, Lane, RotationStep, Signature, SigningKey
+from handoffs.models import (
+    MAX_ATTEMPTS,
+    KeyRotation,
+    KeyState,
+    Lane,
+    RotationStep,
+    Signature,
+    SignatureRenewal,
+    SigningKey,
+)
 from handoffs.signatures.key_rules import REMIND_AFTER, ROTATE_AFTER, VALIDITY
 from verdicts.models import STATEMENTS
 
@@ -110,7 +119,9 @@ def read_keyring() -> tuple[LaneRow, ...]:
     made, flagged = _counts()
     rows = [
         KeyRow(key, key.state_at(now).value, _day(key, now), made[key.pk], flagged[key.pk])
-        for key in SigningKey.objects.select_related("replaces").order_by("-created_at", "-pk")
+        for key in SigningKey.objects.select_related("replaces")
+        .defer("replaces__secret_key")
+        .order_by("-created_at", "-pk")
     ]
     rotations = {row.lane: row for row in reversed(KeyRotation.objects.open().for_list())}
     lanes = []
@@ -127,7 +138,7 @@ def _counts() -> tuple[Counter[int], Counter[int]]:
     """Signatures by key, and those of them that a revocation took back."""
     made: Counter[int] = Counter()
     flagged: Counter[int] = Counter()
-    for model in (Signature, *STATEMENTS):
+    for model in (Signature, SignatureRenewal, *STATEMENTS):
         rows = model.objects.filter(key__isnull=False)
         grouped = rows.values("key").annotate(all=Count("pk"), after=Count("pk", filter=_distrusted()))
         for row in grouped.order_by():

@@ -12,6 +12,7 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
+from audit.covering import WAITING, log_state, wait_covered
 from audit.events import Actor, AuditError, Role
 from handoffs.actions import Tools, record_event
 from handoffs.applying import open_row
@@ -19,8 +20,10 @@ from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.forges.protocol import ForgeError, NewCommit
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from verdicts import evidence
+from verdicts.actions import refuse_wrong_clock
 from verdicts.decision import Verdict as VerdictKind
-from verdicts.models import MergeIntent, VerdictError
+from verdicts.models import BREAK_GLASS, MergeIntent, VerdictError
+from verdicts.refusals import log_refusal
 
 
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
@@ -32,14 +35,7 @@ def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
     try:
         return _merge(pull_id, tools, by)
     except (VerdictError, AuditError, ForgeError) as error:
-        with transaction.atomic(durable=True):
-            pull = PullRequest.objects.get(pk=pull_id)
-            append_event(
-                events.MERGE_REFUSED,
-                by,
-                f"H-{pull.handoff_id}",
-                {"code": error.code, "detail": error.detail[:2000], "pr": pull.number},
-            )
+        log_refusal(events.MERGE_REFUSED, pull_id, by, error)
         if isinstance(error, ForgeError):
             raise VerdictError(error.code, error.detail) from None
         raise
@@ -55,6 +51,7 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
             "merge.no_pass",
             f"PR-{pull.number} is {pull.label}; it merges only after PASS, or after LEAD approved what PLAN escalated",
         )
+    _wait_for_the_log(pull, tools.log_seconds)
     tip = tools.forge.branch(pull.base_ref)
     merge_sha = _write_merge_commit(pull, tools)
     if tip not in {pull.base_sha, merge_sha}:
@@ -70,17 +67,29 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         if locked.status != PullStatus.READY_TO_MERGE or not is_same:
             raise VerdictError("merge.no_pass", f"PR-{pull.number} changed while it was being merged")
         take_part(pull.handoff.chain, by)
+        refuse_wrong_clock(tools.clock)
         _refuse_worse(locked)
         PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
         _intend(pull, merge_sha, by)
     tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
-    record_merge(pull.pk, merge_sha)
+    record_merge(pull.pk, merge_sha, is_deciders=True)
     return PullRequest.objects.get(pk=pull.pk)
+
+
+def _wait_for_the_log(pull: PullRequest, seconds: float) -> None:
+    """Nothing lands before its cause is in a signed checkpoint. The repository's hook asks the same again."""
+    rows = (evidence.live_verdict(pull), evidence.live_approval(pull))
+    if not wait_covered([row.log_entry_id for row in rows if row is not None], seconds=seconds):
+        alarms = log_state().alarms
+        detail = f"the log has an alarm, {alarms[0].code}: an operator has to look at it" if alarms else WAITING
+        raise VerdictError(alarms[0].code if alarms else "merge.not_covered", detail)
 
 
 def _refuse_worse(pull: PullRequest) -> None:
     """Judge once more, as late as possible: evidence may have aged or changed since the release."""
-    if evidence.has_work_left(pull):
+    approval = evidence.live_approval(pull)
+    is_emergency = approval is not None and approval.reason_class == BREAK_GLASS
+    if evidence.has_work_left(pull) and not is_emergency:
         raise VerdictError("merge.still_running", "checks are running on this head; wait for them, they take seconds")
     now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
     news = evidence.news_since(evidence.released_judgement(pull), now)
@@ -107,11 +116,12 @@ def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
 
 
 @transaction.atomic(durable=True)
-def record_merge(pull_id: int, merge_sha: str) -> bool:
+def record_merge(pull_id: int, merge_sha: str, *, is_deciders: bool = False) -> bool:
     """An intended merge commit is on the protected branch: say so, once, whatever else happened to the row meanwhile.
 
     It is recorded on the handoff whose head landed. A newer bundle that took the pull request over before the merge
-    was seen gets a pull request of its own.
+    was seen gets a pull request of its own. That one, and a row whose head or base moved meanwhile, the deciders' lanes
+    leave to the enforcer's next sweep: they open nothing and move no head.
     Not checked: that the commit is on the branch; the caller has just pushed or found it.
     """
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
@@ -119,16 +129,17 @@ def record_merge(pull_id: int, merge_sha: str) -> bool:
     if intent is None or pull.status in {PullStatus.MERGED, PullStatus.SUPERSEDED}:
         return False
     newer = pull.handoff if intent.handoff_id not in {None, pull.handoff_id} else None
-    PullRequest.objects.move(
-        pull.pk,
-        old=PullStatus(pull.status),
-        new=PullStatus.MERGED,
-        handoff_id=intent.handoff_id or pull.handoff_id,
-        merge_sha=merge_sha,
-        head_sha=intent.head_sha,
-        base_sha=intent.base_sha,
-        merged_at=timezone.now(),
-    )
+    landed = {
+        "handoff_id": intent.handoff_id or pull.handoff_id,
+        "merge_sha": merge_sha,
+        "head_sha": intent.head_sha,
+        "base_sha": intent.base_sha,
+    }
+    changes = {name: value for name, value in landed.items() if getattr(pull, name) != value}
+    if is_deciders and not set(changes) <= {"merge_sha"}:
+        return False
+    old = PullStatus(pull.status)
+    PullRequest.objects.move(pull.pk, old=old, new=PullStatus.MERGED, merged_at=timezone.now(), **changes)
     if newer is not None:
         open_row(newer, base_sha=pull.base_sha, merge_tree=pull.merge_tree, body=pull.body)
     handoff = Handoff.objects.select_related("repository").get(pk=intent.handoff_id or pull.handoff_id)
@@ -153,8 +164,11 @@ def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
         trailers.append(f"PLAN-SUPERVISOR: {verdict.verdict}")
         trailers.append(f"Verdict-By: {verdict.supervisor.name}")
     if approval is not None:
-        trailers.append(f"LEAD-APPROVED: {' '.join(approval.justification.split())[:200]}")
+        prefix = f"{BREAK_GLASS}: " if approval.reason_class == BREAK_GLASS else ""
+        said = f"{prefix}{approval.justification}"
+        trailers.append(f"LEAD-APPROVED: {' '.join(said.split())[:200]}")
         trailers.append(f"Decision-By: {approval.lead.name}")
+        trailers.append(f"Release-Class: {approval.release_class}")
     moments = [row.created_at for row in (verdict, approval) if row is not None]
     return tools.forge.write_commit(
         NewCommit(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Self
 
 from django.db import models
 from django.db.models import F, Q
 
-from audit.models import LogEntry, Principal
+from audit.models import ErasableText, LogEntry, Principal
+from audit.separation import Assurance
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
+from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
 
@@ -22,8 +25,12 @@ class VerdictError(Exception):
         self.detail = detail
 
 
+ASSURANCES = [(value.value, value.value.replace("_", " ")) for value in Assurance]
 VERDICT_CHOICES = [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in VerdictKind]
 VERDICT_VALUES = [kind.value for kind in VerdictKind]
+
+
+BREAK_GLASS = "break-glass"
 
 
 class DecisionKind(models.TextChoices):
@@ -170,9 +177,15 @@ class Verdict(models.Model):
     policy = models.ForeignKey(PolicyVersion, models.PROTECT)
     inputs = models.JSONField(db_comment="everything decide() was given; replays exactly")
     reasons = models.JSONField()
-    justification = models.TextField()
-    question = models.CharField(max_length=300, blank=True, db_comment="what LEAD should answer")
+    justification = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
+    question = models.ForeignKey(
+        ErasableText, models.PROTECT, null=True, related_name="+", db_comment="what LEAD should answer"
+    )
     supervisor = models.ForeignKey(Principal, models.PROTECT)
+    assurance = models.CharField(
+        max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
+    )
+    principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
     supersedes = models.ForeignKey("self", models.PROTECT, null=True, related_name="superseded_by")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
@@ -221,17 +234,25 @@ class VerdictStatement(models.Model):
 
 
 class PolicyStatement(models.Model):
-    """The gate lane's signed statement that a policy was enacted. Append-only; another one if its key is distrusted."""
+    """The gate lane's signature over a policy's text and its signed statement that it was enacted. Append-only.
+
+    Another one if its key is distrusted. Rows from before signatures were kept have none, and count for nothing.
+    """
 
     policy = models.ForeignKey(PolicyVersion, models.PROTECT, related_name="statements")
     key = models.ForeignKey(SigningKey, models.PROTECT, related_name="+")
+    signature = models.TextField(blank=True, db_comment="ASCII-armoured detached OpenPGP signature of the text")
     envelope = models.BinaryField(db_comment="DSSE envelope around an in-toto Statement v1")
     signed_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
     class Meta:
         db_table = "leo_policy_statement"
-        constraints = [models.UniqueConstraint(fields=["policy", "key"], name="policystatement_once_per_key")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["policy", "key"], name="policystatement_once_per_key", condition=~Q(signature="")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"statement of {self.policy_id}"
@@ -265,7 +286,7 @@ class Decision(models.Model):
     decision = models.CharField(max_length=10, choices=DecisionKind)
     is_override = models.BooleanField(db_comment="approved although the verdict was not CONDITIONAL_PASS")
     reason_class = models.CharField(max_length=40, blank=True)
-    justification = models.TextField()
+    justification = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
     reference = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField(null=True)
     head_sha = models.CharField(max_length=64)
@@ -273,8 +294,16 @@ class Decision(models.Model):
     round = models.PositiveSmallIntegerField()
     run = models.PositiveSmallIntegerField(default=1)
     lead = models.ForeignKey(Principal, models.PROTECT)
+    assurance = models.CharField(
+        max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
+    )
+    principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
+    countersigned_by = models.ForeignKey(
+        Principal, models.PROTECT, null=True, related_name="+", db_comment="the second person of a break-glass"
+    )
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+    break_glass: BreakGlass
 
     class Meta:
         db_table = "pr_approval_audit"
@@ -283,10 +312,26 @@ class Decision(models.Model):
                 fields=["pull_request", "verdict", "run"], name="decision_one_each", nulls_distinct=False
             ),
             models.CheckConstraint(name="decision_known", condition=Q(decision__in=DecisionKind.values)),
+            models.CheckConstraint(
+                name="decision_break_glass_by_two",
+                condition=(~Q(reason_class=BREAK_GLASS) & Q(countersigned_by=None))
+                | (
+                    Q(reason_class=BREAK_GLASS, decision=DecisionKind.APPROVE, is_override=True)
+                    & Q(countersigned_by__isnull=False, expires_at__lte=F("created_at") + timedelta(minutes=60))
+                    & ~Q(countersigned_by=F("lead"))
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.decision} on {self.head_sha[:12]}"
+
+    @property
+    def release_class(self) -> str:
+        """How the merge that this releases counts."""
+        if self.reason_class == BREAK_GLASS:
+            return "OVERRIDE/BREAK-GLASS"
+        return "OVERRIDE" if self.is_override else "APPROVED"
 
 
 class DecisionStatement(models.Model):
@@ -307,3 +352,87 @@ class DecisionStatement(models.Model):
 
 # Everything the gate lane signs.
 STATEMENTS = (VerdictStatement, DecisionStatement, PolicyStatement)
+
+
+class ExportStatus(models.TextChoices):
+    """Of an export's file."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ExportQuerySet(WorkQuerySet["Export"]):
+    """Reads of exports."""
+
+    def open(self) -> Self:
+        """Exports whose file is not finished."""
+        return self.filter(status=ExportStatus.WAITING)
+
+    def for_list(self) -> Self:
+        """Newest first, for a page."""
+        return self.select_related("log_entry").defer("log_entry__leaf").order_by("-pk").fetch_mode(models.FETCH_RAISE)
+
+
+class Export(models.Model):
+    """A file an auditor asked for. Its row is the queue of its windows; the act itself is in the log.
+
+    `position`, `offset` and `row_count` are what is on disk for certain: a worker that dies goes on from there.
+    """
+
+    content = models.CharField(max_length=40, db_comment="a table's name, or evidence-pack")
+    file_format = models.CharField(max_length=10)
+    filters = models.JSONField(default=dict, db_comment="as the form has them")
+    actor = models.CharField(max_length=100)
+    tree_size = models.BigIntegerField(db_comment="of the tree head the export is made at")
+    root = models.CharField(max_length=64)
+    status = models.CharField(max_length=7, choices=ExportStatus, default=ExportStatus.WAITING)
+    first = models.BigIntegerField(null=True, db_comment="smallest key of its rows; null until it is begun")
+    last = models.BigIntegerField(default=-1, db_comment="largest key of its rows")
+    position = models.BigIntegerField(default=0, db_comment="the next key to write")
+    offset = models.BigIntegerField(default=0, db_comment="bytes written")
+    row_count = models.BigIntegerField(default=0, db_comment="rows written")
+    sha256 = models.CharField(max_length=64, blank=True, db_comment="of the finished file")
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    next_try_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+    seal = models.OneToOneField(
+        LogEntry, models.PROTECT, null=True, related_name="sealed_export", db_comment="the leaf of a pack's manifest"
+    )
+
+    objects = ExportQuerySet.as_manager()
+
+    class Meta:
+        db_table = "leo_export"
+        constraints = [
+            models.CheckConstraint(name="export_status_known", condition=Q(status__in=ExportStatus.values)),
+            models.CheckConstraint(name="export_done_has_digest", condition=~Q(status="done") | ~Q(sha256="")),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="export_open", condition=Q(status=ExportStatus.WAITING))]
+
+    def __str__(self) -> str:
+        return f"export {self.pk}"
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called when it is downloaded."""
+        suffix = "tar" if self.file_format == "pack" else self.file_format
+        return f"{self.content}-{self.created_at:%Y%m%d}-export{self.pk}.{suffix}"
+
+    @property
+    def state(self) -> str:
+        """Its state as a page says it."""
+        return {"waiting": "running"}.get(self.status, self.status)
+
+    @property
+    def percent(self) -> int:
+        """How far it is, by keys."""
+        if self.status == ExportStatus.DONE:
+            return 100
+        if self.first is None or self.last < self.first:
+            return 0
+        return min(99, 100 * (self.position - self.first) // (self.last - self.first + 1))

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from audit.canonical import JsonValue, digest_json
-from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, Signing
+from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, RootAge, Signing, Staging
 from verdicts.findings import AgentKind, describe
 
 SCHEMA: Final = "leoportal/policy/v1"
@@ -150,7 +150,9 @@ class Policy(_Document):
     signing: Signing = Field(default_factory=Signing)
     approvals: Approvals = Field(default_factory=Approvals)
     hourly_quota: Quotas = Field(default_factory=Quotas)
+    staging: Staging = Field(default_factory=Staging)
     builder_identities: Annotated[tuple[BuilderIdentity, ...], Field(strict=False, max_length=100)] = ()
+    trusted_root: RootAge = Field(default_factory=RootAge)
 
     @model_validator(mode="after")
     def _refuse_laxer_than_the_sop(self) -> Self:
@@ -170,9 +172,11 @@ class Policy(_Document):
                 raise ValueError(f"two gates have the same {what}")
         if len(set(self.allowed_builders)) != len(self.allowed_builders):
             raise ValueError("a builder is listed twice")
-        foreign = {known.builder_id for known in self.builder_identities} - set(self.allowed_builders)
+        named = {known.builder_id for known in self.builder_identities}
+        named |= {key.builder_id for key in self.staging.keys}
+        foreign = named - set(self.allowed_builders)
         if foreign:
-            raise ValueError(f"builder_identities name {min(foreign)!r}, which is no allowed builder")
+            raise ValueError(f"builder_identities or staging.keys name {min(foreign)!r}, which is no allowed builder")
         return self
 
     @property
@@ -182,7 +186,9 @@ class Policy(_Document):
             signing=self.signing,
             approvals=self.approvals,
             hourly_quota=self.hourly_quota,
+            staging=self.staging,
             builder_identities=self.builder_identities,
+            trusted_root=self.trusted_root,
         )
 
     @property

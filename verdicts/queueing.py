@@ -5,15 +5,15 @@ Not checked: the tree in the repository. A list takes the bundle's word; the pul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from audit.events import Role
-from audit.models import Participation
+from audit.models import Participation, Principal
+from audit.separation import Part
 from handoffs.checks.evidence import Outcome
 from handoffs.contributors import still_unknown
 from handoffs.lane import raised_of
@@ -23,8 +23,6 @@ from verdicts.models import AgentReport, GateExecution
 from verdicts.policy import GateInput, Inputs, Judgement, Term, decide, parse_policy
 from verdicts.policy_document import Policy
 from verdicts.results import GateOutcome
-
-NO_BUILDER: Final = "nobody is recorded as the builder"
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,12 @@ def for_glance(rows: PullRequestQuerySet) -> PullRequestQuerySet:
     """`rows` with everything `glance_at` and a list need, in one query."""
     checks = BundleCheck.objects.filter(handoff=OuterRef("handoff"))
     failed = Exists(checks.filter(outcome=Outcome.FAILED.value))
-    return rows.for_list().select_related("handoff__signature__key").annotate(is_sound=Exists(checks) & ~failed)
+    keyed = rows.for_list().select_related("handoff__signature__key").defer("handoff__signature__key__secret_key")
+    return keyed.annotate(is_sound=Exists(checks) & ~failed)
 
 
 def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
-    """Judge pull requests that were loaded `for_glance`. Four queries, however many there are."""
+    """Judge pull requests that were loaded `for_glance`. Five queries, however many there are."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
     reports: dict[int, list[AgentReport]] = {}
     for report in AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"):
@@ -77,7 +76,7 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
             evidence.reports_that_count(reports.get(pull.pk, []), pull),
             evidence.gates_that_count(gates.get(pull.pk, []), pull, policy),
             is_verified=getattr(pull, "is_sound", False) and pull.handoff.status == Status.TRIGGERED,
-            violations=parts.get(pull.handoff.chain, (NO_BUILDER,)),
+            violations=parts.get(pull.handoff.chain, (evidence.NO_BUILDER,)),
             unknown=tuple(address for address in pull.handoff.unknown_contributors if address in unknown),
         )
         for pull in pulls
@@ -85,17 +84,12 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
 
 
 def _violations(pulls: Sequence[PullRequest]) -> dict[str, tuple[str, ...]]:
-    duties: dict[str, dict[int, set[str]]] = {}
+    parts: dict[str, list[Part]] = {}
     rows = Participation.objects.filter(subject__in=[pull.handoff.chain for pull in pulls]).order_by("pk")
     for subject, principal_id, duty in rows.values_list("subject", "principal_id", "duty"):
-        duties.setdefault(subject, {}).setdefault(principal_id, set()).add(duty)
-    return {subject: _violations_of(held) for subject, held in duties.items()}
-
-
-def _violations_of(held: Mapping[int, set[str]]) -> tuple[str, ...]:
-    has_builder = any(Role.BUILDER.value in found for found in held.values())
-    missing = () if has_builder else (NO_BUILDER,)
-    return (*missing, *(f"principal {pk} acts as {len(found)} roles" for pk, found in held.items() if len(found) > 1))
+        parts.setdefault(subject, []).append(Part(principal_id, Role(duty)))
+    registry = Principal.objects.registry()
+    return {subject: evidence.violations(held, registry) for subject, held in parts.items()}
 
 
 def _glance(  # noqa: PLR0913 - what was read in bulk, row by row

@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor
+from audit.separation import Assurance
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
@@ -152,6 +153,12 @@ class Review:
         return sum(row.finding.is_open for row in self.findings)
 
     @property
+    def is_single_operator(self) -> bool:
+        """Whether one person answers for makers and deciders: at the verdict if it has ended, else now."""
+        said = self.verdict.assurance if self.is_frozen and self.verdict else self.found.assurance.value
+        return said == Assurance.SINGLE_OPERATOR.value
+
+    @property
     def weighted_sum(self) -> str:
         """The sum of the products, before it is divided by the weights that were used."""
         return f"{sum(row.term.product for row in self.agents):.2f}"
@@ -162,9 +169,10 @@ def for_review() -> QuerySet[PullRequest]:
     work = VerificationWork.objects.filter(
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
-    of_handoff = ("builder__grant", "sponsor", "repository", "signature__key", "signature__logged_later")
+    of_handoff = ("builder", "sponsor", "repository", "signature__key", "signature__logged_later")
     related = ("repository", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
-    return PullRequest.objects.select_related(*related).annotate(work_left=Exists(work))
+    rows = PullRequest.objects.select_related(*related).defer("handoff__signature__key__secret_key")
+    return rows.annotate(work_left=Exists(work))
 
 
 def observe(pull: PullRequest) -> tuple[str, str]:
@@ -181,7 +189,12 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
     Raises: VerdictError("policy.none").
     """
     verdict = evidence.live_verdict(pull)
-    decision = Decision.objects.filter(pull_request=pull).select_related("lead", "statement").order_by("-pk").first()
+    decision = (
+        Decision.objects.filter(pull_request=pull)
+        .select_related("lead", "countersigned_by", "statement", "justification")
+        .order_by("-pk")
+        .first()
+    )
     is_frozen = pull.status in ENDED and verdict is not None
     if is_frozen and verdict is not None:
         tree, cannot_read = "", ""
@@ -207,7 +220,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         options=tuple(_option(kind, pull, found) for kind in VerdictKind),
         is_frozen=is_frozen,
         has_work_left=bool(getattr(pull, "work_left", False)),
-        conflict=find_conflict(found.parts, actor) if decides and pull.status not in ENDED else "",
+        conflict=find_conflict(found.parts, actor, found.registry) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
     )
 
@@ -264,7 +277,7 @@ def _blocks(pull: PullRequest, found: Evidence, verdict: Verdict | None) -> tupl
     if pull.status in (*ENDED, PullStatus.READY_TO_MERGE):
         return ()
     if pull.status == PullStatus.LEAD_REVIEW:
-        asked = verdict.question if verdict is not None and verdict.binds(pull) else ""
+        asked = str(verdict.question or "") if verdict is not None and verdict.binds(pull) else ""
         why = asked or ("The gates did not finish in time." if pull.timed_out_at else "PLAN asks LEAD to decide.")
         return (Block(why, "lead.review", Clearer.LEAD.value, "LEAD approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:

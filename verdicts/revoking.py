@@ -11,9 +11,11 @@ from datetime import datetime
 from django.db import transaction
 
 from audit.events import Actor
-from handoffs.keys import record_revocation
+from handoffs.actions import Tools
+from handoffs.keys import affected_handoffs, confirm_active, record_revocation
 from handoffs.models import PullRequest, Signature, SigningKey
-from verdicts.actions import distrust_bundle
+from handoffs.resigning import record_renewal, sign_again
+from verdicts.actions import distrust_bundle, verify_signature_again
 from verdicts.models import STATEMENTS
 
 
@@ -28,7 +30,7 @@ class Revocation:
 
 def affected_signatures(key: SigningKey, since: datetime) -> list[Signature]:
     """What stops holding when the key is distrusted since a moment: bundles' signatures received from then on."""
-    rows = Signature.objects.filter(key=key, signed_at__gte=since).order_by("-signed_at")
+    rows = Signature.objects.filter(handoff__in=affected_handoffs(key, since)).order_by("-signed_at")
     return list(rows.select_related("handoff__repository", "handoff__pull_request")[:1000])
 
 
@@ -50,10 +52,27 @@ def revoke_key(revocation: Revocation, *, password: str, by: Actor) -> tuple[Sig
         password=password,
         by=by,
     )
-    signed = Signature.objects.filter(key=key, signed_at__gte=key.distrusted_since).values("handoff")
+    since = key.distrusted_since or revocation.distrusted_since
+    signed = affected_handoffs(key, since).values("pk")
     pulls = list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=signed).order_by("pk"))
     for pull in pulls:
-        distrust_bundle(
-            pull, f"key {key.fingerprint} is distrusted since {key.distrusted_since:%Y-%m-%d %H:%M} UTC", by
-        )
+        distrust_bundle(pull, f"key {key.fingerprint} is distrusted since {since:%Y-%m-%d %H:%M} UTC", by)
     return key, pulls
+
+
+def resign_bundle(signature: Signature, tools: Tools) -> bool:
+    """Sign an open handoff again whose signature fell, and run the SLSA gate on its pull request. Safe to run twice.
+
+    Signed outside the transaction, recorded in one: signature, entry in the trail, and the gate's work. A pull request
+    that was merged meanwhile is left as it is.
+    Raises: HandoffError, StoreError, SignatureError; nothing was changed then.
+    """
+    renewal = sign_again(signature, tools)
+    with transaction.atomic(durable=True):
+        confirm_active(renewal.key, renewal.signed_at)  # first the key, then what rests on it, as a revocation does
+        pull = PullRequest.objects.select_for_update().filter(handoff=signature.handoff).first()
+        if record_renewal(renewal, tools) is None:
+            return False
+        if pull is not None:
+            verify_signature_again(pull)
+    return True

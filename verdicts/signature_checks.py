@@ -13,7 +13,7 @@ from handoffs.attestations.vsa import VSA_TYPE
 from handoffs.bundles.store import StoreError
 from handoffs.keys import refuse_untrusted, verify_receipt
 from handoffs.lane import rules_in_force
-from handoffs.models import Handoff, Lane, Method, Signature, SigningDowngrade, SigningKey
+from handoffs.models import Handoff, Lane, Method, Signature, SignatureRenewal, SigningDowngrade, SigningKey
 from handoffs.rules import Signing
 from handoffs.signatures.openpgp import SignatureError, open_envelope
 from handoffs.signatures.sigstore_signing import Bundles, Pinned
@@ -34,17 +34,20 @@ class GateCheck:
 
 def check_signature(handoff: Handoff, tools: Tools) -> tuple[GateCheck, ...]:
     """The signature over the artifact, the statement, and whether the policy in force takes their kind."""
-    found = Signature.objects.filter(handoff=handoff).select_related("key", "logged_later").first()
+    found = (
+        Signature.objects.filter(handoff=handoff).select_related("key", "logged_later").defer("key__secret_key").first()
+    )
     if found is None:
         return tuple(GateCheck(name, is_met=False, got="no signature") for name in (ARTIFACT, STATEMENT))
     rules = rules_in_force().signing
     if found.method == Method.SIGSTORE:
         return _sigstore(handoff, found, rules, tools)
-    if found.key is None:
+    standing = found.standing
+    if standing.key is None:
         return (GateCheck(ARTIFACT, is_met=False, got="no key"),)
     return (
-        _openpgp_artifact(handoff, found, found.key, tools),
-        _openpgp_statement(handoff, found, found.key),
+        _openpgp_artifact(handoff, standing, standing.key, tools),
+        _openpgp_statement(handoff, standing, standing.key),
         _openpgp_is_allowed(handoff, found, rules, tools),
     )
 
@@ -71,17 +74,19 @@ def _sigstore(handoff: Handoff, found: Signature, rules: Signing, tools: Tools) 
     )
 
 
-def _openpgp_artifact(handoff: Handoff, found: Signature, key: SigningKey, tools: Tools) -> GateCheck:
+def _openpgp_artifact(
+    handoff: Handoff, found: Signature | SignatureRenewal, key: SigningKey, tools: Tools
+) -> GateCheck:
     try:
         raw = tools.store.get(handoff.digest)
         verify_receipt(key, raw, found.signature, received_at=found.signed_at)
     except (SignatureError, StoreError) as error:
         return GateCheck(ARTIFACT, is_met=False, got=str(error))
-    is_met = key.lane == Lane.ENFORCER and found.digest == handoff.digest
+    is_met = key.lane == Lane.ENFORCER and handoff.signature.digest == handoff.digest
     return GateCheck(ARTIFACT, is_met=is_met, got=f"{key.fingerprint} at {found.signed_at.isoformat()}")
 
 
-def _openpgp_statement(handoff: Handoff, found: Signature, key: SigningKey) -> GateCheck:
+def _openpgp_statement(handoff: Handoff, found: Signature | SignatureRenewal, key: SigningKey) -> GateCheck:
     try:
         refuse_untrusted(key, found.signed_at)
         statement = open_envelope(

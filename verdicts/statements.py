@@ -30,7 +30,8 @@ from handoffs.attestations.vsa import (
     write_summary,
 )
 from handoffs.bundles.bundle import digest_of
-from handoffs.keys import active_key, confirm_active, refuse_untrusted
+from handoffs.clocks import refuse_skew
+from handoffs.keys import active_key, confirm_active, refuse_untrusted, verify_receipt
 from handoffs.models import Lane, PullRequest, Signature, SigningKey
 from handoffs.signatures.openpgp import SignatureError, Signer, open_envelope
 from verdicts.decision import Verdict as VerdictKind
@@ -101,44 +102,69 @@ def attest_decision(decision_id: int, attestor: Attestor) -> DecisionStatement:
 
 
 def attest_policy(version: PolicyVersion, attestor: Attestor) -> PolicyStatement:
-    """A statement of a policy by a key that is still trusted, made if there is none. As for `attest_verdict`."""
+    """Signature and statement of a policy by a key that is still trusted, made if there is none.
+
+    As for `attest_verdict`.
+    """
     found = trusted_statement(version)
     if found is not None:
         return found
-    signed = _sign(_policy_statement(version), attestor)
-    body: dict[str, JsonValue] = {"number": version.number, "digest": version.digest, **signed.facts}
+    version = PolicyVersion.objects.select_related("log_entry").get(pk=version.pk)  # with the leaf the database wrote
+    signed = _sign(_policy_statement(version), attestor, document=version.document.encode())
+    body: dict[str, JsonValue] = {
+        "number": version.number,
+        "digest": version.digest,
+        **signed.facts,
+        "signature_sha256": digest_of(signed.signature.encode()),
+    }
     try:
         with transaction.atomic(durable=True):
             confirm_active(signed.key, signed.at)
             entry = append_event(events.POLICY_ATTESTED, attestor.by, "", body)
             return PolicyStatement.objects.create(
-                policy=version, key=signed.key, envelope=signed.envelope, signed_at=signed.at, log_entry=entry
+                policy=version,
+                key=signed.key,
+                signature=signed.signature,
+                envelope=signed.envelope,
+                signed_at=signed.at,
+                log_entry=entry,
             )
     except IntegrityError:
-        return PolicyStatement.objects.get(policy=version, key=signed.key)
+        return PolicyStatement.objects.exclude(signature="").get(policy=version, key=signed.key)
 
 
 def trusted_statement(version: PolicyVersion) -> PolicyStatement | None:
-    """The newest statement of a policy whose key vouches for when it was received.
+    """The newest signature and statement of a policy whose key vouches for when they were received.
 
-    Not checked: the signature itself; `verify_policy_statement` does.
+    Not checked: what was signed; `verify_policy_signature` and `verify_policy_statement` do.
     """
-    rows = PolicyStatement.objects.filter(policy=version).select_related("key").order_by("-pk")
+    rows = PolicyStatement.objects.filter(policy=version).exclude(signature="").select_related("key")
+    rows = rows.defer("key__secret_key").order_by("-pk")
     return next((row for row in rows if row.key.vouches_for(row.signed_at)), None)
 
 
+def verify_policy_signature(version: PolicyVersion) -> str:
+    """Who signed the policy's text, after the detached signature was checked over exactly its bytes.
+
+    Raises: VerdictError("policy.unsigned") while there is none (the sweep makes one within seconds),
+    VerdictError("policy.signature") for one that does not hold.
+    """
+    found = _of_the_gate(version, "policy.signature")
+    try:
+        verify_receipt(found.key, version.document.encode(), found.signature, received_at=found.signed_at)
+    except SignatureError as error:
+        raise VerdictError("policy.signature", str(error)) from None
+    return found.key.fingerprint
+
+
 def verify_policy_statement(version: PolicyVersion) -> str:
-    """Who signed the policy in force, after the signature was checked over exactly its text.
+    """Who attested the policy in force, after the statement was checked to be about exactly its text.
 
     Raises: VerdictError("policy.unsigned") while there is no trusted statement (the sweep makes one within seconds),
     VerdictError("policy.statement") for one that does not hold.
     """
-    found = trusted_statement(version)
-    if found is None:
-        raise VerdictError("policy.unsigned", f"policy v{version.number} has no trusted statement yet")
+    found = _of_the_gate(version, "policy.statement")
     key = found.key
-    if key.lane != Lane.GATE:
-        raise VerdictError("policy.statement", f"{key.fingerprint} is no key of the gate lane")
     try:
         refuse_untrusted(key, found.signed_at)
         said = open_envelope(
@@ -151,8 +177,17 @@ def verify_policy_statement(version: PolicyVersion) -> str:
         raise VerdictError("policy.statement", str(error)) from None
     text = hashlib.sha256(version.document.encode()).hexdigest()
     if said != _policy_statement(version) or text != version.digest:
-        raise VerdictError("policy.statement", f"policy v{version.number} is not the text that was signed")
+        raise VerdictError("policy.statement", f"policy v{version.number} is not the text that was attested")
     return key.fingerprint
+
+
+def _of_the_gate(version: PolicyVersion, code: str) -> PolicyStatement:
+    found = trusted_statement(version)
+    if found is None:
+        raise VerdictError("policy.unsigned", f"policy v{version.number} has no trusted signature and statement yet")
+    if found.key.lane != Lane.GATE:
+        raise VerdictError(code, f"{found.key.fingerprint} is no key of the gate lane")
+    return found
 
 
 def unattested_verdicts() -> list[int]:
@@ -186,6 +221,7 @@ def summary_of_verdict(verdict: Verdict, portal_url: str) -> Summary:
             "base": verdict.base_sha,
             "mergeTree": verdict.merge_tree,
             "inputsDigest": {"sha256": digest_of_json(verdict.inputs)},
+            "assurance": verdict.assurance,
             "logLeafHash": bytes(verdict.log_entry.leaf_hash).hex(),
         },
     )
@@ -208,6 +244,7 @@ def summary_of_decision(decision: Decision, portal_url: str) -> Summary:
         facts={
             "decision": decision.decision,
             "isOverride": decision.is_override,
+            "assurance": decision.assurance,
             "expiresAt": decision.expires_at.isoformat() if decision.expires_at else None,
             "head": decision.head_sha,
             "mergeTree": decision.merge_tree,
@@ -253,6 +290,7 @@ class _Signed:
     key: SigningKey
     envelope: bytes
     at: datetime
+    signature: str
 
     @property
     def facts(self) -> dict[str, JsonValue]:
@@ -260,11 +298,13 @@ class _Signed:
         return {"fingerprint": self.key.fingerprint, "statement_sha256": digest_of(self.envelope)}
 
 
-def _sign(statement: JsonValue, attestor: Attestor) -> _Signed:
+def _sign(statement: JsonValue, attestor: Attestor, *, document: bytes = b"") -> _Signed:
+    """The statement in its envelope, and a detached signature over the document if there is one."""
     require(attestor.by, Act.ATTEST)
+    refuse_skew()
     key, now = active_key(Lane.GATE), timezone.now()
     signer = Signer(bytes(key.secret_key), password=attestor.password, fingerprint=key.fingerprint, now=now)
-    return _Signed(key, signer.envelope(statement), now)
+    return _Signed(key, signer.envelope(statement), now, signer.sign(document) if document else "")
 
 
 def _subject(pull: PullRequest) -> str:

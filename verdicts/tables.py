@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from django.db.models import CharField, Model, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 
+from audit.canonical import JsonValue
 from audit.export import Sheet, log_sheet
 from audit.forms import ExportForm
 from audit.models import LogEntry
@@ -36,6 +40,14 @@ _EVENTS: Final = (
     ("detail", "detail"),
     ("created_at", "created_at"),
 )
+
+
+def _words(name: str) -> tuple[tuple[str, str], ...]:
+    """A text beside the log: the digest that its leaf stands for, and the text with its salt until they are erased."""
+    parts = ("text", "salt", "erased_at")
+    return ((name, f"{name}__digest"), *((f"{name}_{part}", f"{name}__{part}") for part in parts))
+
+
 _VERDICTS: Final = (
     ("id", "id"),
     *_PULL,
@@ -44,7 +56,10 @@ _VERDICTS: Final = (
     ("policy_version", "policy__number"),
     ("policy_digest", "policy__digest"),
     ("supervisor", "supervisor__name"),
-    *((name, name) for name in ("justification", "question", "reasons", "supersedes_id", "created_at")),
+    *_words("justification"),
+    *_words("question"),
+    *((name, name) for name in ("reasons", "supersedes_id", "created_at")),
+    *((name, name) for name in ("assurance", "principals")),
 )
 _GATES: Final = (
     ("id", "id"),
@@ -55,11 +70,14 @@ _DECISIONS: Final = (
     ("id", "id"),
     *_PULL,
     ("verdict_id", "verdict_id"),
-    *((n, n) for n in ("decision", "is_override", "reason_class", "justification", "reference", "expires_at")),
+    *((n, n) for n in ("decision", "is_override", "reason_class", "reference", "expires_at")),
+    *_words("justification"),
+    ("countersigned_by", "countersigned_by_id"),
     ("head_sha", "head_sha"),
     ("merge_tree", "merge_tree"),
     ("round", "round"),
     ("lead", "lead__name"),
+    *((name, name) for name in ("assurance", "principals")),
     ("created_at", "created_at"),
 )
 _SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {
@@ -70,15 +88,20 @@ _SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {
 }
 
 
-def sheet_for(form: ExportForm) -> Sheet:
-    """The rows a valid form asks for, oldest first."""
-    values = form.cleaned_data
-    if values["table"] == "leo_log_entry":
-        return log_sheet(_of_pull(form.within(LogEntry.objects.all()), values["pull"], "subject"))
-    model, columns = _SOURCES[values["table"]]
-    rows: QuerySet[Any] = form.within(QuerySet(model).order_by("pk"))
-    place = "handoff_id" if model is HandoffEvent else "pull_request"
-    return Sheet(values["table"], _of_pull(rows, values["pull"], place), columns)
+def sheet_of(content: str, filters: Mapping[str, str]) -> Sheet:
+    """The rows that an export's filters ask for.
+
+    Raises: ValueError for filters that the form would not have let through.
+    """
+    form = ExportForm({**filters, "table": content, "file_format": "csv"}, tables=list(TABLES))
+    if not form.is_valid():
+        raise ValueError(f"filters that no form accepts: {sorted(form.errors)}")
+    pull = form.cleaned_data["pull"]
+    if content == "leo_log_entry":
+        return log_sheet(_of_pull(form.matching(LogEntry.objects.all()), pull, "subject"))
+    model, columns = _SOURCES[content]
+    rows: QuerySet[Any] = form.matching(QuerySet(model), entry="log_entry__")
+    return Sheet(content, _of_pull(rows, pull, "handoff_id" if model is HandoffEvent else "pull_request"), columns)
 
 
 def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:
@@ -93,3 +116,15 @@ def _of_pull(rows: QuerySet[Any], pull: str, place: str) -> QuerySet[Any]:
     if place == "handoff_id":
         return rows.filter(handoff__in=chain)
     return rows.filter(subject__in=chain.annotate(name=Concat(Value("H-"), Cast("pk", CharField()))).values("name"))
+
+
+def plain(value: Any) -> JsonValue:
+    """A column's value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    found: JsonValue = value
+    return found

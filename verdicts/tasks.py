@@ -18,21 +18,28 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from audit.actions import actor_of
+from audit.covering import raise_alarm
 from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.bundles.patches import PatchError
+from handoffs.bundles.store import StoreError
+from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.resigning import fallen_signatures
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
+from verdicts.comparing import check_everything
+from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.merging import record_merge
-from verdicts.models import PolicyVersion, VerdictError, VerificationWork, WorkStatus
+from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
+from verdicts.revoking import resign_bundle
 from verdicts.statements import (
     Attestor,
     attest_decision,
@@ -44,6 +51,7 @@ from verdicts.statements import (
 from verdicts.subagents import AGENTS
 
 log = logging.getLogger(__name__)
+SEAL: Final = timedelta(seconds=1)  # until the log's signer has covered a pack's seal
 GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
 
 
@@ -74,14 +82,27 @@ def sweep_statements() -> int:
 
 @shared_task(ignore_result=True)
 def sweep_verification() -> int:
-    """Trigger what waits to be triggered, see moved bases and landed merges, and wake workers for open work."""
+    """The enforcer's part: trigger what waits to be triggered, see moved bases and landed merges.
+
+    Returns how many pull requests were triggered.
+    """
+    count = 0
     for repository in Repository.objects.all():
         with _alone(f"the base of {repository.full_name}"):
             _follow_base(repository)
+    _sign_fallen_again()
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
         with _alone(f"the workflows of pull request {pk}"):
-            actions.trigger_gates(pk, by=enforcer())
+            count += actions.trigger_gates(pk, by=enforcer())
+    if count:
+        nudge("verdicts.tasks.sweep_work")
+    return count
+
+
+@shared_task(ignore_result=True)
+def sweep_work() -> int:
+    """The verifier's part: give up what failed too often, and wake workers for open work. Returns how much is open."""
     for pk in list(VerificationWork.objects.abandoned().values_list("pk", flat=True)[:200]):
         with _alone(f"work {pk}"):
             _give_up(pk)
@@ -89,6 +110,17 @@ def sweep_verification() -> int:
     for pk in due:
         nudge("verdicts.tasks.run_work", pk)
     return len(due)
+
+
+def _sign_fallen_again() -> None:
+    """Open handoffs whose key was revoked, as soon as the lane has another one."""
+    for signature in fallen_signatures()[:20]:
+        try:
+            resign_bundle(signature, tools_for(signature.handoff.repository))
+        except (HandoffError, SignatureError, StoreError) as error:
+            log.warning("%s is not signed again: %s", signature.handoff, error)
+            if isinstance(error, HandoffError):  # no key, or a clock: the same for all of them
+                return
 
 
 @contextmanager
@@ -104,12 +136,21 @@ def _alone(what: str) -> Iterator[None]:
 
 @shared_task(ignore_result=True)
 def sweep_deadlines() -> int:
-    """Hand pull requests whose deadline passed with a gate missing to LEAD."""
+    """Hand pull requests whose deadline passed with a gate missing to LEAD; take back what was released for a time."""
+    if skew := current_skew():
+        log.warning("no deadline is looked at: %s", skew)
+        return 0
     late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
     count = 0
     for pk in list(late.values_list("pk", flat=True)[:200]):
         with _alone(f"the deadline of pull request {pk}"):
             count += actions.time_out(pk, by=verifier())
+    expired = Decision.objects.filter(
+        pull_request__status=PullStatus.READY_TO_MERGE, decision="approve", expires_at__lte=timezone.now()
+    )
+    for pk in set(expired.values_list("pull_request", flat=True)[:200]):
+        with _alone(f"the approval of pull request {pk}"):
+            count += actions.expire_approval(pk, by=verifier())
     return count
 
 
@@ -165,6 +206,10 @@ def run_work(work_id: int) -> str:
         else:
             _run_agent(work, pull)
     except (GitError, PatchError, VerdictError, OSError) as error:
+        if isinstance(error, VerdictError) and error.code == ClockSkewError.CODE:
+            VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
+            log.warning("%s of PR-%s waits: %s", work.name, pull.number, error)
+            return "waiting"
         wait = timedelta(seconds=min(2**attempt, 300))
         VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait)
         log.warning("%s of PR-%s attempt %s failed: %s", work.name, pull.number, attempt, error)
@@ -180,7 +225,7 @@ def run_work(work_id: int) -> str:
         VerificationWork.objects.release(work_id, attempt, error=repr(error), retry_in=timedelta(seconds=2**attempt))
         raise
     if PullRequest.objects.filter(pk=pull.pk, round__gt=pull.round).exists():
-        nudge("verdicts.tasks.sweep_verification")
+        nudge("verdicts.tasks.sweep_work")
     return "done"
 
 
@@ -225,3 +270,53 @@ def _run_agent(work: VerificationWork, pull: PullRequest) -> None:
         pull, Git(forge_for(pull.repository).git_path), other_findings=tuple(others), round_number=work.round
     )
     actions.report_agent(pull.pk, AGENTS[kind].analyse(change, settings.SCANNERS), by=verifier(), work=work)
+
+
+@shared_task(ignore_result=True)
+def sweep_exports() -> int:
+    """Take exports further that nobody works on."""
+    waiting = Export.objects.due().order_by("pk").values_list("pk", flat=True)[:20]
+    return len([run_export(pk) for pk in waiting])
+
+
+@shared_task(ignore_result=True)
+def run_export(export_id: int) -> str:
+    """Write an export's file, or some more of it."""
+    attempt = Export.objects.claim(export_id, lease=timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT))
+    if attempt is None:
+        return "not mine"
+    export = Export.objects.get(pk=export_id)
+    try:
+        is_done = write_export(export, settings.EXPORTS, attempt, by=verifier(), portal_url=settings.PORTAL_URL)
+    except AuditError as error:
+        if error.code == "pack.unsigned":
+            Export.objects.release(export_id, attempt, error=str(error), retry_in=SEAL, is_waiting=True)
+            return "waiting"
+        fail_export(export, error)
+        return "failed"
+    except StaleStatusError as error:
+        log.warning("%s", error)
+        return "stale"
+    except OSError as error:
+        Export.objects.release(export_id, attempt, error=str(error), retry_in=timedelta(seconds=2**attempt))
+        log.warning("%s attempt %s failed: %s", export, attempt, error)
+        return "again"
+    is_sealing = not is_done and export.file_format == PACK
+    Export.objects.release(export_id, attempt, is_waiting=is_sealing, retry_in=SEAL if is_sealing else None)
+    if not is_done and not is_sealing:
+        nudge("verdicts.tasks.run_export", export_id)
+    return "done" if is_done else "more"
+
+
+@shared_task(ignore_result=True, soft_time_limit=4 * 3600, time_limit=4 * 3600 + 60)
+def check_log() -> int:
+    """Compute the whole log again each night and compare the portal's rows with it. Returns how much is wrong.
+
+    The first finding is an alarm, so that nothing is recorded until two operators looked at it.
+    """
+    found = check_everything()
+    for finding in found:
+        log.error("%s: %s", finding.code, finding.detail)
+    if found:
+        raise_alarm(found[0].code, found[0].detail)
+    return len(found)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from verdicts import views, views_keys, views_lead, views_trail
+from verdicts import views, views_break_glass, views_exports, views_keys, views_lead, views_trail
 
 app_name = "verdicts"
 PR = "prs/<str:owner>/<str:repo>/<int:number>/"
@@ -18,6 +18,10 @@ urlpatterns = [
     path(f"{PR}history/", views.show_history, name="history"),
     path(f"{PR}verdicts/<int:pk>/statement.dsse.json", views_trail.download_verdict, name="verdict_statement"),
     path(f"{PR}decisions/<int:pk>/statement.dsse.json", views_trail.download_decision, name="decision_statement"),
+    path(f"{PR}break-glass/", views_break_glass.ask, name="ask_break_glass"),
+    path("break-glass/", views_break_glass.list_break_glass, name="break_glass"),
+    path("break-glass/<int:pk>/open/", views_break_glass.open_glass, name="open_break_glass"),
+    path("break-glass/<int:pk>/review/", views_break_glass.review, name="review_break_glass"),
     path("keys/", views_keys.list_keys, name="keys"),
     path("keys/rotate/", views_keys.rotate_key, name="rotate_key"),
     path("keys/rotations/<int:pk>/cancel/", views_keys.cancel_key_rotation, name="cancel_rotation"),
@@ -29,6 +33,9 @@ urlpatterns = [
     path("escalations/<int:pk>/", views_lead.show_escalation, name="escalation"),
     path("escalations/<int:pk>/decide/", views_lead.decide_escalation, name="decide"),
     path(f"audit/{PR}", views_trail.show_separation, name="separation"),
-    path("audit/exports/", views_trail.list_exports, name="exports"),
-    path("audit/exports/make/", views_trail.make_export, name="export"),
+    path(f"audit/{PR}proof/", views_trail.make_proof, name="proof"),
+    path("audit/exports/", views_exports.list_exports, name="exports"),
+    path("audit/exports/make/", views_exports.make_export, name="export"),
+    path("audit/exports/packs/", views_exports.make_pack, name="pack"),
+    path("audit/exports/<int:pk>/file", views_exports.download_export, name="export_file"),
 ]

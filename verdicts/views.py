@@ -45,12 +45,16 @@ def show_turn(request: Request) -> HttpResponse:
     return render_live(request, "verdicts/turn.html", context, part="queue-news")
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def list_pulls(request: Request) -> HttpResponse:
-    """Every pull request, newest first, by state; pages are addressed by the last row seen."""
+    """Every pull request, newest first, by state; pages are addressed by the last row seen.
+
+    LEAD's begins where PLAN is done: what is still with PLAN shows LEAD no gates.
+    """
     state, before = request.GET.get("state", ""), _number(request.GET, "before")
-    rows = for_glance(PullRequest.objects.order_by("-pk"))
-    if state in PullStatus.values:
+    states = [status for status in PullStatus if not _is_with_plan(request, status)]
+    rows = for_glance(PullRequest.objects.filter(status__in=states).order_by("-pk"))
+    if state in states:
         rows = rows.filter(status=state)
     if before:
         rows = rows.filter(pk__lt=before)
@@ -58,18 +62,21 @@ def list_pulls(request: Request) -> HttpResponse:
     counts = dict(PullRequest.objects.order_by().values_list("status").annotate(n=Count("pk")))
     context = {
         "rows": glance_at(found[:PAGE_SIZE]),
-        "state": state if state in PullStatus.values else "",
-        "pipeline": [(status.value, counts.get(status.value, 0)) for status in PullStatus],
+        "state": state if state in states else "",
+        "pipeline": [(status.value, counts.get(status.value, 0)) for status in states],
         "older": found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None,
         "is_first": not before,
     }
     return render_page(request, "verdicts/pulls.html", context, part="pulls")
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def show_pull(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
     """One pull request: what blocks it, how its confidence is made up, and the verdict form."""
-    review = read_review(_pull(owner, repo, number), request.actor)
+    pull = _pull(owner, repo, number)
+    if _is_with_plan(request, pull.status):
+        return render_page(request, "verdicts/with_plan.html", {"pull": pull, "handoff": pull.handoff})
+    review = read_review(pull, request.actor)
     form = VerdictForm(initial={"head_sha": review.pull.head_sha})
     return _render_review(request, review, form)
 
@@ -102,7 +109,7 @@ def verify_pull(request: Request, owner: str, repo: str, number: int) -> HttpRes
         queued = actions.verify_again(pull.pk, by=request.actor)
     except (VerdictError, AuditError) as refusal:
         return _render_review(request, read_review(pull, request.actor), _blank(pull), refusal=refusal)
-    nudge("verdicts.tasks.sweep_verification")
+    nudge("verdicts.tasks.sweep_work")
     said = f"{queued} checks are queued on this head." if queued else "A verification is running on this head already."
     messages.success(request, said)
     return HttpResponseRedirect(_address(pull))
@@ -121,7 +128,7 @@ def merge_pull(request: Request, owner: str, repo: str, number: int) -> HttpResp
     return HttpResponseRedirect(f"{_address(pull)}#merged")
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def show_diff(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
     """The changed files, or with `path` one file's diff: a page of its own, or a part of the pull request's page."""
     pull = _pull(owner, repo, number)
@@ -149,12 +156,17 @@ def show_diff(request: Request, owner: str, repo: str, number: int) -> HttpRespo
     return render_page(request, "verdicts/diff.html#file-diff" if is_part else "verdicts/diff.html", context)
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def show_history(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
     """Everything that happened to this pull request's handoffs, newest first."""
     pull = _pull(owner, repo, number)
     context = {"pull": pull, "history": read_history(pull)}
     return render_page(request, "verdicts/history.html", context, part="history")
+
+
+def _is_with_plan(request: Request, status: str) -> bool:
+    """Watching gates is PLAN's: LEAD sees them once PLAN is done (SOP section 5), and the database shows no others."""
+    return may(request.actor.role, Act.REVIEW_ESCALATION) and status == PullStatus.GATES_PASSING
 
 
 def _render_review(

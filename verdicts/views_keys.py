@@ -17,7 +17,8 @@ from handoffs.bundles.bundle import digest_of
 from handoffs.keys import cancel_rotation, request_rotation, retry_rotation
 from handoffs.models import HandoffError, Lane, SigningKey
 from handoffs.published_keys import MAX_KEYS, published_keys
-from handoffs.tasks import nudge
+from handoffs.tasks import nudge, trusted_root
+from handoffs.trusted_roots import root_standing
 from leoportal.live import render_live
 from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.forms import RevocationForm
@@ -130,7 +131,7 @@ def well_known(request: HttpRequest) -> HttpResponse:
     """Every key's public half and state, for anybody who verifies. Bounded, cacheable, the same bytes each time."""
     if request.method not in {"GET", "HEAD"}:
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
-    rows = SigningKey.objects.select_related("replaces").order_by("-created_at", "-pk")
+    rows = SigningKey.objects.select_related("replaces").defer("replaces__secret_key").order_by("-created_at", "-pk")
     raw = published_keys(list(rows[: MAX_KEYS + 1]), now=timezone.now())
     tag = f'"{digest_of(raw)[:32]}"'
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}", "X-Content-Type-Options": "nosniff"}
@@ -143,6 +144,7 @@ def _render_keys(request: Request, *, refusal: HandoffError | AuditError | None 
     role = request.actor.role
     context = {
         "lanes": read_keyring(),
+        "standing": root_standing(trusted_root, is_online=bool(settings.SIGSTORE_TUF_MIRROR), now=timezone.now()),
         "may_rotate": may(role, Act.ROTATE_KEY),
         "may_revoke": may(role, Act.REVOKE_KEY),
         "refusal": refusal,

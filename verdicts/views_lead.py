@@ -29,9 +29,10 @@ def list_escalations(request: Request) -> HttpResponse:
     waiting = for_glance(PullRequest.objects.waiting_for_lead())
     rows = glance_at(list(waiting[:LIST_SIZE]))
     newest: dict[int, Verdict] = {}
-    for verdict in Verdict.objects.filter(pull_request__in=[row.pull for row in rows]).defer("inputs").order_by("pk"):
+    verdicts = Verdict.objects.filter(pull_request__in=[row.pull for row in rows]).defer("inputs").order_by("pk")
+    for verdict in verdicts.select_related("justification", "question"):
         newest[verdict.pull_request_id] = verdict
-    decided = Decision.objects.select_related("pull_request__repository", "lead").order_by("-pk")[:10]
+    decided = Decision.objects.select_related("pull_request__repository", "lead", "justification").order_by("-pk")[:10]
     context = {
         "rows": [(row, _live(newest.get(row.pull.pk), row.pull)) for row in rows],
         "decided": decided,

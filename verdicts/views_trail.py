@@ -1,23 +1,21 @@
-"""The pages that prove something: role separation of a pull request, signed statements, and exports."""
+"""The pages that prove something: role separation of a pull request, and signed statements."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import Final
 
-from django.db.models import QuerySet
-from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 
-from audit import events
 from audit.accountability import Act, may
-from audit.actions import integrate_log
-from audit.export import FORMATS, record_export, stream, tree_head
-from audit.forms import ExportForm
-from audit.models import LogEntry
+from audit.export import record_export, tree_head
 from leoportal.web import Request, page, render_page
 from verdicts.duties import read_separation
 from verdicts.models import DecisionStatement, VerdictStatement
+from verdicts.oscal import proof_oscal
 from verdicts.reviewing import for_review
-from verdicts.tables import TABLES, sheet_for
+from verdicts.separation_proof import proof_json, proof_pdf
+
+PROOFS: Final = {"json": (proof_json, "json"), "pdf": (proof_pdf, "pdf"), "oscal": (proof_oscal, "oscal.json")}
 
 
 @page(Act.VIEW_TRAIL, "GET")
@@ -31,7 +29,23 @@ def show_separation(request: Request, owner: str, repo: str, number: int) -> Htt
     return render_page(request, "verdicts/separation.html", context)
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.EXPORT_TRAIL, "POST")
+def make_proof(request: Request, owner: str, repo: str, number: int) -> HttpResponse:
+    """The role-separation proof as a file, JSON, PDF or OSCAL assessment results; that it was taken is an event."""
+    pull = for_review().filter(repository__full_name=f"{owner}/{repo}", number=number).first()
+    name = request.POST.get("file_format", "")
+    if pull is None or name not in PROOFS:
+        raise Http404(f"There is no such proof of PR-{number} in {owner}/{repo}.")
+    head = tree_head()
+    record_export("role-separation", name, {"pull": f"{owner}/{repo}#{number}"}, head, by=request.actor)
+    make, ending = PROOFS[name]
+    response = HttpResponse(make(pull, head), content_type=f"application/{ending.rpartition('.')[2]}")
+    response.headers["Content-Disposition"] = f'attachment; filename="PR-{number}-role-separation.{ending}"'
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@page(Act.VIEW_PULLS, "GET")
 def download_verdict(_request: Request, owner: str, repo: str, number: int, pk: int) -> HttpResponse:
     """The gate lane's signed statement of a verdict: a SLSA VSA in its DSSE envelope."""
     rows = VerdictStatement.objects.filter(verdict__pull_request__repository__full_name=f"{owner}/{repo}")
@@ -39,7 +53,7 @@ def download_verdict(_request: Request, owner: str, repo: str, number: int, pk: 
     return _statement(found, f"PR-{number}-verdict-{pk}")
 
 
-@page(Act.VIEW_HANDOFFS, "GET")
+@page(Act.VIEW_PULLS, "GET")
 def download_decision(_request: Request, owner: str, repo: str, number: int, pk: int) -> HttpResponse:
     """The gate lane's signed statement of LEAD's decision: a SLSA VSA in its DSSE envelope."""
     rows = DecisionStatement.objects.filter(decision__pull_request__repository__full_name=f"{owner}/{repo}")
@@ -54,36 +68,3 @@ def _statement(found: VerdictStatement | DecisionStatement | None, name: str) ->
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.dsse.json"'
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-@page(Act.VIEW_TRAIL, "GET")
-def list_exports(request: Request) -> HttpResponse:
-    """Make an export, and see which were made by whom."""
-    form = ExportForm(initial={"pull": request.GET.get("pull", "")[:100]}, tables=list(TABLES))
-    return _render(request, form)
-
-
-@page(Act.EXPORT_TRAIL, "POST")
-def make_export(request: Request) -> HttpResponseBase:
-    """Record that an export is made, then stream it."""
-    form = ExportForm(request.POST, tables=list(TABLES))
-    if not form.is_valid():
-        return _render(request, form, status=422)
-    integrate_log()
-    values, sheet, head = form.cleaned_data, sheet_for(form), tree_head()
-    filters = {name: str(values[name]) for name in ("pull", "first", "last") if values[name]}
-    entry = record_export(sheet.name, values["file_format"], dict(filters), head, by=request.actor)
-    response = StreamingHttpResponse(
-        stream(sheet, values["file_format"], head), content_type=FORMATS[values["file_format"]]
-    )
-    day = datetime.now(UTC).strftime("%Y%m%d")
-    name = f"{sheet.name}-{day}-export{entry.pk}.{values['file_format']}"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
-
-
-def _render(request: Request, form: ExportForm, *, status: int = 200) -> HttpResponse:
-    made: QuerySet[LogEntry] = LogEntry.objects.filter(kind=events.EXPORT_MADE).defer("leaf").order_by("-pk")
-    may_export = may(request.actor.role, Act.EXPORT_TRAIL)
-    context = {"form": form, "made": made[:20], "head": tree_head(), "may_export": may_export}
-    return render_page(request, "verdicts/exports.html", context, status=status)

@@ -11,17 +11,19 @@ from typing import Final
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.template import TemplateDoesNotExist
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from audit.actions import integrate_log
 from audit.models import LogEntry
+from audit.sequencing import integrate_log
 from bench.measure import interleave, print_table, ratio
 from bench.portal.clones import FIRST, LARGE, SMALL, Original, copy_database, copy_handoffs, settle
 from handoffs.models import PullRequest
+from leoportal.lanes.agreeing import make_grants
+from leoportal.stack.postgres import TESTER
 from tests.support.portal import GOOD_CHANGE, START, Portal
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import gather
@@ -48,7 +50,8 @@ class Page:
 def main() -> None:
     """Fill, prove, measure."""
     call_command("migrate", verbosity=0)
-    call_command("grant_runtime", verbosity=0)
+    connection.ensure_connection()
+    make_grants(connection.connection, others=frozenset({TESTER}))
     call_command("collectstatic", verbosity=0, interactive=False)
     begin = time.monotonic()
     merged, waiting = make_originals()

@@ -31,7 +31,7 @@ PROVENANCE_V02: Final = "https://slsa.dev/provenance/v0.2"
 PROVENANCE_V1: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:leoportal:build-type:bundle:1"
 EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-_LENGTHS: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+LENGTHS: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _ENVELOPE: Final = frozenset({"payload", "payloadType", "signatures"})
 _HEX: Final = re.compile(r"[0-9a-f]+\Z")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*\Z")
@@ -180,7 +180,7 @@ def digest_problem(digest: Mapping[str, str]) -> str:
     for name, value in digest.items():
         if not _HEX.match(value):
             return f"{name} is not lower-case hex" if value else f"{name} is empty"
-        if name in _LENGTHS and len(value) != _LENGTHS[name]:
+        if name in LENGTHS and len(value) != LENGTHS[name]:
             return f"{name} has {len(value)} digits"
         if name in {"gitCommit", "gitTree", "gitBlob", "gitTag"} and len(value) not in {40, 64}:
             return f"{name} has {len(value)} digits"

@@ -86,6 +86,9 @@ def require_summary(statement: AnyStatement, *, verifier: str = "") -> str:
             pass
         case _:
             raise RefusedError("summary.malformed", "no verifier, result or resource", "a SLSA VSA v1")
+    levels = statement.predicate.get("verifiedLevels")
+    if isinstance(levels, list) and (result == "PASSED") == ("FAILED" in levels):
+        raise RefusedError("summary.malformed", f"{result[:100]} with {str(levels)[:100]}", "one result, not two")
     if result != "PASSED":
         raise RefusedError("summary.result", result[:100], "PASSED")
     if verifier and found != verifier:

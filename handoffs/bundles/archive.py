@@ -13,10 +13,12 @@ Source: RFC 1952 (gzip), RFC 1951 section 3.2.4 (stored blocks), POSIX.1-2017 pa
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -76,6 +78,11 @@ class Archive:
     members: Mapping[str, bytes]
     problems: tuple[Problem, ...]
 
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 in lower-case hex of every member, each computed once."""
+        return MappingProxyType({name: hashlib.sha256(content).hexdigest() for name, content in self.members.items()})
+
 
 def write_archive(members: Mapping[str, bytes]) -> bytes:
     """Write the five members; the same members give the same bytes on every machine.
@@ -97,9 +104,11 @@ def read_archive(raw: bytes, limits: Limits) -> Archive:
     if len(raw) > limits.max_archive_bytes:
         problems.append(Problem("archive.size", f"{len(raw)} bytes", f"at most {limits.max_archive_bytes} bytes"))
         return Archive(len(raw), 0, MappingProxyType({}), tuple(problems))
-    unpacked = _inflate(raw, limits, problems)
+    stored = _unstore(raw)
+    is_fixed = stored is not None and len(stored) <= limits.max_unpacked_bytes
+    unpacked = stored if stored is not None and is_fixed else _inflate(raw, limits, problems)
     members = _walk(unpacked, limits, problems)
-    if raw != _store(unpacked):
+    if not is_fixed:
         found = "other gzip framing than the writer's"
         problems.append(Problem("archive.deterministic", found, "a fixed gzip header and stored blocks"))
     return Archive(len(raw), len(unpacked), MappingProxyType(members), tuple(problems))
@@ -115,6 +124,24 @@ def _store(content: bytes) -> bytes:
         parts += [struct.pack("<BHH", int(is_last), len(block), len(block) ^ 0xFFFF), block]
     parts.append(struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF))
     return b"".join(parts)
+
+
+def _unstore(raw: bytes) -> bytes | None:
+    """The content, where the bytes are exactly what `_store` makes of it; None where they are not."""
+    view, at, is_last = memoryview(raw), len(GZIP_HEADER), 0
+    parts: list[memoryview] = []
+    while not is_last:
+        if len(raw) < at + 5:
+            return None
+        is_last, length, inverse = struct.unpack_from("<BHH", raw, at)
+        is_whole = length == _STORED or (is_last and (length or not parts))
+        if is_last not in {0, 1} or inverse != length ^ 0xFFFF or not is_whole:
+            return None
+        parts.append(view[at + 5 : at + 5 + length])
+        at += 5 + length
+    content = b"".join(parts)
+    trailer = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
+    return content if raw.startswith(GZIP_HEADER) and raw[at:] == trailer else None
 
 
 def _inflate(raw: bytes, limits: Limits, problems: list[Problem]) -> bytes:

@@ -20,6 +20,7 @@ __all__ = [
     "Problem",
     "digest_of",
     "explain",
+    "has_digest",
     "parse_manifest",
     "read_archive",
     "read_patch",
@@ -100,6 +101,11 @@ def read_patch(raw: bytes, limits: Limits | None = None) -> bytes:
         problem = archive.problems[0]
         raise BundleError(problem.code, f"got {problem.got}, expected {problem.expected}")
     return archive.members["changes.patch"]
+
+
+def has_digest(content: bytes, algorithm: str, digest: str) -> bool:
+    """Whether bytes have a digest, by an algorithm of hashlib's names."""
+    return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == digest
 
 
 def digest_of(content: bytes) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from handoffs.bundles.archive import Limits
@@ -20,6 +21,9 @@ from handoffs.bundles.patches_header import FileHeader, RawHeader, parse_header
 __all__ = ["FilePatch", "Hunk", "Line", "Patch", "PatchError", "apply_hunks", "change_digest", "parse_patch"]
 
 _HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
+_RUN: Final = re.compile(rb"[ +-]*")
+_CONTEXT, _ADDED, _REMOVED = b" +-"
+_SPACE: Final = b" \t\n\r\v\f"
 _NO_NEWLINE: Final = b"\\ No newline at end of file"
 _EXTENDED: Final = (
     b"old mode ",
@@ -46,13 +50,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """One hunk. Units: starts are line numbers as written, counting from 1 (from 0 for an empty side)."""
+    """One hunk. Units: starts are line numbers as written, counting from 1 (from 0 for an empty side).
+
+    Shape: a row is b" ", b"-" or b"+" and then the line with its line end, if it has one.
+    """
 
     old_start: int
     old_count: int
     new_start: int
     new_count: int
-    lines: tuple[Line, ...]
+    rows: list[bytes]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Its lines."""
+        return tuple(Line(row[:1], row[1:]) for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +93,16 @@ class FilePatch:
     @property
     def added(self) -> list[tuple[int, bytes]]:
         """The lines it adds, numbered from 1 as they stand after the change; binary data is none."""
-        found = []
+        found: list[tuple[int, bytes]] = []
         for hunk in self.hunks:
-            number = hunk.new_start
-            for line in hunk.lines:
-                if line.kind == b"+":
-                    found.append((number, line.content))
-                number += line.kind != b"-"
+            after = enumerate((row for row in hunk.rows if row[0] != _REMOVED), hunk.new_start)
+            found += [(number, row[1:]) for number, row in after if row[0] == _ADDED]
         return found
+
+    @property
+    def added_lines(self) -> list[bytes]:
+        """The lines it adds, without their numbers."""
+        return [row[1:] for hunk in self.hunks for row in hunk.rows if row[0] == _ADDED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,8 @@ class Patch:
     @property
     def changed_lines(self) -> int:
         """How many lines are added or removed."""
-        return sum(line.kind != b" " for file in self.files for hunk in file.hunks for line in hunk.lines)
+        hunks = (hunk for file in self.files for hunk in file.hunks)
+        return sum(2 * len(hunk.rows) - hunk.old_count - hunk.new_count for hunk in hunks)
 
     @property
     def touched_paths(self) -> frozenset[str]:
@@ -123,9 +138,8 @@ def change_digest(files: tuple[FilePatch, ...]) -> str:
     for file in sorted(files, key=lambda file: file.path):
         hasher = hashlib.sha256(file.path.encode("utf-8", "surrogateescape"))
         for hunk in file.hunks:
-            for line in hunk.lines:
-                if line.kind != b" ":
-                    hasher.update(b"\0" + line.kind + b"".join(line.content.split()))
+            changed = b"\0".join([b"", *(row for row in hunk.rows if row[0] != _CONTEXT)])
+            hasher.update(changed.translate(None, _SPACE))
         if file.binary is not None:
             hasher.update(b"\0binary")
             hasher.update(file.binary.data)
@@ -166,22 +180,19 @@ def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
         start = hunk.old_start - 1 if hunk.old_count else hunk.old_start
         if start < at or start > len(whole):
             raise PatchError("patch.exact", f"got a hunk at line {hunk.old_start} of a file of {len(whole)} lines")
+        before = [row[1:] for row in hunk.rows if row[0] != _ADDED]
         result += whole[at:start]
-        at = start
-        for line in hunk.lines:
-            if line.kind != b"+":
-                if at >= len(whole) or whole[at] != line.content:
-                    raise PatchError(
-                        "patch.exact", f"line {at + 1} is not the line the hunk at {hunk.old_start} expects"
-                    )
-                at += 1
-            if line.kind != b"-":
-                if result and not result[-1].endswith(b"\n"):
-                    raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
-                result.append(line.content)
-    if whole[at:] and result and not result[-1].endswith(b"\n"):
-        raise PatchError("patch.exact", f"line {len(result)} has no line end but is not the last")
-    return b"".join([*result, *whole[at:]])
+        at = start + len(before)
+        if whole[start:at] != before:
+            same = zip_longest(whole[start:at], before)
+            line = next(number for number, (old, wanted) in enumerate(same, start + 1) if old != wanted)
+            raise PatchError("patch.exact", f"line {line} is not the line the hunk at {hunk.old_start} expects")
+        result += [row[1:] for row in hunk.rows if row[0] != _REMOVED]
+    result += whole[at:]
+    ends = [line.endswith(b"\n") for line in result[:-1]]
+    if not all(ends):
+        raise PatchError("patch.exact", f"line {ends.index(False) + 1} has no line end but is not the last")
+    return b"".join(result)
 
 
 class _Reader:
@@ -189,6 +200,7 @@ class _Reader:
 
     def __init__(self, lines: list[bytes], limits: Limits) -> None:
         self.lines = lines
+        self.kinds = b"".join([line[:1] or b"\n" for line in lines])
         self.at = 0
         self.limits = limits
         self.changed_lines = 0
@@ -271,9 +283,24 @@ class _Reader:
             next_old, shift = old_at + old_count, shift + new_count - old_count
         return hunks
 
-    def _read_lines(self, old_left: int, new_left: int, ended: list[bool]) -> tuple[Line, ...]:
-        """The lines of one hunk; `ended` tells whether the old and the new side had their last line."""
-        found: list[Line] = []
+    def _read_lines(self, old_count: int, new_count: int, ended: list[bool]) -> list[bytes]:
+        """The rows of one hunk; `ended` tells whether the old and the new side had their last line.
+
+        Nearly every hunk is all the lines up to one that cannot be in it: then counting them is enough.
+        """
+        end = _RUN.match(self.kinds, self.at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        context, removed, added = (self.kinds.count(kind, self.at, end) for kind in (_CONTEXT, _REMOVED, _ADDED))
+        is_all = (context + removed, context + added) == (old_count, new_count) and removed + added > 0
+        is_cut = any(ended) or self.kinds.startswith(b"\\", end)
+        if is_cut or not is_all or self.changed_lines + removed + added > self.limits.max_changed_lines:
+            return self._read_each(old_count, new_count, ended)
+        rows = [line + b"\n" for line in self.lines[self.at : end]]
+        self.at, self.changed_lines = end, self.changed_lines + removed + added
+        return rows
+
+    def _read_each(self, old_left: int, new_left: int, ended: list[bool]) -> list[bytes]:
+        """The same, line by line."""
+        found: list[bytes] = []
         while old_left or new_left:
             if self.at >= len(self.lines):
                 raise self.fail("got the end of the patch inside a hunk", "patch.hunk_counts")
@@ -293,12 +320,12 @@ class _Reader:
             if is_cut:
                 ended[0], ended[1] = ended[0] or in_old, ended[1] or in_new
                 self.at += 1
-            found.append(Line(kind, line[1:] if is_cut else line[1:] + b"\n"))
+            found.append(line if is_cut else line + b"\n")
             if self.changed_lines > self.limits.max_changed_lines:
                 raise self.fail(f"got more than {self.limits.max_changed_lines} changed lines", "patch.limits")
-        if all(line.kind == b" " for line in found):
+        if all(row.startswith(b" ") for row in found):
             raise self.fail("got a hunk that changes nothing")
-        return tuple(found)
+        return found
 
     def _build(self, raw: RawHeader, hunks: tuple[Hunk, ...], binary: BinaryChange | None) -> FilePatch:
         try:

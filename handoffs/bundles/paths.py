@@ -33,7 +33,7 @@ def path_problem(path: str) -> str:
         return "holds a colon (drive or NTFS stream)"
     if unicodedata.normalize("NFC", path) != path:
         return "is not in Unicode normal form C"
-    for character in path:
+    for character in path if not (path.isascii() and path.isprintable()) else "":
         if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
             return f"holds the invisible character U+{ord(character):04X}"
     return next((problem for name in path.split("/") if (problem := _name_problem(name))), "")
@@ -78,5 +78,5 @@ def _name_problem(name: str) -> str:
 
 def _plain(name: str) -> str:
     """A name as HFS+ and NTFS compare it: ignorable characters, case, streams, trailing dots and spaces gone."""
-    visible = _HFS_IGNORABLE.sub("", unicodedata.normalize("NFC", name))
+    visible = name if name.isascii() else _HFS_IGNORABLE.sub("", unicodedata.normalize("NFC", name))
     return visible.split(":", 1)[0].rstrip(". ").casefold()

@@ -55,6 +55,14 @@ class BundleStore:
             raise StoreError(DIGEST_CHANGED, f"got {found}, expected {digest}")
         return raw
 
+    def delete(self, digest: str) -> bool:
+        """Erase the bytes of a digest. False when they are gone already."""
+        path = self._path(digest)
+        if not path.exists():
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise StoreError("bundle.digest_malformed", f"got {digest[:80]!r}, expected 64 hex digits")

@@ -10,7 +10,19 @@ from handoffs.checks import archive, attestation, patch, sbom, scope, text
 from handoffs.checks.evidence import NOT_CHECKED, CheckResult, Context, Evidence, GitFacts, Judged, Outcome, read_parts
 from handoffs.checks.judges import Judge, tool_of
 
-__all__ = ["CHECKS", "Check", "CheckResult", "Context", "Evidence", "GitFacts", "Outcome", "read_parts", "run_checks"]
+__all__ = [
+    "CHECKS",
+    "RECORD_CHECKS",
+    "Check",
+    "CheckResult",
+    "Context",
+    "Evidence",
+    "GitFacts",
+    "Outcome",
+    "RecordCheck",
+    "read_parts",
+    "run_checks",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,34 @@ class Check:
         return CheckResult(self.code, self.group, self.sentence, judged.outcome, judged.got, judged.expected, tool)
 
 
+@dataclass(frozen=True)
+class RecordCheck:
+    """A check that asks the portal's own records: who is registered, who took part, what was handed over before.
+
+    It runs where the records are (`handoffs.people`, `handoffs.verifying`); without a portal nobody can run it.
+    """
+
+    code: str
+    group: str
+    sentence: str
+
+    def found(self, outcome: Outcome, *, got: str, expected: str) -> CheckResult:
+        """What the records say."""
+        return CheckResult(self.code, self.group, self.sentence, outcome, got, expected)
+
+
+SPONSOR: Final = RecordCheck(
+    "manifest.sponsor", "manifest", "The sponsor named in the manifest is the person registered for this builder."
+)
+ONE_DUTY: Final = RecordCheck("sod.conflict", "manifest", "Nobody behind this bundle has another duty on this handoff.")
+KNOWN_PEOPLE: Final = RecordCheck(
+    "sod.unknown_principal", "manifest", "Everybody behind this bundle is a principal of the portal."
+)
+SIGNED_BY_BUILDER: Final = RecordCheck(
+    "manifest.signer", "manifest", "The staging commit is signed by the builder that the manifest names."
+)
+NOT_TWICE: Final = RecordCheck("handoff.duplicate", "marker", "The bundle was not handed over before.")
+RECORD_CHECKS: Final = (SPONSOR, SIGNED_BY_BUILDER, ONE_DUTY, KNOWN_PEOPLE, NOT_TWICE)
 SECRETS: Final = "secrets.none"
 WITHHELD: Final = "withheld: a credential was found in this bundle"
 CHECKS: Final = (

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from handoffs.attestations.attestations import Statement, parse_attestation
-from handoffs.bundles.bundle import Archive, BundleError, Limits, Manifest, parse_manifest, read_archive
+from handoffs.bundles.bundle import Archive, BundleError, Limits, Manifest, parse_manifest
 from handoffs.bundles.patches import Patch, PatchError, parse_patch
 from handoffs.bundles.paths import escape_text
 from handoffs.checks.judges import LEOPORTAL
@@ -92,8 +92,8 @@ class Context:
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
     there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
     None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `approvals` says
-    what is refused where it would otherwise go to LEAD. `trust` None: nobody's signature on an attestation is checked,
-    and all of them stay claims.
+    what is refused where it would otherwise go to LEAD. `max_components_told`: more of a kind are only counted.
+    `trust` None: nobody's signature on an attestation is checked, and all of them stay claims.
     """
 
     repository: str
@@ -104,6 +104,7 @@ class Context:
     allowed_builders: tuple[str, ...] | None = None
     other_patches: frozenset[str] = frozenset()
     max_commits_behind: int | None = None
+    max_components_told: int | None = None
     limits: Limits = field(default_factory=Limits)
     approvals: Approvals = field(default_factory=Approvals)
     trust: BuilderTrust | None = None
@@ -166,17 +167,18 @@ class Evidence:
         return {change.path: change.new_blob for change in changes if change.status != "D"}
 
 
-def read_parts(raw: bytes, digest: str, context: Context) -> Evidence:
+def read_parts(archive: Archive, digest: str, context: Context) -> Evidence:
     """Read every part of an archive as far as it goes; git has not been asked yet."""
     limits = context.limits
-    archive = read_archive(raw, limits)
     members = archive.members
+    # The largest first: while its document is read, nothing else is.
+    sbom = _read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes))
     return Evidence(
         digest=digest,
         archive=archive,
         manifest=_read(members, "manifest.json", lambda raw: parse_manifest(raw, max_bytes=limits.max_manifest_bytes)),
         patch=_read(members, "changes.patch", lambda raw: parse_patch(raw, limits)),
-        sbom=_read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes)),
+        sbom=sbom,
         statement=_read(
             members,
             "attestation.intoto.json",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from handoffs.bundles.bundle import digest_of
 from handoffs.bundles.patches import FilePatch, PatchError, apply_hunks
 from handoffs.bundles.paths import names_submodules, path_problem, twin_key
 from handoffs.checks.evidence import Evidence, GitFacts, Judged, Unreadable, failed, first_of, passed, without
@@ -236,11 +235,10 @@ def patch_twins(evidence: Evidence) -> Judged:
 
 def patch_reused(evidence: Evidence) -> Judged:
     """The patch is not, byte for byte, the patch of another task."""
-    raw = evidence.archive.members.get("changes.patch")
+    digest = evidence.archive.digests.get("changes.patch")
     expected = "a patch made for this task"
-    if raw is None:
+    if digest is None:
         return without("the patch", "the archive has no such member", expected)
-    digest = digest_of(raw)
     if digest in evidence.context.other_patches:
         return failed(f"sha256 {digest}, already handed over for another task", expected)
     return passed(f"sha256 {digest[:12]}...", expected)

@@ -5,10 +5,12 @@ Source: PAT-07, PAT-11, GATE-10 and GATE-11 of the threat list.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.patches import FilePatch
 from handoffs.checks.evidence import Evidence, GitFacts, Unreadable
 from handoffs.git.repository import TreeChange
 from handoffs.scope.control_plane import Raised, RaisedKind, control_plane_paths
@@ -17,6 +19,9 @@ from handoffs.scope.workflow_lint import is_workflow, lint_workflow
 
 MAX_BYTES: Final = 1 << 20
 MAX_LINE: Final = 2_000  # characters: the diff page shows no more of a line
+# A carriage return within a line begins a new one for Python and many others, and for few viewers.
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\Z)")
+_CONTROLS: Final = bytes({*range(32), 127} - set(b"\t\n\f"))
 EXECUTABLE: Final = "100755"
 
 
@@ -32,20 +37,23 @@ def raised_by(evidence: Evidence) -> tuple[Raised, ...]:
     added = _added(evidence)
     for change in facts.changes:
         if change.status != "D":
-            lines = added.get(change.path, []) if added is not None else None
-            raised += (Raised(RaisedKind.UNREVIEWABLE, change.path, why) for why in _unreviewable(change, facts, lines))
-            raised += _informational(change, facts, lines)
+            files = added.get(change.path, ()) if added is not None else None
+            raised += (Raised(RaisedKind.UNREVIEWABLE, change.path, why) for why in _unreviewable(change, facts, files))
+            raised += _informational(change, facts, files)
     return tuple(raised)
 
 
-def _added(evidence: Evidence) -> dict[str, list[tuple[int, bytes]]] | None:
-    """The added lines of every changed path; None where the patch cannot be read: then every line counts as added."""
+type _Files = tuple[FilePatch, ...]
+
+
+def _added(evidence: Evidence) -> dict[str, _Files] | None:
+    """What the patch says of every changed path; None where it cannot be read: then every line counts as added."""
     if isinstance(evidence.patch, Unreadable):
         return None
-    return {file.path: file.added for file in evidence.patch.files}
+    return {file.path: (file,) for file in evidence.patch.files}
 
 
-def _unreviewable(change: TreeChange, facts: GitFacts, lines: list[tuple[int, bytes]] | None) -> Iterator[str]:
+def _unreviewable(change: TreeChange, facts: GitFacts, files: _Files | None) -> Iterator[str]:
     """Why a person cannot review what becomes of one path."""
     if change.new_mode == EXECUTABLE and change.old_mode != EXECUTABLE:
         yield "becomes executable"
@@ -61,7 +69,12 @@ def _unreviewable(change: TreeChange, facts: GitFacts, lines: list[tuple[int, by
         return
     if len(content) > MAX_BYTES:
         yield f"{len(content)} bytes, sha256 {digest_of(content)}; more than {MAX_BYTES} are not reviewed"
-    told = lines if lines is not None else list(enumerate(content.split(b"\n"), 1))
+    plain = content.split(b"\n") if files is None else [line for file in files for line in file.added_lines]
+    whole = b"\n".join(plain)
+    is_plain = whole.isascii() and len(whole.translate(None, _CONTROLS)) == len(whole)
+    if is_plain and max(map(len, plain), default=0) <= MAX_LINE:
+        return
+    told = list(enumerate(plain, 1)) if files is None else [row for file in files for row in file.added]
     long = next((number for number, line in told if len(line) > MAX_LINE), None)
     if long is not None:
         yield f"line {long} has more than {MAX_LINE} characters (minified or generated)"
@@ -71,6 +84,8 @@ def _unreviewable(change: TreeChange, facts: GitFacts, lines: list[tuple[int, by
 def _hidden(lines: list[tuple[int, bytes]]) -> Iterator[str]:
     found: dict[str, int] = {}
     for number, line in lines:
+        if control := _CONTROL.search(line):
+            found.setdefault(f"U+{control[0][0]:04X} (a control character)", number)
         if not line.isascii():
             for hidden in find_hidden(line.decode("utf-8", "replace"), number):
                 found.setdefault(hidden.name, number)
@@ -81,11 +96,11 @@ def _hidden(lines: list[tuple[int, bytes]]) -> Iterator[str]:
         )
 
 
-def _informational(change: TreeChange, facts: GitFacts, lines: list[tuple[int, bytes]] | None) -> Iterator[Raised]:
+def _informational(change: TreeChange, facts: GitFacts, files: _Files | None) -> Iterator[Raised]:
     """What the linter says about a changed workflow or action, each line with whether the change added it."""
     if not is_workflow(change.path):
         return
-    new = None if lines is None else {number for number, _ in lines}
+    new = None if files is None else {number for file in files for number, _ in file.added}
     for problem in lint_workflow(facts.blobs.get(change.new_blob, b"")):
         whose = "added by this change" if new is None or problem.line in new else "stood in the file before"
         yield Raised(

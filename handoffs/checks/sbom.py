@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from handoffs.attestations.attestations import EMPTY_SHA256
-from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.bundle import has_digest
 from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.checks.patch import NO_REPOSITORY
 from handoffs.packages.licences import is_valid_expression
 from handoffs.packages.lockfiles import LockDelta
-from handoffs.packages.pins import name_of, version_of
+from handoffs.packages.pins import coordinates_of
 from handoffs.packages.sbom import HASH_LENGTHS, REMOVED, SERIAL_NUMBER, SETTING, SPEC_VERSION, UNREAD, Component, Sbom
 
 GITLINK: Final = "160000"
+_HASHERS: Final = {
+    "MD5": "md5",
+    "SHA-1": "sha1",
+    "SHA-256": "sha256",
+    "SHA-384": "sha384",
+    "SHA-512": "sha512",
+    "SHA3-256": "sha3_256",
+    "SHA3-384": "sha3_384",
+    "SHA3-512": "sha3_512",
+}
 _HEX: Final = frozenset("0123456789abcdef")
 _MAX_EXPRESSIONS: Final = 2_000
 
@@ -61,10 +71,10 @@ def sbom_subject(evidence: Evidence) -> Judged:
         return without("the SBOM", found, expected)
     if isinstance(manifest, Unreadable):
         return without("the manifest", manifest, expected)
-    patch = evidence.archive.members.get("changes.patch")
-    if patch is None:
+    digest = evidence.archive.digests.get("changes.patch")
+    if digest is None:
         return without("the patch", "the archive has no such member", expected)
-    subject, digest = found.subject, digest_of(patch)
+    subject = found.subject
     if subject is None:
         return failed("no metadata.component", expected)
     expected = f"application {manifest.repository} with SHA-256 {digest}"
@@ -110,7 +120,7 @@ def sbom_hashes(evidence: Evidence) -> Judged:
 
 
 def sbom_files(evidence: Evidence) -> Judged:
-    """The file components are exactly the files the patch produces, with their true SHA-256."""
+    """The file components are exactly the files the patch produces, with their true SHA-256 and no false hash."""
     found, expected = evidence.sbom, "one file component with SHA-256 for each file the patch produces"
     if isinstance(found, Unreadable):
         return without("the SBOM", found, expected)
@@ -119,13 +129,15 @@ def sbom_files(evidence: Evidence) -> Judged:
     listed = [component for component in found.components if component.type == "file"]
     wrong, seen = [], set()
     for component in listed:
-        digests = [digest for algorithm, digest in component.hashes if algorithm == "SHA-256"]
+        algorithms = [algorithm for algorithm, _ in component.hashes]
         if component.name not in produced:
             wrong.append(f"{component.name}: not a file of this change")
         elif component.name in seen:
             wrong.append(f"{component.name}: listed twice")
-        elif digests != [produced[component.name]]:
-            wrong.append(f"{component.name}: {first_of(digests) or 'no SHA-256'}")
+        elif algorithms.count("SHA-256") != 1:
+            wrong.append(f"{component.name}: {algorithms.count('SHA-256') or 'no'} SHA-256")
+        else:
+            wrong += [f"{component.name}: {line}" for line in _false_hashes(component, produced[component.name])]
         seen.add(component.name)
     wrong += [f"{path}: not listed as a file" for path in sorted(produced.keys() - seen)]
     return failed(first_of(wrong), expected) if wrong else passed(f"{len(seen)} files", expected)
@@ -190,6 +202,15 @@ def sbom_licences(evidence: Evidence) -> Judged:
     return passed(f"{len(packages) - unknown} packages with a licence, {unknown} unknown", expected)
 
 
+def _false_hashes(component: Component, content: bytes) -> list[str]:
+    """The hashes that are not this content's, and those that nobody here can compute."""
+    return [
+        f"{algorithm} {digest}" if algorithm in _HASHERS else f"{algorithm} cannot be checked"
+        for algorithm, digest in component.hashes
+        if algorithm not in _HASHERS or not has_digest(content, _HASHERS[algorithm], digest)
+    ]
+
+
 def _licences(found: Sbom) -> list[tuple[str, str]]:
     subject = found.subject.licences if found.subject else ()
     return [pair for component in found.components for pair in component.licences] + [*subject]
@@ -202,9 +223,10 @@ def _strange(component: Component, about: str, *, is_alone: bool) -> str:
     if not component.purl:
         is_placeholder = is_alone and (component.type, component.name) == ("application", about)
         return "" if is_placeholder else f"{component.name} is listed without a purl"
-    told = (component.bom_ref.partition(" ")[0], component.name, component.version)
-    is_coherent = told == (component.purl, name_of(component.purl), version_of(component.purl))
-    return "" if is_coherent else f"{component.purl} is called {' '.join(told)}"
+    ref = component.bom_ref.partition(" ")[0]
+    if ref == component.purl and (component.name, component.version) == coordinates_of(component.purl):
+        return ""
+    return f"{component.purl} is called {ref} {component.name} {component.version}"
 
 
 def _facts_problem(evidence: Evidence) -> str:
@@ -220,8 +242,8 @@ def _delta(evidence: Evidence) -> LockDelta | str:
     return problem if problem or evidence.facts is None else evidence.facts.packages
 
 
-def _produced(evidence: Evidence) -> dict[str, str] | str:
-    """Path to SHA-256 of every file that the patch produces, or why that is not known."""
+def _produced(evidence: Evidence) -> dict[str, bytes] | str:
+    """Path to content of every file that the patch produces, or why that is not known."""
     problem, facts = _facts_problem(evidence), evidence.facts
     if problem or facts is None:
         return problem
@@ -231,5 +253,5 @@ def _produced(evidence: Evidence) -> dict[str, str] | str:
             continue
         if change.new_blob not in facts.blobs:
             return f"{change.path} could not be read"
-        produced[change.path] = digest_of(facts.blobs[change.new_blob])
+        produced[change.path] = facts.blobs[change.new_blob]
     return produced

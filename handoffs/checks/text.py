@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from handoffs.bundles.bundle import MEMBERS
+from handoffs.bundles.patches import FilePatch
 from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
-from handoffs.scope.secrets import SecretHit, find_secrets, numbered, redact
+from handoffs.scope.secrets import SecretHit, find_secrets, may_hold_secret, numbered, redact
 
 _PLACEHOLDER: Final = re.compile(
     r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z"
@@ -61,34 +63,51 @@ def secrets_none(evidence: Evidence) -> Judged:
 def secrets_in(evidence: Evidence) -> list[SecretHit]:
     """Every credential, by kind and place."""
     is_read = not isinstance(evidence.patch, Unreadable)
-    places = [*_members(evidence), *(_added_lines(evidence) if is_read else _raw_patch(evidence)), *_names(evidence)]
-    return [hit for place, lines in places for hit in find_secrets(redact(place), lines)]
+    places = [*_members(evidence, is_patch_read=is_read), *_added_content(evidence), *_names(evidence)]
+    suspects = [(place, lines) for place, raw, lines in places if may_hold_secret(raw)]
+    return [hit for place, lines in suspects for hit in find_secrets(redact(place), lines())]
 
 
-def _members(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+# Where it lies, all its bytes, and its lines, numbered: made only where the bytes may hold a credential.
+type _Place = tuple[str, bytes, Callable[[], list[tuple[int, str]]]]
+
+
+def _members(evidence: Evidence, *, is_patch_read: bool) -> Iterator[_Place]:
     for name, raw in evidence.archive.members.items():
-        if name != "changes.patch":
-            yield name, numbered(raw)
+        if name != "changes.patch" or not is_patch_read:
+            yield name, raw, partial(numbered, raw)
 
 
-def _raw_patch(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    yield "changes.patch", numbered(evidence.archive.members.get("changes.patch", b""))
-
-
-def _names(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+def _names(evidence: Evidence) -> Iterator[_Place]:
     """What is shown of a handoff beside its members: paths, the commit's subject, the branch."""
-    if not isinstance(evidence.patch, Unreadable):
-        yield "a changed path", [(0, path) for path in sorted(evidence.patch.touched_paths)]
-    yield "the commit's subject", [(0, evidence.context.marker_subject or "")]
-    yield "the branch's name", [(0, evidence.context.branch or "")]
+    context, patch = evidence.context, evidence.patch
+    told = {"the commit's subject": [context.marker_subject or ""], "the branch's name": [context.branch or ""]}
+    if not isinstance(patch, Unreadable):
+        told["a changed path"] = sorted(patch.touched_paths)
+    for place, texts in told.items():
+        raw = "\n".join(texts).encode("utf-8", "surrogatepass")
+        yield place, raw, partial(_unnumbered, texts)
 
 
-def _added_lines(evidence: Evidence) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Added lines by file, with their line numbers after the change; new binary content as one text."""
+def _unnumbered(texts: list[str]) -> list[tuple[int, str]]:
+    return [(0, text) for text in texts]
+
+
+def _added_content(evidence: Evidence) -> Iterator[_Place]:
+    """Added lines by file, with their line numbers after the change; new binary content as one text.
+
+    Of a binary delta the file it makes is looked at, too: its pieces need not hold what they make together.
+    """
     if isinstance(evidence.patch, Unreadable):
         return
+    facts, produced = evidence.facts, evidence.produced_files()
     for file in evidence.patch.files:
-        added = [(number, line.decode("utf-8", "replace")) for number, line in file.added]
-        if file.binary is not None:
-            added.append((1, file.binary.data.decode("latin-1")))
-        yield file.path, added
+        binary = [file.binary.data] if file.binary is not None else []
+        if file.binary is not None and file.binary.is_delta and facts is not None:
+            binary.append(facts.blobs.get(produced.get(file.path, ""), b""))
+        yield file.path, b"\n".join([*file.added_lines, *binary]), partial(_added, file, binary)
+
+
+def _added(file: FilePatch, binary: list[bytes]) -> list[tuple[int, str]]:
+    added = [(number, line.decode("utf-8", "replace")) for number, line in file.added]
+    return [*added, *((1, content.decode("latin-1")) for content in binary)]

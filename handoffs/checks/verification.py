@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
-from contextlib import suppress
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -26,6 +26,8 @@ from handoffs.packages.lockfiles import delta_of
 from handoffs.packages.sbom import parse_sbom
 from handoffs.scope.control_plane import Raised
 from handoffs.scope.reading import follow_gates
+from handoffs.signatures.sigstore_verifying import warm_signatures
+from handoffs.signatures.trust_roots import TrustedRoot
 
 GITLINK: Final = "160000"
 
@@ -55,12 +57,18 @@ class Report:
     trusted_root_digest: str = ""
 
 
-@functools.cache
-def warm_up() -> None:
-    """Make once, in the process that forks, what every verification needs: the compiled schema above all."""
+def warm_up(root: TrustedRoot | None = None) -> None:
+    """Make in the process that forks, once, what every verification needs: the compiled schema, git's version.
+
+    With a trusted root, also what verifies signatures by it, which takes a second to import.
+    """
+    with suppress(GitError):
+        git_version()
     for parse in (parse_sbom, parse_attestation):
         with suppress(BundleError):
             parse(b"{}")
+    if root is not None:
+        warm_signatures(root)
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,26 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
 
     Not checked: who pushed it, and the enforcer's own signature.
     """
-    digest = digest_of(raw)
-    evidence = read_parts(raw, digest, context)
+    with _uncollected():
+        digest = digest_of(raw)
+        archive = read_archive(raw, context.limits)
+        del raw  # it is large, and what follows needs memory
+        return _judge(read_parts(archive, digest, context), git)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without looking for cycles meanwhile: a verification makes a million objects and hardly a cycle among them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _judge(evidence: Evidence, git: Git | None) -> Report:
     evidence = replace(evidence, signature=judge_builder_signature(evidence))
     facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
     evidence = replace(evidence, facts=facts)
@@ -99,16 +125,18 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
     members = evidence.archive.members
     is_whole = not isinstance(manifest, Unreadable) and len(members) == 5
     return Report(
-        digest=digest,
+        digest=evidence.digest,
         results=results,
         is_verified=all(result.outcome is not Outcome.FAILED for result in results),
         manifest=manifest if is_whole and not isinstance(manifest, Unreadable) else None,
-        patch_digest=digest_of(members["changes.patch"]) if is_whole else "",
+        patch_digest=evidence.archive.digests["changes.patch"] if is_whole else "",
         result_tree=facts.result_tree if facts else None,
         changes=changes,
         raised=evidence.raised or (),
         change_digest="" if isinstance(evidence.patch, Unreadable) else change_digest(evidence.patch.files),
-        components=component_delta(facts.packages if facts else None, evidence.sbom),
+        components=component_delta(
+            facts.packages if facts else None, evidence.sbom, at_most=evidence.context.max_components_told
+        ),
         slsa=slsa_properties(evidence, results),
         trusted_root_digest=evidence.signature.root_digest if evidence.signature else "",
     )

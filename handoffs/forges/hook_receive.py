@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Final
 
 from celery import Celery
+
+QUEUE: Final = "enforcer"  # the enforcer lane's, as in the portal's settings
 
 
 def post_receive(config_path: str) -> int:
@@ -18,7 +21,7 @@ def post_receive(config_path: str) -> int:
         config = json.loads(Path(config_path).read_text())
         app = Celery(broker=config["broker_url"])
         app.conf.broker_transport_options = {"socket_connect_timeout": 3, "socket_timeout": 3}
-        app.send_task("handoffs.tasks.notice_staging", args=[config["path"]], retry=False)
+        app.send_task("handoffs.tasks.notice_staging", args=[config["path"]], queue=QUEUE, retry=False)
         sys.stderr.write("leoportal: received; the enforcer lane was told. A commit is a handoff only if its subject\n")
         sys.stderr.write("leoportal: starts with [CODEX-READY:<sha256 of .leo/artifact.tar.gz>]\n")
     except Exception as error:  # noqa: BLE001 - the push has already landed; the sweep repairs a lost nudge

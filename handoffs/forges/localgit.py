@@ -23,6 +23,7 @@ from handoffs.git.repository import Git
 
 MAX_PUSH_BYTES: Final = 256 << 20
 STAGING: Final = "refs/heads/staging/codex-"
+MAX_COMMIT_OBJECT: Final = 1 << 20
 DEAD_LOCK_SECONDS: Final = 60.0  # no push may take longer
 _CO_AUTHOR = re.compile(r"^co-authored-by:[^<>\n]{0,200}<([^<>\s]{1,254})>\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -92,7 +93,10 @@ class LocalGit:
         old = known(set(tips.values()))
         new = [(ref.removeprefix("refs/heads/"), tip) for ref, tip in sorted(tips.items()) if tip not in old]
         artifacts = self._artifacts([tip for _, tip in new])
-        return [StagingCommit(branch, tip, self._subject(tip), *artifacts[tip]) for branch, tip in new]
+        return [
+            StagingCommit(branch, tip, self._subject(tip), *artifacts[tip], self.commit_object(tip))
+            for branch, tip in new
+        ]
 
     def _artifacts(self, tips: list[str]) -> dict[str, tuple[str, int]]:
         """Object id and size of the bundle in each commit, without reading it; empty and 0 where there is none."""
@@ -115,6 +119,14 @@ class LocalGit:
             return self._git.message_of(commit).partition("\n")[0][:1000]
         except GitError:
             return ""
+
+    def commit_object(self, commit: str) -> bytes:
+        """A commit as it is stored; empty if it cannot be read."""
+        try:
+            found = self._git.read_objects([commit], max_bytes=MAX_COMMIT_OBJECT)[commit]
+        except GitError:
+            return b""
+        return found[1] if found is not None else b""
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:
         """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted.

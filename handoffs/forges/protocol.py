@@ -28,7 +28,8 @@ class ForgeError(Exception):
 class StagingCommit:
     """The tip of a staging branch. `artifact` is the object id of the bundle in it, empty when there is none.
 
-    Units: `artifact_bytes` is the bundle's size; nothing of it was read yet.
+    Units: `artifact_bytes` is the bundle's size; nothing of it was read yet. `raw` is the commit object, its signature
+    included; empty where it cannot be read.
     """
 
     branch: str
@@ -36,6 +37,7 @@ class StagingCommit:
     subject: str
     artifact: str = ""
     artifact_bytes: int = 0
+    raw: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Forge(Protocol):
 
     def staging_commits(self, *, known: Callable[[set[str]], set[str]]) -> list[StagingCommit]:
         """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""
+        ...
+
+    def commit_object(self, commit: str) -> bytes:
+        """A commit as it is stored; empty if it cannot be read."""
         ...
 
     def contributors(self, base: str, commit: str) -> tuple[str, ...]:

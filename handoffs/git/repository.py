@@ -19,17 +19,8 @@ from handoffs.git.trees import TreeChange, Trees
 
 __all__ = ["Git", "GitError", "TreeChange"]
 
-_DIFF_OPTIONS: Final = (
-    "-r",
-    "--no-renames",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-relative",
-    "--submodule=short",
-    "--ignore-submodules=none",
-)
-_PATCH_OPTIONS: Final = (
+# No --no-ext-diff and no --no-textconv: diff-tree runs another program only if it is asked to.
+PATCH_OPTIONS: Final = (
     "-p",
     "--binary",
     "--full-index",
@@ -38,6 +29,12 @@ _PATCH_OPTIONS: Final = (
     "--diff-algorithm=myers",
     "--src-prefix=a/",
     "--dst-prefix=b/",
+    "-r",
+    "--no-renames",
+    "--no-color",
+    "--no-relative",
+    "--submodule=short",
+    "--ignore-submodules=none",
 )
 
 
@@ -69,7 +66,7 @@ class Git(GitReader):
     def diff(self, base: str, result: str, *, path: str | None = None) -> bytes:
         """The unified diff between two commits or trees; the same bytes whatever the configuration."""
         only = ("--", path) if path is not None else ("--",)
-        return self.run("diff-tree", *_PATCH_OPTIONS, *_DIFF_OPTIONS, base, result, *only, max_output_bytes=256 << 20)
+        return self.run("diff-tree", *PATCH_OPTIONS, base, result, *only, max_output_bytes=256 << 20)
 
     def merge_tree(self, ours: str, theirs: str) -> str:
         """The tree of the merge of two commits.

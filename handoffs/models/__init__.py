@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handoffs.models.clocks import ClockReading
 from handoffs.models.handoff import (
     ENDED,
     SIGNING,
@@ -35,9 +36,11 @@ from handoffs.models.signing import (
     EnforcerRules,
     Method,
     Signature,
+    SignatureRenewal,
     SigningAttempt,
     SigningDowngrade,
     TransparencyRecord,
+    TrustedRootFetch,
     TrustedRootUse,
 )
 from handoffs.models.work import (
@@ -60,6 +63,7 @@ __all__ = [
     "TRANSITIONS",
     "WORKING",
     "BundleCheck",
+    "ClockReading",
     "EnforcerRules",
     "Handoff",
     "HandoffError",
@@ -78,12 +82,14 @@ __all__ = [
     "Repository",
     "RotationStep",
     "Signature",
+    "SignatureRenewal",
     "SigningAttempt",
     "SigningDowngrade",
     "SigningKey",
     "StaleStatusError",
     "Status",
     "TransparencyRecord",
+    "TrustedRootFetch",
     "TrustedRootUse",
     "WorkQuerySet",
 ]

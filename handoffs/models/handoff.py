@@ -45,7 +45,8 @@ class Status(models.TextChoices):
     SUPERSEDED = "superseded"
 
 
-# QUARANTINED: a credential was found, or bytes are no longer what was verified. Nobody is given the bundle any more.
+# QUARANTINED: a credential was found, bytes are no longer what was verified, or no builder signed the commit. Nobody is
+# given the bundle (any more).
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.RECEIVED: frozenset({Status.VERIFIED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
     Status.VERIFIED: frozenset({Status.SIGNED, Status.WAITING_SIGNER, Status.QUARANTINED, Status.SUPERSEDED}),

@@ -28,6 +28,14 @@ class KeyState(models.TextChoices):
     REVOKED = "revoked"
 
 
+class SigningKeyManager(models.Manager["SigningKey"]):
+    """Keys without their secret half: that is fetched when it is asked for, and only by lanes that may."""
+
+    def get_queryset(self) -> models.QuerySet[SigningKey]:
+        """Every way to a key begins here, but for `select_related`, which has to defer it itself."""
+        return super().get_queryset().defer("secret_key")
+
+
 class SigningKey(models.Model):
     """An OpenPGP key of one lane. The secret half is encrypted at rest (Fernet, key from settings).
 
@@ -62,7 +70,10 @@ class SigningKey(models.Model):
         null=True, blank=True, db_comment="DSSE envelope by the replaced key that names this one"
     )
 
+    objects = SigningKeyManager()
+
     class Meta:
+        base_manager_name = "objects"
         constraints = [
             models.CheckConstraint(
                 name="signingkey_at_most_30_days",
@@ -129,7 +140,8 @@ class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
 
     def for_list(self) -> Self:
         """Newest first, with both keys; templates cannot query further."""
-        return self.select_related("old_key", "new_key").order_by("-pk").fetch_mode(models.FETCH_RAISE)
+        rows = self.select_related("old_key", "new_key").defer("old_key__secret_key", "new_key__secret_key")
+        return rows.order_by("-pk").fetch_mode(models.FETCH_RAISE)
 
 
 class KeyRotation(models.Model):

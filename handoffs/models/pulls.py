@@ -62,9 +62,7 @@ PULL_TRANSITIONS: dict[str, frozenset[str]] = {
             PullStatus.SUPERSEDED,
         }
     ),
-    PullStatus.NEEDS_REVISION: frozenset(
-        {PullStatus.SUPERSEDED, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW, PullStatus.MERGED}
-    ),
+    PullStatus.NEEDS_REVISION: frozenset({PullStatus.SUPERSEDED, PullStatus.GATES_PASSING, PullStatus.MERGED}),
     PullStatus.LEAD_REVIEW: frozenset(
         {
             PullStatus.READY_TO_MERGE,

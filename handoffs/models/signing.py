@@ -131,6 +131,43 @@ class Signature(models.Model):
         """Whether its key still vouches for it. Of Sigstore, the log and the certificate decide: the gate looks."""
         return self.key is None or self.key.vouches_for(self.signed_at)
 
+    @property
+    def standing(self) -> Signature | SignatureRenewal:
+        """The one that counts: this one while it is trusted, else the newest that replaced it and is; else this one.
+
+        Shape: one more query, only of a signature that fell.
+        """
+        if self.is_trusted:
+            return self
+        renewals = self.renewals.select_related("key").defer("key__secret_key").order_by("-pk")
+        return next((renewal for renewal in renewals if renewal.is_trusted), self)
+
+
+class SignatureRenewal(models.Model):
+    """The enforcer's signature and statement once more, with another key: the first one's is not trusted any more.
+
+    Append-only, once for each key. The signature it replaces stays what it is: fallen.
+    """
+
+    renewed = models.ForeignKey(Signature, models.PROTECT, related_name="renewals")
+    key = models.ForeignKey(SigningKey, models.PROTECT, related_name="renewals")
+    signature = models.TextField(db_comment="ASCII-armoured detached OpenPGP signature of artifact.tar.gz")
+    envelope = models.BinaryField(db_comment="DSSE envelope around the portal's own in-toto Statement v1")
+    signed_at = models.DateTimeField(db_comment="the portal's own clock: when the signature was received")
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_signature_renewal"
+        constraints = [models.UniqueConstraint(fields=["renewed", "key"], name="signaturerenewal_once_per_key")]
+
+    def __str__(self) -> str:
+        return f"signature of {self.renewed.handoff_id} by {self.key_id}"
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its key still vouches for it."""
+        return self.key.vouches_for(self.signed_at)
+
 
 class TransparencyRecord(models.Model):
     """A pending signature that was logged later: the Sigstore bundle over the same bytes. Append-only."""
@@ -165,9 +202,35 @@ class EnforcerRules(models.Model):
         return f"enforcer rules of policy {self.policy_digest[:12]}"
 
 
+class TrustedRootFetch(models.Model):
+    """A Sigstore trusted root that an operator fetched over TUF, with the metadata that vouches for it. Append-only.
+
+    Fetched is not used: a root whose digest differs is used once an operator named that digest.
+    """
+
+    digest = models.CharField(max_length=64, db_comment="SHA-256 of the root's file")
+    raw = models.BinaryField(db_comment="the root's file as it came")
+    newest_at = models.DateTimeField(db_comment="latest start of any key's window in it")
+    mirror = models.CharField(max_length=300)
+    anchor = models.CharField(max_length=64, db_comment="SHA-256 of the TUF root that trust started from")
+    versions = models.JSONField(db_comment="TUF versions by role")
+    metadata = models.JSONField(db_comment="TUF metadata by role, as it came: nothing older is taken afterwards")
+    created_at = models.DateTimeField()
+    log_entry = models.OneToOneField(LogEntry, models.PROTECT)
+
+    class Meta:
+        db_table = "leo_trusted_root_fetch"
+
+    def __str__(self) -> str:
+        return f"trusted root {self.digest[:12]} from {self.mirror}"
+
+
 class TrustedRootUse(models.Model):
     """A Sigstore trusted root that this portal took into use; the newest row is the one last seen. Append-only."""
 
+    fetch = models.ForeignKey(
+        TrustedRootFetch, models.PROTECT, null=True, related_name="+", db_comment="of a root that an operator chose"
+    )
     digest = models.CharField(max_length=64, db_comment="SHA-256 of the root's file")
     newest_at = models.DateTimeField(db_comment="latest start of any key's window in it: what says which root is older")
     created_at = models.DateTimeField(auto_now_add=True)

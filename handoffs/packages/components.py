@@ -5,20 +5,27 @@ The difference is the portal's own reading of the changed files; the licences ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote
 
 from audit.canonical import JsonValue
+from handoffs.bundles.paths import escape_text
 from handoffs.checks.evidence import Unreadable
 from handoffs.packages.lockfiles import LockDelta
-from handoffs.packages.pins import Pin, name_of, version_of
+from handoffs.packages.pins import Pin, version_of
 from handoffs.packages.sbom import Sbom
 
+MAX_TOLD: Final = 200  # of each kind, on pages and in the database
 _MAX_SAID: Final = 160
+_COUNTS: Final = ("added", "removed", "changed", "unknown_licences")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ComponentChange:
     """One package that is added, removed or changed.
 
@@ -38,10 +45,13 @@ class ComponentChange:
 class ComponentDelta:
     """All of them. `is_known` is false where the change could not be applied, so that nothing is known of it.
 
-    `settings` are statements about no package from outside; `unread` and `malformed` are paths.
+    `counts` counts all, of each kind and without a licence, also where only the first rows of each kind were made.
+    `settings` are statements about no package from outside; `unread` and `malformed` are paths. All text is safe to
+    print and to store, whatever the changed files hold.
     """
 
     is_known: bool = False
+    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(_COUNTS, 0)))
     added: tuple[ComponentChange, ...] = ()
     removed: tuple[ComponentChange, ...] = ()
     changed: tuple[ComponentChange, ...] = ()
@@ -50,11 +60,6 @@ class ComponentDelta:
     files: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     malformed: tuple[str, ...] = ()
-
-    @property
-    def unknown_licences(self) -> int:
-        """How many of the added and changed packages have no licence that anybody named."""
-        return sum(not row.licence for row in (*self.added, *self.changed))
 
     def as_json(self, *, at_most: int | None = None) -> dict[str, JsonValue]:
         """The whole, or the first rows of each kind and shortened text; `counts` always count all."""
@@ -66,8 +71,7 @@ class ComponentDelta:
             "unread": self.unread,
             "malformed": self.malformed,
         }
-        counts: dict[str, JsonValue] = {name: len(found) for name, found in (*rows.items(), *texts.items())}
-        counts["unknown_licences"] = self.unknown_licences
+        counts: dict[str, JsonValue] = {**self.counts, **{name: len(found) for name, found in texts.items()}}
         told: dict[str, JsonValue] = {"is_known": self.is_known, "counts": counts}
         for name, found in rows.items():
             told[name] = [_row(row, is_short=at_most is not None) for row in found[:at_most]]
@@ -76,34 +80,43 @@ class ComponentDelta:
         return told
 
 
-def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable) -> ComponentDelta:
-    """The changed packages, by name; None where the change could not be applied."""
+def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most: int | None = None) -> ComponentDelta:
+    """The changed packages, by name, or the first of each kind; None where the change could not be applied."""
     if delta is None:
         return ComponentDelta()
     licences = _licences(sbom) if isinstance(sbom, Sbom) else {}
     before, after = _by_name(delta.removed), _by_name(delta.added)
 
     def change(key: str) -> ComponentChange:
-        gone, new = before.get(key, []), after.get(key, [])
+        gone, new = before.get(key, ()), after.get(key, ())
+        ecosystem, _, name = key.partition("/")
+        found = {licences[pin.purl] for pin in new if pin.purl in licences}
         return ComponentChange(
-            ecosystem=key.partition("/")[0].removeprefix("pkg:"),
-            name=name_of(key),
-            before=_versions(gone),
-            after=_versions(new),
-            licence=" / ".join(sorted({licences[pin.purl] for pin in new if pin.purl in licences})),
-            said=tuple(pin.said for pin in sorted(new or gone)),
+            ecosystem.removeprefix("pkg:"),
+            escape_text(unquote(name) if "%" in name else name),
+            _versions(gone) if gone else (),
+            _versions(new) if new else (),
+            escape_text(" / ".join(sorted(found))) if found else "",
+            tuple([escape_text(pin.said) for pin in _in_order(new or gone)]),
         )
 
+    def first(keys: AbstractSet[str]) -> tuple[ComponentChange, ...]:
+        return tuple(map(change, sorted(keys) if at_most is None else heapq.nsmallest(at_most, keys)))
+
+    added, removed, changed = after.keys() - before.keys(), before.keys() - after.keys(), before.keys() & after.keys()
+    known = sum(1 for new in after.values() if licences.get(new[0].purl) or any(licences.get(pin.purl) for pin in new))
+    numbers = (len(added), len(removed), len(changed), len(after) - known)
     return ComponentDelta(
         is_known=True,
-        added=tuple(change(key) for key in sorted(after.keys() - before.keys())),
-        removed=tuple(change(key) for key in sorted(before.keys() - after.keys())),
-        changed=tuple(change(key) for key in sorted(before.keys() & after.keys())),
-        settings_added=tuple(pin.said for pin in sorted(delta.added) if not pin.purl),
-        settings_removed=tuple(pin.said for pin in sorted(delta.removed) if not pin.purl),
-        files=tuple(sorted(delta.files)),
-        unread=tuple(sorted(delta.unread)),
-        malformed=tuple(path for path, _ in delta.malformed),
+        counts=MappingProxyType(dict(zip(_COUNTS, numbers, strict=True))),
+        added=first(added),
+        removed=first(removed),
+        changed=first(changed),
+        settings_added=tuple(sorted(escape_text(pin.said) for pin in delta.added if not pin.purl)),
+        settings_removed=tuple(sorted(escape_text(pin.said) for pin in delta.removed if not pin.purl)),
+        files=tuple(map(escape_text, sorted(delta.files))),
+        unread=tuple(map(escape_text, sorted(delta.unread))),
+        malformed=tuple(escape_text(path) for path, _ in delta.malformed),
     )
 
 
@@ -115,15 +128,19 @@ def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
     return found
 
 
-def _versions(pins: list[Pin]) -> tuple[str, ...]:
-    return tuple(sorted({version_of(pin.purl) for pin in pins} - {""}))
+def _in_order(pins: Sequence[Pin]) -> Sequence[Pin]:
+    return sorted(pins) if len(pins) > 1 else pins
+
+
+def _versions(pins: Sequence[Pin]) -> tuple[str, ...]:
+    return tuple(sorted({escape_text(version_of(pin.purl)) for pin in pins} - {""}))
 
 
 def _licences(sbom: Sbom) -> dict[str, str]:
     return {
-        component.purl: " AND ".join(
-            f"({text})" if len(component.licences) > 1 else text for _, text in component.licences
-        )
+        component.purl: " AND ".join(f"({text})" for _, text in component.licences)
+        if len(component.licences) > 1
+        else component.licences[0][1]
         for component in sbom.components
         if component.purl and component.licences
     }

@@ -4,16 +4,20 @@ Each file is compared with itself: a package that moves from one file to another
 second, also where both name the same version. What cannot be read never passes silently: a file of a format in
 `_UNREAD` is named in the SBOM and raises the approvals; a file of a format that is read, and is malformed, is refused.
 
-Not checked: that a registry has such a package; settings of package managers elsewhere (.npmrc, pip.conf, .cargo).
+A file that a new line of requirements includes, and whose name is none of a lock file, counts as unread.
+
+Not checked: that a registry has such a package; files of other names that requirements included before; settings of
+package managers elsewhere (.npmrc, pip.conf, .cargo).
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from audit.canonical import JsonError
 from handoffs.git.repository import TreeChange
@@ -52,31 +56,52 @@ _READERS: Final[Mapping[str, Reader]] = {
 }
 _UNREAD: Final = frozenset(
     {
+        ".terraform.lock.hcl",
+        "bower.json",
+        "buf.lock",
         "build.gradle",
         "build.gradle.kts",
+        "build.sbt",
         "bun.lock",
         "bun.lockb",
+        "cabal.project",
+        "cabal.project.freeze",
         "cartfile",
         "cartfile.resolved",
+        "chart.lock",
+        "chart.yaml",
+        "conan.lock",
+        "conanfile.py",
+        "conanfile.txt",
         "conda-lock.yml",
+        "cpanfile",
+        "cpanfile.snapshot",
         "deno.json",
+        "deno.jsonc",
         "deno.lock",
+        "deps.edn",
         "directory.packages.props",
+        "dub.json",
+        "elm.json",
         "environment.yaml",
         "environment.yml",
         "flake.lock",
         "go.work",
         "go.work.sum",
         "gradle.lockfile",
+        "jsr.json",
         "libs.versions.toml",
         "mix.exs",
         "mix.lock",
         "module.bazel",
         "module.bazel.lock",
+        "package.json5",
         "package.resolved",
         "package.swift",
+        "package.yaml",
         "packages.config",
         "packages.lock.json",
+        "paket.dependencies",
         "paket.lock",
         "pixi.lock",
         "pixi.toml",
@@ -84,15 +109,30 @@ _UNREAD: Final = frozenset(
         "podfile",
         "podfile.lock",
         "pom.xml",
+        "project.clj",
         "pubspec.lock",
         "pubspec.yaml",
+        "rebar.config",
+        "rebar.lock",
+        "renv.lock",
+        "requirements.yaml",
+        "requirements.yml",
         "setup.py",
+        "shard.lock",
+        "shard.yml",
+        "stack.yaml",
         "stack.yaml.lock",
+        "uv.toml",
+        "vcpkg.json",
+        "verification-metadata.xml",
     }
 )
 _UNREAD_ENDINGS: Final = (".csproj", ".fsproj", ".vbproj", ".gemspec", ".cabal")
-_REQUIREMENTS: Final = re.compile(r"(?:.*[-_.])?(?:requirements|constraints)(?:[-_.0-9].*)?\.(?:txt|in|pip)\Z")
-_REQUIREMENTS_FOLDER: Final = re.compile(r"(?:.*/)?requirements/[^/]+\.(?:txt|in|pip)\Z")
+_REQUIREMENTS: Final = re.compile(
+    r"(?:.*[-_.])?(?:requirements|constraints|requires|reqs)(?:[-_.0-9].*)?\.(?:txt|in|pip|lock)\Z"
+)
+_REQUIREMENTS_FOLDER: Final = re.compile(r"(?:.*/)?requirements/.+\.(?:txt|in|pip|lock)\Z")
+_INCLUDED: Final = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*([^\s=]\S*)\Z")
 _BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError)
 
 
@@ -143,25 +183,27 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
     """Compare the changed lock files and manifests before and after; paths of other files are left out."""
     unread: set[str] = set()
     malformed: list[tuple[str, str]] = []
-    sides: list[set[Pin]] = []
+    sides: list[dict[tuple[str, str], str]] = []
     files = {path for path in (*before, *after) if is_lock_file(path)}
     for side in (before, after):
-        said: set[Pin] = set()
+        said: dict[tuple[str, str], str] = {}
         for path in sorted(files & set(side)):
+            place = _spelled(path)
             try:
-                said |= {
-                    replace(pin, said=f"{_spelled(path)} {pin.said}".strip())
-                    for pin in read_lock_file(path, side[path])
-                }
+                for pin in _read(path, side[path]):
+                    said.setdefault((pin.purl, f"{place} {pin.said}" if pin.said else place), pin.licence)
             except LockError as error:
                 if error.code == "lock.malformed" and side is after:
                     malformed.append((path, error.detail))
                 else:
                     unread.add(path)
         sides.append(said)
+    old, new = sides
+    added = frozenset([Pin(*key, licence) for key, licence in new.items() if key not in old])
+    unread |= {path for pin in added if (path := _included_by(pin)) and not is_lock_file(path)}
     return LockDelta(
-        added=frozenset(sides[1] - sides[0]),
-        removed=frozenset(sides[0] - sides[1]),
+        added=added,
+        removed=frozenset([Pin(*key, licence) for key, licence in old.items() if key not in new]),
         files=frozenset(files - unread - {path for path, _ in malformed}),
         unread=frozenset(unread),
         malformed=tuple(malformed),
@@ -173,13 +215,17 @@ def read_lock_file(path: str, content: bytes) -> frozenset[Pin]:
 
     Raises: LockError("lock.unread") for a format out of reach, LockError("lock.malformed").
     """
+    return frozenset(_read(path, content))
+
+
+def _read(path: str, content: bytes) -> list[Pin]:
     reader = _reader_of(path)
     if reader is None:
         raise LockError("lock.unread", f"got {_name(path)}, a format that is not read")
     if len(content) > python.MAX_BYTES:
         raise LockError("lock.malformed", f"got {len(content)} bytes, expected at most {python.MAX_BYTES}")
     try:
-        return frozenset(reader(content))
+        return list(reader(content))
     except _BAD as error:
         raise LockError("lock.malformed", _complaint(error, content)) from None
 
@@ -190,8 +236,21 @@ def _reader_of(path: str) -> Reader | None:
         return _READERS[name]
     if name.startswith("pylock.") and name.endswith(".toml"):
         return _READERS["pylock.toml"]
+    if name.startswith("pnpm-lock.") and name.endswith(".yaml"):  # one for each branch, where pnpm is told so
+        return _READERS["pnpm-lock.yaml"]
+    if name.endswith((".gemfile", ".gemfile.lock")):
+        return native.gemfile if name.endswith(".gemfile") else native.gemfile_lock
     is_requirements = _REQUIREMENTS.match(name) or _REQUIREMENTS_FOLDER.match(path.lower())
     return python.requirements if is_requirements else None
+
+
+def _included_by(pin: Pin) -> str:
+    """The path that a new `-r` or `-c` of a requirements file names, as seen from the root; empty for other pins."""
+    path, _, line = pin.said.partition(" ")
+    match = None if pin.purl else _INCLUDED.match(line)
+    if match is None or "://" in match[1] or _reader_of(unquote(path)) is not python.requirements:
+        return ""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(unquote(path)), match[1]))
 
 
 def _complaint(error: Exception, content: bytes) -> str:

@@ -1,7 +1,7 @@
 """Go, Cargo, RubyGems and Composer: go.mod, go.sum, Cargo.toml, Gemfile, Gemfile.lock, composer.json, composer.lock.
 
 A Gemfile is a program. Its lines are not run: a `gem` line is read, every other line is kept word for word as a
-setting, so that none can change without the SBOM saying so.
+setting, so that none can change without the SBOM saying so; comments too: within a text of several lines they are none.
 Source: the Go Modules Reference; the Cargo Book, "Specifying Dependencies"; Bundler's gemfile(5).
 """
 
@@ -34,6 +34,7 @@ _MAX_BLOCK_LINE: Final = 200
 _MAX_FIELDS: Final = 20
 _MAX_FIELD_LINE: Final = 1_000
 _CARGO: Final = ("dependencies", "dev-dependencies", "build-dependencies")
+_CARGO_OLD: Final = ("dev_dependencies", "build_dependencies")
 _CARGO_EXACT: Final = re.compile(r"=\s*(\d+\.\d+\.\d+[0-9A-Za-z.+-]*)\Z")
 
 
@@ -71,11 +72,11 @@ def go_sum(content: bytes) -> Iterator[Pin]:
 def cargo_toml(content: bytes) -> Iterator[Pin]:
     """Cargo.toml: every table of dependencies, also of targets and the workspace, and what is patched."""
     document = tomllib.loads(content.decode("utf-8"))
-    tables = [(key, document.get(key, {})) for key in (*_CARGO, "dev_dependencies", "build_dependencies", "replace")]
+    tables = [(key, document.get(key, {})) for key in (*_CARGO, *_CARGO_OLD, "replace")]
     tables.append(("workspace", table(document.get("workspace", {})).get("dependencies", {})))
     tables += [(f"patch.{source}", found) for source, found in table(document.get("patch", {})).items()]
     for target, found in table(document.get("target", {})).items():
-        tables += [(f"target.{target}.{key}", table(found).get(key, {})) for key in _CARGO]
+        tables += [(f"target.{target}.{key}", table(found).get(key, {})) for key in (*_CARGO, *_CARGO_OLD)]
     for section, listed in tables:
         for name, wanted in table(listed).items():
             told = {"version": wanted} if isinstance(wanted, str) else dict(table(wanted))
@@ -92,7 +93,10 @@ def gemfile(content: bytes) -> Iterator[Pin]:
     parts: list[str] = []
     for raw in [*content.decode("utf-8").split("\n"), "# end"]:
         part = raw.strip()
-        if part.startswith("#") or not part:
+        if raw != "# end" and part.startswith("#"):
+            yield setting(part)
+            continue
+        if raw == "# end" or not part:
             part = ""
         else:
             parts.append(part)

@@ -22,6 +22,10 @@ _PLACE: Final = re.compile(r"(?:.*/)?node_modules/((?:@[^/]+/)?[^/@]+)\Z")
 _PNPM_5: Final = re.compile(r"/((?:@[^/]+/)?[^/]+)/(\d[^/_(]*)(?:_.*)?\Z")
 _PNPM_6: Final = re.compile(r"/?((?:@[^@/]+/)?[^@/]+)@([^(]+)(?:\(.*)?\Z")
 _LOCATOR: Final = re.compile(r"((?:@[^@/]+/)?[^@/]+)@(.+)\Z")
+_BERRY: Final = frozenset(
+    {"version", "resolution", "checksum", "conditions", "languageName", "linkType", "bin", "dependencies",
+     "dependenciesMeta", "optionalDependencies", "peerDependencies", "peerDependenciesMeta"}
+)  # fmt: skip
 _YARN_KEY: Final = re.compile(r'"([^"\\]+)"|([^\s",:]+)')
 _YARN_FIELD: Final = re.compile(r'  (version|resolved|integrity|uid) (?:"([^"\\]*)"|([^"\s]\S*))\Z')
 _YARN_NESTED: Final = re.compile(r"  (dependencies|optionalDependencies):\Z")
@@ -107,7 +111,7 @@ def _berry(content: bytes) -> Iterator[Pin]:
         if key == "__metadata":
             continue
         match = _LOCATOR.match(text(package["resolution"]))
-        if match is None:
+        if match is None or not package.keys() <= _BERRY:
             raise ValueError(key)
         protocol, _, rest = match[2].partition(":")
         version = text(package["version"])

@@ -6,24 +6,47 @@ Source: PEP 508, 517, 621, 735, 751; pip's requirements file format, with its ru
 from __future__ import annotations
 
 import configparser
+import contextlib
 import re
 import tomllib
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from audit.canonical import parse_json
-from handoffs.packages.pins import Pin, array, artifacts, pin, setting, spelled, table, text
+from handoffs.packages.pins import Pin, array, artifacts, pin, pypi_name, setting, spelled, table, text
 
 MAX_BYTES: Final = 64 << 20
 _NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([A-Za-z0-9,._\s-]*)\])?\s*")
 _SPECIFIER: Final = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
+# Most lines of a lock file are this and nothing else: what follows would make the same of them, seven times slower.
+_PINNED: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9._-]+)\Z")
 _EXACT: Final = re.compile(r"(?:===?\s*)?(\d[A-Za-z0-9.!+_-]*)\Z")
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 _LONG_GAP: Final = re.compile(r"\s{200}")
 _CODING: Final = re.compile(rb"#.*coding[:=]\s*([-\w.]+)")
 _EGG: Final = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
+_NEEDS: Final = re.compile(r"(?:^|[.-])(?:dependencies|requires|requires-plugins|deps|plugins|overrides|sources)\Z")
+_READ_ABOVE: Final = re.compile(
+    r"(?:poetry\.(?:group\.[^.]+\.)?(?:dev-)?dependencies|uv\.(?:(?:dev|constraint|override|build-constraint)-dependencies"
+    r"|sources)|pdm\.dev-dependencies|hatch\.envs\.[^.]+\.(?:extra-)?dependencies)\Z"
+)
 _LOCAL: Final = frozenset({"virtual", "editable", "directory"})
-_DIRECT: Final = ("git", "hg", "svn", "url", "path", "ref", "revision", "editable", "subdirectory", "vcs", "index")
+_INDEXED: Final = frozenset({"registry", "git"})
+_REMOTE: Final = frozenset({"url", "git", "hg", "svn", "bzr", "vcs", "archive", "sdist", "wheels"})
+_DIRECT: Final = (
+    "git",
+    "hg",
+    "svn",
+    "url",
+    "file",
+    "path",
+    "ref",
+    "revision",
+    "editable",
+    "subdirectory",
+    "vcs",
+    "index",
+)
 
 
 def requirement(line: str, *section: str, options: str = "") -> Pin:
@@ -51,11 +74,14 @@ def requirement(line: str, *section: str, options: str = "") -> Pin:
 
 def requirements(content: bytes) -> Iterator[Pin]:
     """A requirements or constraints file, as pip reads it."""
-    for first in content.splitlines()[:2]:
+    for first in content.split(b"\n")[:2]:  # not at CR: neither does pip
         coding = _CODING.match(first)
         if coding and coding[1].lower() not in {b"utf-8", b"utf8", b"ascii"}:
             raise ValueError("another encoding")
     for line in _joined(content.decode("utf-8-sig").splitlines()):
+        if pinned := _PINNED.match(line):
+            yield Pin(f"pkg:pypi/{pypi_name(pinned[1])}@{pinned[2]}")
+            continue
         wanted = _COMMENT.sub("", line).strip()
         if wanted.startswith("-"):
             yield _option(wanted)
@@ -109,12 +135,32 @@ def pyproject(content: bytes) -> Iterator[Pin]:
     for name, env in table(table(tool.get("hatch", {})).get("envs", {})).items():
         for key in ("dependencies", "extra-dependencies"):
             yield from _requirement_list(table(env).get(key, []), f"hatch.{name}")
+    yield from _other_tools(tool)
+
+
+def _other_tools(tool: dict[str, object]) -> Iterator[Pin]:
+    """What else stands below `tool` and by its name is about packages: of tools that are not known here, too."""
+    waiting: list[tuple[str, object]] = list(tool.items())
+    while waiting:
+        path, value = waiting.pop()
+        if not _NEEDS.search(path):
+            waiting += [(f"{path}.{key}", part) for key, part in value.items()] if isinstance(value, dict) else []
+        elif not _READ_ABOVE.match(path):
+            yield from (_perhaps(path, item) for item in (value if isinstance(value, list) else [value]))
+
+
+def _perhaps(path: str, item: object) -> Pin:
+    """An item of such a list: a requirement if it can be one."""
+    if isinstance(item, str) and path.endswith(("dependencies", "requires")):
+        with contextlib.suppress(ValueError):
+            return requirement(item.strip(), path)
+    return setting(path, spelled(item))
 
 
 def setup_cfg(content: bytes) -> Iterator[Pin]:
     """setup.cfg: what [options] and its extras require."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=", ":"))
-    told = content.decode("utf-8")
+    told = content.decode("utf-8").replace("\r", "\n")
     if _LONG_GAP.search(told):
         raise ValueError("a long gap, which takes the parser long")
     try:
@@ -123,7 +169,8 @@ def setup_cfg(content: bytes) -> Iterator[Pin]:
         raise ValueError(type(error).__name__) from None
     listed = [
         (key, parser.get("options", key, fallback=""))
-        for key in ("install_requires", "setup_requires", "tests_require")
+        for name in ("install_requires", "setup_requires", "tests_require")
+        for key in (name, name.replace("_", "-"))
     ]
     if parser.has_section("options.extras_require"):
         listed += [(f"extras_require.{key}", value) for key, value in parser.items("options.extras_require")]
@@ -177,7 +224,8 @@ def toml_lock(kind: str, key: str = "package") -> Callable[[bytes], Iterator[Pin
                 yield setting("local", name, origin)
                 continue
             found = (package.get(at) for at in ("files", "sdist", "wheels", "checksum", "archive", "hashes"))
-            files = artifacts(*found, listed.get(name))
+            checksum = metadata.get(f"checksum {name} {package.get('version')} ({source})")
+            files = artifacts(*found, listed.get(name), checksum)
             yield pin(kind, name, text(package.get("version", "")), origin, files)
 
     return read
@@ -189,14 +237,18 @@ def _is_local(kind: str, package: dict[str, object]) -> bool:
     if kind == "cargo":
         return not source
     if isinstance(source, dict) and source:
-        return bool(source.keys() & _LOCAL) or source.get("type") == "directory"
-    return "directory" in package or ("path" in package and "url" not in package)
+        is_folder = source.get("type") == "directory" and "://" not in spelled(source) and not source.keys() & _INDEXED
+        return source.keys() <= _LOCAL or is_folder
+    return bool(package.keys() & {"directory", "path"}) and not package.keys() & _REMOTE
 
 
 def _joined(lines: list[str]) -> Iterator[str]:
     """Continued lines as pip joins them: a comment line continues nothing, whatever it ends with."""
     waiting: list[str] = []
     for line in lines:
+        if not waiting and not line.endswith("\\"):
+            yield line
+            continue
         is_comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not is_comment:
             waiting.append(line.strip("\\"))

@@ -11,24 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 _LONGEST: Final = 800
+_SEPARATORS: Final = re.compile(r"[-_.]+")
 _CREDENTIALS: Final = re.compile(r"://[^/\s@?#]*@")
 
 
-@dataclass(frozen=True, order=True)
-class Pin:
+class Pin(NamedTuple):
     """One statement. `said` is what else the file says: section, range, extras, marker, source, digest.
 
-    `licence` is what the file says of the package's licence; two statements that differ in nothing else are equal.
+    `licence` is what the file says of the package's licence: a part of no comparison of files.
     """
 
     purl: str
     said: str = ""
-    licence: str = field(default="", compare=False)
+    licence: str = ""
 
     @property
     def text(self) -> str:
@@ -42,21 +41,34 @@ def package_url(kind: str, name: str, version: str) -> str:
     Case is kept where it tells packages apart (npm, Go, Cargo, RubyGems) and folded where it does not (PyPI, Composer).
     """
     if kind == "pypi":
-        name = re.sub(r"[-_.]+", "-", name).lower()
+        name = pypi_name(name)
     if kind == "composer":
         name = name.lower()
     spelled = "/".join(quote(part, safe="-._~") for part in name.split("/"))
     return f"pkg:{kind}/{spelled}@{quote(version, safe='-._~:')}" if version else f"pkg:{kind}/{spelled}"
 
 
+def pypi_name(name: str) -> str:
+    """A Python package's name in its one spelling."""
+    is_plain = "_" not in name and "." not in name and "--" not in name
+    return name.lower() if is_plain else _SEPARATORS.sub("-", name).lower()
+
+
 def name_of(purl: str) -> str:
     """The package's name as people write it."""
-    return unquote(purl.partition("@")[0].partition("/")[2])
+    return coordinates_of(purl)[0]
 
 
 def version_of(purl: str) -> str:
     """The version a purl names, or nothing."""
-    return unquote(purl.partition("@")[2])
+    return coordinates_of(purl)[1]
+
+
+def coordinates_of(purl: str) -> tuple[str, str]:
+    """Name and version of a purl."""
+    head, _, version = purl.partition("@")
+    name = head.partition("/")[2]
+    return (unquote(name), unquote(version)) if "%" in purl else (name, version)
 
 
 def pin(kind: str, name: str, version: str, *said: str, licence: str = "") -> Pin:

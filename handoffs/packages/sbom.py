@@ -15,10 +15,11 @@ import functools
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 
 import jsonschema_rs
 
@@ -50,11 +51,13 @@ SERIAL_NUMBER: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-
 _NAMESPACE: Final = uuid.UUID("6f9e2a54-6d0c-5e0a-9a53-2c8f7b1d4e10")
 _SCHEMAS: Final = "cyclonedx.schema._res"
 _WITHOUT_REFS: Final = frozenset({"hashes", "properties", "externalReferences"})
+_LICENCE_KINDS: Final = ("expression", "id", "name")
+_TEXTS: Final = ("type", "name", "purl", "version", "bom-ref")
+_CONTAINERS: Final = frozenset({dict, list})
 _HOST: Final = "http://cyclonedx.org/schema/"
 
 
-@dataclass(frozen=True)
-class Component:
+class Component(NamedTuple):
     """One component, nested ones included.
 
     Units: `hashes` pairs of algorithm and hex digits; `licences` pairs of `expression`, `id` or `name` and its text.
@@ -94,6 +97,7 @@ def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
 
     Raises: BundleError("sbom.readable") when it is not a JSON object.
     """
+    validator = _validator()
     try:
         document = parse_json(raw, max_bytes=max_bytes)
     except JsonError as error:
@@ -101,20 +105,25 @@ def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
     if not isinstance(document, dict):
         raise BundleError("sbom.readable", f"got {type(document).__name__}, expected a JSON object")
     errors = []
-    for found in _validator().iter_errors(document):
+    for found in validator.iter_errors(document):
         place = "/".join(str(part) for part in found.instance_path) or "document"
         errors.append(f"{place[:120]}: does not hold {'/'.join(str(part) for part in found.schema_path[-2:])}")
         if len(errors) == 20:
             break
     metadata = document.get("metadata")
     subject = _objects([metadata["component"]]) if isinstance(metadata, dict) and "component" in metadata else []
+    components = _described(_components(document, *subject))
+    about = _described(subject)
+    told = [found.bom_ref for found in (*components, *about)]
+    # Where these are as many as the bytes hold, and no escape can spell another, no more need to be looked for.
+    is_told = raw.count(b'"bom-ref"') == len(set(told) - {""}) and b"\\u" not in raw
     return Sbom(
         spec_version=_text(document.get("specVersion")),
         serial_number=_text(document.get("serialNumber")),
-        subject=_component(subject[0]) if subject else None,
-        components=tuple(_components(document, *subject)),
+        subject=about[0] if about else None,
+        components=components,
         properties=_pairs(document.get("properties"), "name", "value"),
-        repeated_refs=_repeated_refs(document),
+        repeated_refs=() if is_told else _repeated_refs(document),
         schema_errors=tuple(errors),
     )
 
@@ -195,56 +204,69 @@ def _validator() -> jsonschema_rs.Draft7Validator:
     return jsonschema_rs.Draft7Validator(schemas["bom-1.5"], validate_formats=True, registry=registry, offline=True)
 
 
-def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) -> Iterable[Component]:
+def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
     """Every component, however deep it is nested, also those nested in the subject."""
     waiting = [item for part in (*subject, document) for item in _objects(part.get("components"))]
     waiting.reverse()
+    found = []
     while waiting:
         item = waiting.pop()
-        yield _component(item)
-        waiting.extend(_objects(item.get("components")))
+        found.append(item)
+        if "components" in item:
+            waiting.extend(_objects(item["components"]))
+    return found
 
 
-def _component(item: dict[str, JsonValue]) -> Component:
-    return Component(
-        type=_text(item.get("type")),
-        name=_text(item.get("name")),
-        purl=_text(item.get("purl")),
-        hashes=_pairs(item["hashes"], "alg", "content") if "hashes" in item else (),
-        version=_text(item.get("version")),
-        licences=_licences(item["licenses"]) if "licenses" in item else (),
-        bom_ref=_text(item.get("bom-ref")),
-    )
+def _described(items: list[dict[str, JsonValue]]) -> tuple[Component, ...]:
+    """What is kept of components: of equal licences, which most have, one.
+
+    Texts are copied, side by side: each would keep the memory around it, which is the whole document's. None of them
+    holds U+0000, which `parse_json` refuses.
+    """
+    said = [value if type(value) is str else "" for item in items for value in map(item.get, _TEXTS)]
+    copies = "\0".join(said).split("\0")
+    if len(copies) != len(said):
+        copies = said
+    same: dict[_Pairs, _Pairs] = {}
+    hashes = [_pairs(item["hashes"], "alg", "content") if "hashes" in item else () for item in items]
+    licences = [_licences(item["licenses"]) if "licenses" in item else () for item in items]
+    kept = [same.setdefault(pairs, pairs) for pairs in licences]
+    kinds, names, purls, versions, refs = (copies[at :: len(_TEXTS)] for at in range(len(_TEXTS)))
+    return tuple(map(Component, kinds, names, purls, hashes, versions, kept, refs))
+
+
+type _Pairs = tuple[tuple[str, str], ...]
 
 
 def _licences(value: JsonValue) -> tuple[tuple[str, str], ...]:
     found = []
     for choice in _objects(value):
         licence = choice.get("license")
-        told = {**choice, **licence} if isinstance(licence, dict) else choice
-        found += [(kind, _text(told.get(kind))) for kind in ("expression", "id", "name") if kind in told]
+        inner = licence if isinstance(licence, dict) else {}
+        found += [
+            (kind, _text(inner[kind] if kind in inner else choice[kind]))
+            for kind in _LICENCE_KINDS
+            if kind in inner or kind in choice
+        ]
     return tuple(found)
 
 
 def _repeated_refs(document: JsonValue) -> tuple[str, ...]:
     """Every `bom-ref` that stands twice, wherever the specification has one."""
-    seen: set[str] = set()
-    repeated: dict[str, None] = {}
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            ref = value.get("bom-ref")
-            if isinstance(ref, str):
-                if ref in seen:
-                    repeated[ref] = None
-                seen.add(ref)
-            waiting.extend(
-                item for key, item in value.items() if isinstance(item, dict | list) and key not in _WITHOUT_REFS
-            )
-    return tuple(repeated)
+    refs: list[JsonValue] = []
+    level = [document]
+    while level:
+        maps = [value for value in level if type(value) is dict]
+        refs += [found["bom-ref"] for found in maps if "bom-ref" in found]
+        below = [
+            item
+            for found in maps
+            for key, item in found.items()
+            if type(item) in _CONTAINERS and key not in _WITHOUT_REFS
+        ]
+        level = below + [item for found in level if type(found) is list for item in found if type(item) in _CONTAINERS]
+    texts = [ref for ref in refs if isinstance(ref, str)]
+    return () if len(set(texts)) == len(texts) else tuple(ref for ref, count in Counter(texts).items() if count > 1)
 
 
 def _pairs(value: JsonValue, first: str, second: str) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """The strict part of YAML that lock files are written in: mappings, lists and text, nothing two readers disagree on.
 
-Refused: anchors, aliases, tags, several documents, duplicate keys, keys that are not text, nesting beyond 64.
+Refused: anchors, aliases, tags, several documents, duplicate or merge keys, keys that are not text, nesting beyond 64.
 Every scalar is text; whether `1.0` is a number is nobody's business here.
 Source: YAML 1.2.2, chapters 3 and 6; the events of libyaml.
 """
@@ -46,8 +46,8 @@ class _Open:
         if not self.is_mapping:
             self.items.append(value)
         elif self.key is None:
-            if not isinstance(value, str) or value in self.mapping:
-                raise ValueError("a duplicate key, or one that is not text")
+            if not isinstance(value, str) or value in self.mapping or value == "<<":
+                raise ValueError("a duplicate key, one that is not text, or one that merges")
             self.key = value
         else:
             self.mapping[self.key] = value

@@ -7,6 +7,7 @@ Shape: nothing but the folders of gates is read when there is no workflow; MAX_S
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 from handoffs.git.process import GitError
 from handoffs.git.trees import Entry, Trees, canonical_mode
 from handoffs.scope.calls import called_by
-from handoffs.scope.control_plane import Steering
+from handoffs.scope.control_plane import Steering, classify_path
 
 FOLDERS: Final = (".github/workflows", ".gitea/workflows", ".forgejo/workflows", ".circleci", ".ci", ".buildkite",
                   ".husky", ".githooks", ".woodpecker")  # fmt: skip
@@ -23,8 +24,10 @@ FILES: Final = (".gitlab-ci.yml", ".travis.yml", "azure-pipelines.yml", "Jenkins
 MAX_STEPS: Final = 8
 MAX_FILES: Final = 400
 _MAX_TOTAL: Final = MAX_FILES * (64 << 10)
+_LONGEST_LINK: Final = 4_096
 _MAX_NAMES: Final = 200_000
-_FILE_MODES: Final = frozenset({"100644", "100755"})
+_LINK: Final = "120000"
+_FILE_MODES: Final = frozenset({"100644", "100755", _LINK})
 _GONE_TOO_FAR: Final = "what the gates call could not be followed to its end"
 
 
@@ -41,8 +44,8 @@ def follow_gates(trees: Trees, roots: Sequence[str]) -> Steering:
             return Steering(MappingProxyType({**seen, **new}), _GONE_TOO_FAR)
         seen |= new
         named: dict[str, str] = {}
-        for path, content in contents:
-            for name in called_by(path, content):
+        for path, names in contents:
+            for name in names:
                 if name not in seen:
                     named.setdefault(name, path)
         new = {name: named[name] for name in _entries(trees, roots, named)}
@@ -52,11 +55,13 @@ def follow_gates(trees: Trees, roots: Sequence[str]) -> Steering:
 
 
 def _first_files(trees: Trees, roots: Sequence[str]) -> list[str]:
-    """The files a search starts from: those of the gates' folders, and the single files at the root."""
+    """The files a search starts from: those of the gates' folders, single files at the root, and links that steer."""
     found: dict[str, None] = {}
     for root in roots:
         folders = trees.folders(root, [b"", *(os.fsencode(folder) for folder in FOLDERS)])
         found |= {name: None for name in FILES if os.fsencode(name) in folders[b""]}
+        links = (os.fsdecode(name) for name, entry in folders[b""].items() if canonical_mode(entry.mode) == _LINK)
+        found |= {name: None for name in links if classify_path(name)}
         for folder in FOLDERS:
             found |= {f"{folder}/{os.fsdecode(name)}": None for name in folders[os.fsencode(folder)]}
     return list(found)
@@ -78,8 +83,8 @@ def _entries(trees: Trees, roots: Sequence[str], paths: Iterable[str]) -> dict[s
     return found
 
 
-def _read(trees: Trees, roots: Sequence[str], paths: Mapping[str, str]) -> list[tuple[str, bytes]] | None:
-    """The contents of files in both trees, each version once; None when it is too much to read."""
+def _read(trees: Trees, roots: Sequence[str], paths: Mapping[str, str]) -> list[tuple[str, set[str]]] | None:
+    """What the files of both trees call, each version once, a link its target; None when it is too much to read."""
     entries = _entries(trees, roots, paths)
     wanted = list(dict.fromkeys(entry.object_id for versions in entries.values() for entry in versions))
     try:
@@ -88,10 +93,17 @@ def _read(trees: Trees, roots: Sequence[str], paths: Mapping[str, str]) -> list[
         if error.code == "git.output_too_long":
             return None
         raise
-    pairs = {
-        (path, item[1]): None
-        for path, versions in entries.items()
-        for entry in versions
+    versions = {
+        (path, canonical_mode(entry.mode) == _LINK, item[1]): None
+        for path, listed in entries.items()
+        for entry in listed
         if (item := found[entry.object_id]) is not None
     }
-    return list(pairs)
+    return [
+        (path, _target(path, content) if is_link else called_by(path, content)) for path, is_link, content in versions
+    ]
+
+
+def _target(path: str, content: bytes) -> set[str]:
+    """Where a symbolic link leads, within the tree."""
+    return {posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(content[:_LONGEST_LINK])))}

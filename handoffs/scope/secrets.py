@@ -21,91 +21,13 @@ from itertools import groupby
 from typing import Final
 
 from audit.canonical import JsonValue
+from handoffs.scope.secret_forms import ANYTHING, ASSIGNED, FORMS, KINDS, TRACES
 
-# Kind, literal texts one of which every match holds (looked for first: it is fast), pattern.
-_KINDS: Final = (
-    ("private key", ("PRIVATE KEY",), re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")),
-    (
-        "AWS access key",
-        ("AKIA", "ASIA", "ABIA", "ACCA"),
-        re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Z0-9])"),
-    ),
-    (
-        "GitHub token",
-        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-        re.compile(r"(?<![A-Za-z0-9_])gh[pousr]_[A-Za-z0-9]{36,255}(?![A-Za-z0-9_])"),
-    ),
-    ("GitHub token", ("github_pat_",), re.compile(r"(?<![A-Za-z0-9_])github_pat_[A-Za-z0-9_]{60,255}(?![A-Za-z0-9_])")),
-    ("GitLab token", ("glpat-",), re.compile(r"(?<![A-Za-z0-9_-])glpat-[A-Za-z0-9_-]{20,64}")),
-    ("Slack token", ("xox",), re.compile(r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,250}")),
-    (
-        "Slack webhook",
-        ("hooks.slack.com",),
-        re.compile(r"hooks\.slack\.com/services/T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{16,40}"),
-    ),
-    ("Google API key", ("AIza",), re.compile(r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
-    ("Google OAuth secret", ("GOCSPX-",), re.compile(r"(?<![A-Za-z0-9_-])GOCSPX-[A-Za-z0-9_-]{28}(?![A-Za-z0-9_-])")),
-    ("Stripe key", ("k_live_",), re.compile(r"(?<![A-Za-z0-9_])[rs]k_live_[A-Za-z0-9]{20,250}")),
-    ("npm token", ("npm_",), re.compile(r"(?<![A-Za-z0-9_])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9_])")),
-    ("PyPI token", ("pypi-AgE",), re.compile(r"(?<![A-Za-z0-9_-])pypi-AgE[A-Za-z0-9_-]{50,400}")),
-    (
-        "OpenAI key",
-        ("T3BlbkFJ",),
-        re.compile(r"(?<![A-Za-z0-9_-])sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,74}T3BlbkFJ[A-Za-z0-9_-]{20,74}"),
-    ),
-    ("Anthropic key", ("sk-ant-",), re.compile(r"(?<![A-Za-z0-9_-])sk-ant-[a-z0-9]{5,8}-[A-Za-z0-9_-]{80,120}")),
-    (
-        "JSON web token",
-        ("eyJ",),
-        re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{15,2000}\.eyJ[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_-]{20,1000}"),
-    ),
-    (
-        "password in a URL",
-        ("://",),
-        re.compile(r"[a-z][a-z0-9+]{1,15}://[^\s/:@\"'<>{}$%]{1,64}:[^\s/:@\"'<>{}$%*]{8,128}@[a-z0-9]"),
-    ),
-    (
-        "SendGrid key",
-        ("SG.",),
-        re.compile(r"(?<![A-Za-z0-9_.-])SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
-    ),
-    (
-        "DigitalOcean token",
-        ("dop_v1_", "doo_v1_", "dor_v1_"),
-        re.compile(r"(?<![A-Za-z0-9_])do[por]_v1_[0-9a-f]{64}(?![A-Za-z0-9_])"),
-    ),
-    ("Hugging Face token", ("hf_",), re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z]{34}(?![A-Za-z0-9_])")),
-    ("Shopify token", ("shp",), re.compile(r"(?<![A-Za-z0-9_])shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}(?![A-Za-z0-9_])")),
-    ("Docker token", ("dckr_pat_",), re.compile(r"(?<![A-Za-z0-9_])dckr_pat_[A-Za-z0-9_-]{27,64}")),
-    ("Vault token", ("hvs.", "hvb."), re.compile(r"(?<![A-Za-z0-9_.-])hv[sb]\.[A-Za-z0-9_-]{24,300}")),
-    ("Databricks token", ("dapi",), re.compile(r"(?<![A-Za-z0-9])dapi[0-9a-f]{32}(?![A-Za-z0-9])")),
-    ("Telegram bot token", (":AA",), re.compile(r"(?<![A-Za-z0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")),
-    ("Mailgun key", ("key-",), re.compile(r"(?<![A-Za-z0-9_-])key-[0-9a-f]{32}(?![A-Za-z0-9])")),
-    ("Twilio key", ("SK",), re.compile(r"(?<![A-Za-z0-9])SK[0-9a-f]{32}(?![A-Za-z0-9])")),
-    ("Azure storage key", ("AccountKey=",), re.compile(r"AccountKey=[A-Za-z0-9+/]{86}==")),
-    ("Grafana token", ("glsa_",), re.compile(r"(?<![A-Za-z0-9_])glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}")),
-    ("age secret key", ("AGE-SECRET-KEY-1",), re.compile(r"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")),
-    ("Supabase token", ("sbp_",), re.compile(r"(?<![A-Za-z0-9_])sbp_[0-9a-f]{40}(?![A-Za-z0-9_])")),
-    ("Linear key", ("lin_api_",), re.compile(r"(?<![A-Za-z0-9_])lin_api_[A-Za-z0-9]{40}(?![A-Za-z0-9_])")),
-    (
-        "Discord webhook",
-        ("/api/webhooks/",),
-        re.compile(r"discord(?:app)?\.com/api/webhooks/[0-9]{17,20}/[A-Za-z0-9_-]{60,80}"),
-    ),
-)
-_ASSIGNED: Final = re.compile(
-    r"(?i)(?:secret|token|passw(?:or)?d|api_?-?key|access_?-?key|private_?-?key|auth_?-?key)[a-z0-9_-]{0,24}"
-    r"[\"']?\s{0,4}(?:=|:|=>|:=)\s{0,4}[\"']([A-Za-z0-9+/=_.~-]{20,200})[\"']"
-)
 _NAME: Final = re.compile(r"secret|token|passw|api_?-?key|access_?-?key|private_?-?key|auth_?-?key")
 _MIN_BITS: Final = 3.6
 _RANDOM: Final = "random value of a secret's name"
-_PRIVATE_KEY: Final = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[^-]{0,20}-----[^-]{0,20000}(?:-----END [A-Z0-9 ]{0,60}-----)?"
-)
 _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/_-]{16,4000000}={0,2}")
 _ESCAPE: Final = re.compile(r"\\u00([2-7][0-9a-fA-F])")
-_MIN_NEEDLE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -120,6 +42,11 @@ class SecretHit:
 def numbered(raw: bytes) -> list[tuple[int, str]]:
     """The lines of a file as `find_secrets` takes them."""
     return list(enumerate(raw.decode("utf-8", "replace").split("\n"), 1))
+
+
+def may_hold_secret(raw: bytes) -> bool:
+    """Whether `find_secrets` could find anything in these bytes: one pass, and false for what is ordinary."""
+    return ANYTHING.search(raw) is not None
 
 
 def find_secrets(place: str, lines: Iterable[tuple[int, str]]) -> Iterator[SecretHit]:
@@ -160,10 +87,11 @@ def redact_json(value: JsonValue) -> JsonValue:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:
-    for kind, needles, pattern in _KINDS:
+    if not FORMS.search(text.encode("utf-8", "surrogatepass")):
+        return
+    for kind, needles, pattern in KINDS:
         if any(needle in text for needle in needles):
-            wanted = _PRIVATE_KEY if kind == "private key" else pattern
-            yield from ((match.start(), match.end(), kind) for match in wanted.finditer(text))
+            yield from ((match.start(), match.end(), kind) for match in pattern.finditer(text))
     for match in _assignments(text):
         if _is_random(match[1]):
             yield match.start(1), match.end(1), _RANDOM
@@ -202,7 +130,7 @@ def _unescaped(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def _decoded(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """What the base64 in the lines holds, where it can hold a credential: runs of whole lines are read as one."""
     whole = _joined(lines)
-    if not any(trace in whole for trace in _TRACES):
+    if not TRACES.search(whole.encode("utf-8", "surrogatepass")):
         return []
     found = []
     pieces = ((number, line.strip().lstrip("+- ")) for number, line in lines)
@@ -223,26 +151,13 @@ def _decode(code: str) -> str:
         return ""
 
 
-def _traces() -> frozenset[str]:
-    """What base64 makes of the literal texts of the kinds, at each of the three places they can stand."""
-    found = set()
-    for _, needles, _ in _KINDS:
-        for needle in needles:
-            if len(needle) < _MIN_NEEDLE:
-                continue
-            for shift in range(3):
-                code = base64.b64encode(bytes(shift) + needle.encode()).decode()
-                found.add(code[(8 * shift + 5) // 6 : 8 * (shift + len(needle)) // 6])
-    return frozenset(found)
-
-
 def _assignments(text: str) -> Iterator[re.Match[str]]:
-    """Every place `_ASSIGNED` matches; in plain ASCII it is only tried where a name of a secret begins."""
+    """Every place `ASSIGNED` matches; in plain ASCII it is only tried where a name of a secret begins."""
     if not text.isascii():
-        yield from _ASSIGNED.finditer(text)
+        yield from ASSIGNED.finditer(text)
         return
     for name in _NAME.finditer(text.lower()):
-        match = _ASSIGNED.match(text, name.start())
+        match = ASSIGNED.match(text, name.start())
         if match is not None:
             yield match
 
@@ -256,6 +171,3 @@ def _is_random(value: str) -> bool:
     counts = Counter(value)
     bits = -sum(count / len(value) * math.log2(count / len(value)) for count in counts.values())
     return bits >= _MIN_BITS
-
-
-_TRACES: Final = _traces()

@@ -3,7 +3,8 @@
 The YAML is read as a tree of nodes with line numbers; nothing is constructed from it and nothing is run. What cannot
 be read is a finding, too.
 
-Not checked: scripts that the steps call, and expressions that only fold to a constant when they run.
+Not checked: scripts that the steps call, expressions that only fold to a constant when they run, pipes without
+`pipefail`, commands in the background or in an `if`, and what `env:` and `defaults:` change.
 Source: GATE-10 of the threat list; GitHub's workflow syntax.
 """
 
@@ -22,16 +23,29 @@ _FILTERS: Final = ("paths", "paths-ignore", "branches-ignore")
 _EVENTS: Final = ("pull_request", "pull_request_target", "push", "merge_group")
 _PINNED: Final = re.compile(r"[^@]{1,300}@[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SWALLOWED: Final = re.compile(
-    r"\|\|[\s\\]{0,80}[({]?\s{0,20}(?:/bin/)?(true|:|echo|printf|exit\s{1,8}0|return\s{1,8}0)\b|\|\|\s{0,20}:"
+    r"\|\|[\s\\]{0,80}[({]?\s{0,20}[\"']?(?:(?:command|builtin|env|sudo)\s{1,8})?(?:/usr)?(?:/bin/)?"
+    r"(?:(?:true|echo|printf|cat|ls|date|sleep|logger|continue|break|wait)\b"
+    r"|(?:exit|return)\s{1,8}[\"']?0{1,8}[\"']?(?![\w.])|:)"
 )
 _FAILS: Final = re.compile(r"\b(?:exit|return)\s{1,8}(?:[1-9]|\$)|\bfalse\b")
-_EXIT_ZERO: Final = re.compile(r"(?:^|[;&|({]|\bthen\b|\belse\b|\bdo\b)\s{0,80}exit\s{1,8}0\b")
-_NO_ERREXIT: Final = re.compile(r"(?:^|[;&|({])\s{0,80}set\s{1,8}(?:\+[a-z]{0,8}e|\+o\s{1,8}errexit)")
+_EXIT_ZERO: Final = re.compile(
+    r"(?:^|[;&|({]|\bthen\b|\belse\b|\bdo\b)\s{0,80}exit\s{1,8}[\"']?0{1,8}[\"']?(?![\w.])|\btrap\s{1,8}[\"'][^\"'\n]{0,80}\bexit\s{1,8}0\b"
+)
+_NO_ERREXIT: Final = re.compile(
+    r"(?:^|[;&|({])\s{0,80}(?:set\s{1,8}(?:[-+][a-zA-Z]{1,9}\s{1,8}|-o\s{1,8}\w{1,20}\s{1,8}){0,4}"
+    r"(?:\+[a-z]{0,8}e|\+o\s{1,8}errexit)|shopt\s{1,8}-u\s{1,8}-o\s{1,8}errexit\b|(?:ba)?sh\s{1,8}\+e\b)"
+)
+_FORGIVING: Final = re.compile(
+    r"(?<![\w-])--(?:exit-zero|soft-fail|no-error|ignore-errors|passWithNoTests|if-present|collect-only|no-run"
+    r"|(?:issues-)?exit-code[= ]0|audit-level[= ]none)(?![\w-])|\bmake\s{1,8}-[a-z]{0,6}i[a-z]{0,6}(?![\w-])"
+)
 _SAID: Final = re.compile(r"\s{0,80}(?:-\s)?(?:echo|printf|true|:)(?:\s|\Z)")
 _CHECKS: Final = re.compile(
     r"(?i)test|check|verif|validat|lint|scan|gate|audit|sign|attest|pass|success|compli|secur|polic|quality|coverage"
 )
-_ALWAYS: Final = re.compile(r"always\(\)|!\s{0,8}cancelled\(\)|failure\(\)\s{0,8}\|\||\|\|\s{0,8}failure\(\)")
+_ALWAYS: Final = re.compile(
+    r"always\(\)|!\s{0,8}failure\(\)|\|\|\s{0,8}true|!\s{0,8}cancelled\(\)|failure\(\)\s{0,8}\|\||\|\|\s{0,8}failure\(\)"
+)
 _NEVER: Final = re.compile(
     r"(?i)\s{0,8}(?:\$\{\{)?\s{0,8}(?:false|0|''|failure\(\)|cancelled\(\))\s{0,8}(?:\}\})?\s{0,8}\Z"
 )
@@ -133,7 +147,10 @@ def _lint(root: yaml.MappingNode) -> Iterator[Problem]:
     is_target = on is not None and "pull_request_target" in _names(on[1])
     for _, job in _map(_value(top, "jobs")).values():
         yield from _job(_map(job), is_target=is_target)
-    yield from _steps(_map(_value(top, "runs")), is_target=False)
+    runs = _map(_value(top, "runs"))
+    if _text(_value(runs, "image")).startswith("docker://"):
+        yield from _unpinned_image(runs["image"])
+    yield from _steps(runs, is_target=False)
 
 
 def _triggers(top: Map) -> Iterator[Problem]:
@@ -174,6 +191,7 @@ def _job(job: Map, *, is_target: bool) -> Iterator[Problem]:
             "no `if:`, or a step that fails unless every `needs.*.result` is success",
         )
     yield from _unpinned(job)
+    yield from _unpinned_image(job.get("container"))
     yield from _steps(job, is_target=is_target)
 
 
@@ -240,6 +258,16 @@ def _unpinned(where: Map) -> Iterator[Problem]:
         )
 
 
+def _unpinned_image(found: tuple[yaml.Node, yaml.Node] | None) -> Iterator[Problem]:
+    """The image that a job's steps run in, or that an action is."""
+    if found is None:
+        return
+    image = _text(found[1]) or _text(_value(_map(found[1]), "image"))
+    if not re.search(r"@sha256:[0-9a-f]{64}\Z", image):
+        message = f"`{image[:100]}` is not pinned: its owner can change what the check does"
+        yield Problem("gate.unpinned_action", _line(found[0]), message, "a digest (image@sha256:...)")
+
+
 def _script(step: Map, name: str) -> Iterator[Problem]:
     key, node = step["run"]
     text = _text(node)
@@ -280,6 +308,12 @@ _SCRIPT_RULES: Final = (
         re.compile(_EXIT_ZERO.pattern, re.MULTILINE),
         "`{}`: the step succeeds whatever it found",
         "the exit status of the check itself",
+    ),
+    (
+        "gate.forgiving_flag",
+        _FORGIVING,
+        "`{}`: the tool is told to succeed whatever it finds, or to run nothing",
+        "the tool without this option",
     ),
     (
         "gate.set_plus_e",
@@ -329,6 +363,8 @@ def _map(node: yaml.Node | None) -> Map:
     found: Map = {}
     for key, value in node.value:
         name = _text(key)
+        if name == "<<":
+            raise _RefusedError(_line(key), "a merge key")
         if name in found:
             raise _RefusedError(_line(key), f"the key {name[:60]!r} stands twice")
         found[name] = (key, value)

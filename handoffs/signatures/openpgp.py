@@ -19,9 +19,9 @@ import pysequoia
 from cryptography.fernet import Fernet, InvalidToken
 
 from audit.canonical import JsonValue, parse_json, write_json
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.signatures.key_rules import MIN_PASSWORD, VALIDITY, Algorithm, KeyRuleError, refuse_known_key
 
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 BACKDATED: Final = timedelta(seconds=60)
 # How far a signature's own time may lie from the moment the portal received it. ATT-07.
 MAX_SKEW: Final = timedelta(minutes=5)
@@ -165,12 +165,6 @@ class Signer:
                 "signatures": [{"keyid": self.fingerprint, "sig": base64.b64encode(signature).decode()}],
             }
         )
-
-
-def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE pre-authentication encoding. Source: DSSE protocol, "PAE"."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def verify_detached(

@@ -69,6 +69,15 @@ def open_openpgp(raw: bytes, key: PinnedKey) -> bytes:
     return payload
 
 
+def fingerprint_of(certificate: str) -> str:
+    """The whole primary fingerprint of a certificate. Raises: RefusedError("openpgp.certificate")."""
+    try:
+        return str(pysequoia.Cert.from_bytes(certificate.encode()).fingerprint.upper())
+    except (RuntimeError, ValueError) as error:
+        got = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise RefusedError("openpgp.certificate", got, "one OpenPGP certificate") from None
+
+
 def refuse_unfit(key: PinnedKey) -> None:
     """Refuse a certificate that may not vouch: another one, a revoked one, one that had expired."""
     if not _FINGERPRINT.match(key.fingerprint):

@@ -16,7 +16,6 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 import sys
 import threading
 import time
@@ -38,6 +37,7 @@ from sigstore.verify import Verifier, policy
 from sigstore_models.common.v1 import HashAlgorithm
 
 from audit.canonical import JsonError, parse_json, write_json
+from handoffs.signatures.library_process import end_with_parent
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -263,12 +263,6 @@ def _tell(document: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _end_with_parent(pipe: int) -> None:
-    """Nobody writes to this pipe: it closes when the process that holds its other end is gone."""
-    os.read(pipe, 1)
-    os._exit(1)
-
-
 WORK: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "sign": sign,
     "verify": verify,
@@ -278,7 +272,7 @@ WORK: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
 
 def main() -> None:
     """Do one piece of work."""
-    threading.Thread(target=_end_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
     work = json.loads(sys.stdin.buffer.read())
     try:
         _tell({"result": WORK[work["do"]](work)})

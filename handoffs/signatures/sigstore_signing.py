@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from handoffs.signatures.library_process import run_in_process
 from handoffs.signatures.openpgp import SignatureError
-
-PASSED_ON: Final = (
-    "PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "VIRTUAL_ENV",
-)  # fmt: skip
-ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class SigningUnavailableError(Exception):
@@ -43,7 +35,7 @@ class SigningRefusedError(SigningUnavailableError):
     """Sigstore refuses us, or we refuse what it answered: a person has to look. Never a reason to downgrade."""
 
 
-class ClockSkewError(SigningUnavailableError):
+class ServiceClockError(SigningUnavailableError):
     """The signing service's clock and ours disagree. Nothing was signed."""
 
 
@@ -103,7 +95,7 @@ class Sigstore:
     def sign(self, digest: str, statement: bytes | None, pinned: Pinned) -> Signed:
         """Sign a digest, and a statement if given. What comes back was verified against `pinned`.
 
-        Raises: SigningUnavailableError, SigningRefusedError, ClockSkewError.
+        Raises: SigningUnavailableError, SigningRefusedError, ServiceClockError.
         """
         if self.token_file is None:
             raise SigningRefusedError("signing.token", "SIGSTORE_IDENTITY_TOKEN_FILE is not set")
@@ -163,42 +155,8 @@ class Sigstore:
             "issuer": pinned.issuer,
             **work,
         }
-        ours, theirs = _pipe()
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "handoffs.signatures.sigstore_client", str(theirs)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"HOME": "/nonexistent"},
-                pass_fds=(theirs,),
-            )
-        finally:
-            os.close(theirs)
-        try:
-            with process:
-                output, is_late = _wait(process, json.dumps(question).encode(), self.seconds)
-        finally:
-            os.close(ours)
+        output, is_late = run_in_process("handoffs.signatures.sigstore_client", question, seconds=self.seconds)
         return _answer(output, is_late=is_late, seconds=self.seconds)
-
-
-def _pipe() -> tuple[int, int]:
-    """A pipe nobody writes to: our end, held open as long as we live, and the end that the other process reads."""
-    reading, writing = os.pipe()
-    return writing, reading
-
-
-def _wait(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
-    try:
-        return process.communicate(question, timeout=seconds)[0], False
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.communicate()[0], True
-    except BaseException:
-        process.kill()
-        raise
 
 
 def _answer(output: bytes, *, is_late: bool, seconds: float) -> Mapping[str, Any]:
@@ -210,7 +168,7 @@ def _answer(output: bytes, *, is_late: bool, seconds: float) -> Mapping[str, Any
             return result
         case {"error": {"kind": kind, "code": code, "detail": detail}}:
             may_be_logged = "logged" in stages or (may_be_logged and code != "signing.rekor_refused")
-            kinds = {"unavailable": SigningUnavailableError, "skew": ClockSkewError}
+            kinds = {"unavailable": SigningUnavailableError, "skew": ServiceClockError}
             raise kinds.get(kind, SigningRefusedError)(code, detail, may_be_logged=may_be_logged)
         case _ if is_late:
             detail = f"no answer within {seconds:g} s"

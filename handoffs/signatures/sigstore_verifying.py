@@ -12,9 +12,11 @@ Source: sigstore-python 4.5.1; Sigstore client specification; supply-chain facts
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from rfc3161_client import decode_timestamp_response
 
+from audit.canonical import write_json
 from handoffs.attestations.dsse import PAYLOAD_TYPE
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_bundles import SigstoreBundle, parse_sigstore_bundle
@@ -161,19 +164,31 @@ def _verified(
     if found.unsupported:
         raise RefusedError("sigstore.unsupported", found.unsupported, "a keyless Sigstore bundle, version 0.3")
     cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)
-    from sigstore import models, verify  # noqa: PLC0415 - see above
+    from sigstore import models  # noqa: PLC0415 - see above
 
     try:
-        with tempfile.NamedTemporaryFile(prefix="leo-root-", suffix=".json") as file:
-            file.write(cut)
-            file.flush()
-            verifier = verify.Verifier(trusted_root=models.TrustedRoot.from_file(file.name))
-        check(verifier, models.Bundle.from_json(found.raw), _Exactly(signer))
+        check(_verifier(cut), models.Bundle.from_json(found.raw), _Exactly(signer))
     except RefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - the library raises its dependencies' errors too; all mean "refused"
         raise _refusal(error) from None
     return VerifiedSignature(certified(found.certificate), min(times), found.log_index, root.digest)
+
+
+def warm_signatures(root: TrustedRoot) -> None:
+    """Import the library, and make the verifier that serves while no key of the root is cut off."""
+    with suppress(Exception):  # what is wrong with the root is said where a signature is judged by it
+        _verifier(write_json(root.document))
+
+
+@functools.lru_cache(maxsize=4)
+def _verifier(root: bytes) -> Verifier:
+    from sigstore import models, verify  # noqa: PLC0415 - see above
+
+    with tempfile.NamedTemporaryFile(prefix="leo-root-", suffix=".json") as file:
+        file.write(root)
+        file.flush()
+        return verify.Verifier(trusted_root=models.TrustedRoot.from_file(file.name))
 
 
 def _claimed_times(found: SigstoreBundle) -> list[datetime]:

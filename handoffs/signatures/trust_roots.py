@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
 from handoffs.signatures.refusals import RefusedError
@@ -26,6 +26,7 @@ from handoffs.signatures.refusals import RefusedError
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 MAX_ROOT_BYTES: Final = 1 << 20
 FRESH_DAYS: Final = 7
+FRESH_ONLINE: Final = timedelta(hours=24)
 _KEYS: Final = ("tlogs", "ctlogs")
 _AUTHORITIES: Final = ("certificateAuthorities", "timestampAuthorities")
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -78,7 +79,7 @@ class TrustedRoot:
 
         Raises: RefusedError("sigstore.time") when nothing of a kind is left.
         """
-        cut = copy.deepcopy(self.document)
+        cut = dict(self.document)
         moments = {"certificateAuthorities": [issued], "ctlogs": [issued, *certified], "tlogs": [issued, *logged]}
         for kind, when in moments.items():
             cut[kind] = [item for item in cut[kind] if _window(item).holds(when)]
@@ -86,14 +87,49 @@ class TrustedRoot:
                 raise RefusedError("sigstore.time", f"no {kind} of the root valid at {when[-1]:%F %T}", "one")
         return write_json(cut)
 
-    def age_warning(self, now: datetime) -> str:
-        """What to say about a root that nobody refreshed for a while; empty while it is fresh."""
+    def age_warning(self, now: datetime, *, is_online: bool = False) -> str:
+        """What to say about a root that nobody refreshed for a while; empty while it is fresh.
+
+        Where there is a mirror to refresh it from, a day is a while; without one, a week.
+        """
         if self.refreshed_at is None:
             return f"trusted root {self.digest[:12]}: nobody knows when it was last refreshed"
-        days = (now - self.refreshed_at).days
-        if days < FRESH_DAYS:
+        age = now - self.refreshed_at
+        if age < (FRESH_ONLINE if is_online else timedelta(days=FRESH_DAYS)):
             return ""
-        return f"trusted root {self.digest[:12]} was last refreshed {days} days ago; get the current one"
+        ago = f"{age.days} days" if age.days > 1 else f"{int(age.total_seconds()) // 3600} hours"
+        return f"trusted root {self.digest[:12]} was last refreshed {ago} ago; get the current one"
+
+
+def root_changes(old: TrustedRoot, new: TrustedRoot) -> tuple[str, ...]:
+    """What a new root adds, takes away, or gives another window: one line for each key and authority, for people."""
+    said = []
+    for kind in (*_KEYS, *_AUTHORITIES):
+        before, after = _windows_by_name(old, kind), _windows_by_name(new, kind)
+        said += [f"{kind}: added {name}, {window}" for name, window in after.items() if name not in before]
+        said += [f"{kind}: removed {name}, {window}" for name, window in before.items() if name not in after]
+        said += [
+            f"{kind}: {name} from {before[name]} to {window}"
+            for name, window in after.items()
+            if before.get(name, window) != window
+        ]
+    if old.digest != new.digest and not said:
+        said.append("the same keys and windows in other bytes")
+    return tuple(said)
+
+
+def _windows_by_name(root: TrustedRoot, kind: str) -> dict[str, str]:
+    """Each key or authority by what it is: a digest of its material, with the operator's or subject's name."""
+    found: dict[str, list[str]] = {}
+    for item in root.document[kind]:
+        if kind in _AUTHORITIES:
+            leaf = _certificates(item)[0]
+            name = f"{leaf.subject.rfc4514_string()} {leaf.fingerprint(hashes.SHA256()).hex()[:16]}"
+        else:
+            material = hashlib.sha256(item["publicKey"]["rawBytes"].encode()).hexdigest()
+            name = f"{item.get('baseUrl', '')} key {item.get('logId', {}).get('keyId', '')} {material[:16]}"
+        found.setdefault(name, []).append(str(_window(item)))
+    return {name: ", ".join(sorted(windows)) for name, windows in found.items()}
 
 
 def read_trusted_root(raw: bytes, *, source: str, refreshed_at: datetime | None = None) -> TrustedRoot:

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def up(tour: tuple[str, ...] | None, interrupt: Interrupt) -> int:
-    """Services, database, web, worker, beat, then the tour, then serve until somebody asks for the stop.
+    """Services, database, the portal's processes, then the tour, then serve until somebody asks for the stop.
 
     Raises: StackError; StopRequestedError when that happens before everything is up.
     """
@@ -159,14 +159,14 @@ def _serve(supervisor: Supervisor, environment: dict[str, str], var: Path) -> st
     if port != wanted:
         _say(f"port {wanted} is taken, so it is {port}")
     url = f"http://{portal.HOST}:{port}"
-    web, worker, beat = portal.children(environment | {"LEO_URL": url}, var, port)
-    supervisor.start(web, worker, beat)
+    children = portal.children(environment | {"LEO_URL": url}, var, port)
+    supervisor.start(*children.values())
     if not supervisor.wait(lambda: portal.health(port) == 200, seconds=READY_SECONDS):
         answer = portal.health(port) or "nothing"
         raise StackError(
             "stack.not_ready",
             f"the web process runs but {url}/healthz answered {answer} instead of 200 for {READY_SECONDS:.0f} s. "
-            f"Next: read {web.command.log}.",
+            f"Next: read {children['web'].command.log}.",
         )
     ours: dict[str, JsonValue] = {name: v for name, v in environment.items() if os.environ.get(name) != v}
     services.write_running(var, {"url": url, "environment": {**ours, "LEO_URL": url}})
@@ -183,7 +183,7 @@ def _tour(supervisor: Supervisor, tour: tuple[str, ...], environment: dict[str, 
     if exit_code:
         _say(
             f"the demo ended with exit code {exit_code}; the portal goes on serving. "
-            f"Next: read the lines above and {var / 'log' / 'worker.log'}; `make reset` begins anew."
+            f"Next: read the lines above and {var / 'log'}; `make reset` begins anew."
         )
     return exit_code
 

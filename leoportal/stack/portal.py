@@ -1,24 +1,26 @@
-"""The portal's own processes: what prepares the database, and web, worker and beat."""
+"""The portal's own processes: what prepares the database, and web, the lanes' workers and beat."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import http.client
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from leoportal.lanes.agreeing import connect, make_grants
 from leoportal.stack.process import Command, Process, StackError, StopRequestedError, wait_until
-from leoportal.stack.services import ROOT
+from leoportal.stack.services import ROOT, for_login, is_database_given
 from leoportal.stack.supervisor import Child
 
 HOST: Final = "127.0.0.1"
 PORTS_TO_TRY: Final = 50
+LOG_PROCESSES: Final = {"sequencer": "sequence", "signer": "sign"}  # each named like its login
+QUEUES: Final = ("enforcer", "verifier")  # each named like the login of its worker
 SOURCES: Final = ("leoportal", "handoffs", "verdicts", "audit", "static", "requirements")
 
 
@@ -50,22 +52,23 @@ def health(port: int) -> int:
 def prepare(
     environment: Mapping[str, str], var: Path, *, say: Callable[[str], None], is_interrupted: Callable[[], bool]
 ) -> None:
-    """Migrate as the owner, grant the runtime logins their rights, collect the static files.
+    """Migrate as the owner, make the database agree with the lanes' matrix, collect the static files.
 
     Skipped if nothing that matters has changed since this cluster was prepared: each step starts a Django.
     Raises: StackError stack.prepare; StopRequestedError.
     """
     stamp = var / "pg" / "prepared"
-    fingerprint = _fingerprint() if not os.environ.get("DATABASE_URL") else ""
+    fingerprint = _fingerprint() if not is_database_given() else ""
     if fingerprint and stamp.exists() and stamp.read_text() == fingerprint and (var / "static").exists():
         return
     stamp.unlink(missing_ok=True)
-    as_owner = {**environment, "DATABASE_URL": environment["DATABASE_OWNER_URL"]}
+    as_owner = for_login(environment, "migrate")
     static = _manage("collectstatic", "--noinput", "-v0", environment=as_owner, var=var)
     try:
-        for arguments in (("migrate", "--noinput", "-v1"), ("grant_runtime",)):
-            _finish(_manage(*arguments, environment=as_owner, var=var), is_interrupted)
-            say(f"manage.py {arguments[0]}: done")
+        _finish(_manage("migrate", "--noinput", "-v1", environment=as_owner, var=var), is_interrupted)
+        with connect(as_owner["DATABASE_URL"]) as connection:
+            changed = make_grants(connection)
+        say(f"manage.py migrate: done; {len(changed)} rights and guards set as the lanes' matrix says")
         _finish(static, is_interrupted)
     finally:
         static.kill()
@@ -73,49 +76,43 @@ def prepare(
         stamp.write_text(fingerprint)
 
 
-def children(environment: Mapping[str, str], var: Path, port: int) -> tuple[Child, Child, Child]:
-    """Web, worker and beat. None of them gets the owner's address: they only use the schema.
+def children(environment: Mapping[str, str], var: Path, port: int) -> dict[str, Child]:
+    """Web, a worker for each lane that has work, beat, and the log's two. Each has its own login and knows no other.
 
-    Beat is a process of its own: as a child of the worker it could die and all schedules would stop unnoticed.
+    Beat is a process of its own: as a child of a worker it could die and all schedules would stop unnoticed. It needs
+    no database.
     """
-    runtime = {name: value for name, value in environment.items() if name != "DATABASE_OWNER_URL"}
-    logs = var / "log"
     granian = (
         *("granian", "--interface", "wsgi", "--host", HOST, "--port", str(port), "--workers", "1"),
         *("--blocking-threads", "8", "--workers-kill-timeout", "3", "--no-ws", "--log-level", "warning"),
         "leoportal.wsgi:application",
     )
-    celery = ("celery", "-A", "leoportal", "--quiet")
-    worker = (*celery, "worker", "-l", "INFO", "--concurrency", "2", "--without-gossip", "--without-mingle")
-    beat = (*celery, "beat", "-l", "WARNING", "--pidfile=")
-    return (
-        Child(
-            Command(
-                name="web",
-                argv=(sys.executable, "-m", *granian),
-                log=logs / "web.log",
-                folder=ROOT,
-                environment={**runtime, "DB_POOL": "1"},
-                stops=((signal.SIGTERM, 8.0),),
-            )
-        ),
-        Child(
-            Command(
-                name="worker",
-                argv=(sys.executable, "-m", *worker),
-                log=logs / "worker.log",
-                folder=ROOT,
-                environment=runtime,
-                stops=((signal.SIGTERM, 4.0), (signal.SIGQUIT, 12.0)),
-                orphaned=signal.SIGQUIT,
-            )
-        ),
-        Child(
-            Command(
-                name="beat", argv=(sys.executable, "-m", *beat), log=logs / "beat.log", folder=ROOT, environment=runtime
-            )
-        ),
-    )
+    beat = ("celery", "-A", "leoportal", "--quiet", "beat", "-l", "WARNING", "--pidfile=")
+
+    def child(name: str, module: tuple[str, ...], login: str, **more: Any) -> Child:
+        own = for_login(environment, login) | more.pop("settings", {})
+        argv, log = (sys.executable, "-m", *module), var / "log" / f"{name}.log"
+        return Child(Command(name=name, argv=argv, log=log, folder=ROOT, environment=own, **more))
+
+    workers = {
+        queue: child(
+            queue,
+            worker_command(queue),
+            queue,
+            stops=((signal.SIGTERM, 4.0), (signal.SIGQUIT, 12.0)),
+            orphaned=signal.SIGQUIT,
+        )
+        for queue in QUEUES
+    }
+    web = child("web", granian, "web", settings={"DB_POOL": "1"}, stops=((signal.SIGTERM, 8.0),))
+    log = {login: child(f"log-{login}", ("manage", "log", act), login) for login, act in LOG_PROCESSES.items()}
+    return {"web": web, **workers, "beat": child("beat", beat, ""), **log}
+
+
+def worker_command(queue: str) -> tuple[str, ...]:
+    """The worker of one lane's queue, as a Python module with its arguments."""
+    options = ("--concurrency", "2", "--without-gossip", "--without-mingle", "-Q", queue, "-n", f"{queue}@%h")
+    return ("celery", "-A", "leoportal", "--quiet", "worker", "-l", "INFO", *options)
 
 
 def demo(arguments: tuple[str, ...], environment: Mapping[str, str], var: Path) -> Process:
@@ -126,7 +123,7 @@ def demo(arguments: tuple[str, ...], environment: Mapping[str, str], var: Path) 
             argv=(sys.executable, "-m", "leoportal.demo", *arguments),
             log=var / "log" / "demo.log",
             folder=ROOT,
-            environment=environment,
+            environment=for_login(environment, "operator") | {"DATABASE_HOOK_URL": environment["DATABASE_HOOK_URL"]},
             stops=((signal.SIGTERM, 5.0),),
             is_quiet=False,
         )

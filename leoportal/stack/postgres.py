@@ -21,14 +21,16 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from leoportal.lanes.agreeing import make_roles
+from leoportal.lanes.catalogue import Connection
+from leoportal.lanes.matrix import Matrix, read_matrix
 from leoportal.stack import privileges
 from leoportal.stack.process import IS_LINUX, Command, Process, StackError, clean_environment, never, wait_until
 
 DATABASE: Final = "leoportal"
-OWNER: Final = "leoportal_owner"
-APP: Final = "leoportal_app"
-HOOK: Final = "leoportal_hook"
 SUPERUSER: Final = "postgres"
+# Of a throw-away cluster only: it may become every lane, so that a test can act in each of them.
+TESTER: Final = "leoportal_test"
 OLDEST_MAJOR: Final = 15
 START_SECONDS: Final = 60.0
 SYSTEM_FOLDERS: Final = (
@@ -40,7 +42,7 @@ SYSTEM_FOLDERS: Final = (
 
 
 class Postgres:
-    """One cluster under `folder`, with the database and the three login roles of the portal."""
+    """One cluster under `folder`, with the database and the roles of the lanes' matrix."""
 
     name = "PostgreSQL"
 
@@ -102,7 +104,7 @@ class Postgres:
             process.kill()
             time.sleep(0.2)
         with psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True, connect_timeout=5) as connection:
-            _make_roles(connection)
+            _make_inside(connection, is_throwaway=self.is_throwaway)
 
     @property
     def is_running(self) -> bool:
@@ -266,26 +268,26 @@ def _version_of(binaries: Path) -> str:
     return version[0] if version else "0"
 
 
-def _make_roles(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """The owner migrates, the other two only use. No superuser: for one row-level security is silently off."""
-    known = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
-    for role, rights in ((OWNER, "CREATEDB"), (APP, "NOCREATEDB"), (HOOK, "NOCREATEDB")):
-        if role not in known:
-            connection.execute(
-                sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOBYPASSRLS {}").format(
-                    sql.Identifier(role), sql.SQL(rights)
-                )
-            )
+def _make_inside(connection: Connection, *, is_throwaway: bool) -> None:
+    """The roles and the database; what they may do in it comes with its schema."""
+    others = frozenset({TESTER} if is_throwaway else ())
+    make_roles(connection, others=others)
+    matrix = read_matrix()
+    owner = sql.Identifier(matrix.owner)
+    if is_throwaway:
+        _make_tester(connection, matrix)
     if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER))
-        )
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
-    connection.execute(
-        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(
-            sql.Identifier(DATABASE), sql.Identifier(APP), sql.Identifier(HOOK)
-        )
-    )
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), owner))
+
+
+def _make_tester(connection: Connection, matrix: Matrix) -> None:
+    tester, owner = sql.Identifier(TESTER), sql.Identifier(matrix.owner)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [TESTER]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER").format(tester))
+    for role in matrix.roles.values():
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role.name), tester))
+    connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(tester, owner))
+    connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(owner))
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,7 +1,8 @@
 """A throw-away PostgreSQL and Valkey for one test run, in memory where there is enough.
 
 Loaded with `-p leoportal.stack.pytest_plugin`. A wrapper of pytest_load_initial_conftests, since pytest-django
-reads the settings in that hook: a conftest.py comes too late. Workers of xdist inherit the addresses.
+reads the settings in that hook: a conftest.py comes too late. Each worker of xdist has services of its own, since the
+log's order waits for every open transaction of a cluster, whatever its database.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ from typing import Final
 
 import pytest
 
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.postgres import TESTER, Postgres
+from leoportal.stack.services import is_database_given
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  the kernel's memory file system, not a shared temporary file
 MEMORY_BYTES: Final = 1 << 30
 PREFIX: Final = f"leoportal-test-{os.geteuid()}-"
+STARTED: Final = "LEOPORTAL_TEST_STARTED"  # the services that are ours, for the workers that do not share them
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Start what nobody gave us; whatever happens then, it is stopped with the run."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        _start(early_config)
+    for name in os.environ.get(STARTED, "").split():
+        del os.environ[name]
+    _start(early_config)
     return (yield)
 
 
@@ -43,19 +48,22 @@ def _start(config: pytest.Config) -> None:
     variables = folder / "var"
     variables.mkdir(mode=0o700)
     os.environ["LEOPORTAL_VAR"] = str(variables)
-    if not os.environ.get("DATABASE_URL"):
+    started = []
+    if not is_database_given():
         postgres = Postgres(folder / "pg", is_throwaway=True)
         config.add_cleanup(postgres.stop)
         postgres.start()
-        os.environ["DATABASE_URL"] = os.environ["DATABASE_OWNER_URL"] = postgres.url(OWNER)
-        os.environ["DATABASE_APP_URL"] = postgres.url(APP)
-        os.environ["DATABASE_HOOK_URL"] = postgres.url(HOOK)
+        addresses = {role.variable: postgres.url(role.name) for role in read_matrix().logins}
+        os.environ |= addresses | {"DATABASE_URL": postgres.url(TESTER)}
+        started += ["DATABASE_URL", *addresses]
     if not os.environ.get("REDIS_URL"):
         broker = Broker(folder / "valkey", is_throwaway=True)
         config.add_cleanup(broker.stop)
         broker.start()
         os.environ["REDIS_URL"] = broker.url
-        os.environ.setdefault("CACHE_URL", broker.cache_url)
+        os.environ["CACHE_URL"] = broker.cache_url
+        started += ["REDIS_URL"]
+    os.environ[STARTED] = " ".join(started)
 
 
 def find_parent_folder() -> Path:

@@ -1,6 +1,6 @@
 """PostgreSQL and the broker for one data folder, and the environment that leads to them.
 
-Only what nobody gave us is started: DATABASE_URL and REDIS_URL of the environment win.
+Only what nobody gave us is started: the logins' addresses and REDIS_URL of the environment win.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.postgres import Postgres
 from leoportal.stack.process import StackError
 from leoportal.stack.supervisor import Supervisor
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MARK: Final = ".leoportal"
+LOGINS: Final = ("migrate", "operator", "web", "enforcer", "verifier", "hook", "sequencer", "signer")
 
 
 def data_folder() -> Path:
@@ -40,9 +42,23 @@ def data_folder() -> Path:
     return folder
 
 
+def is_database_given() -> bool:
+    """Whether the environment names a database server; otherwise the embedded one is started."""
+    variables = [role.variable for role in read_matrix().logins]
+    return any(os.environ.get(name) for name in ("DATABASE_URL", *variables))
+
+
+def for_login(environment: Mapping[str, str], key: str) -> dict[str, str]:
+    """The environment of a process that signs in as one login and knows the address of no other. Empty: of none."""
+    roles = read_matrix().roles
+    addresses = {"DATABASE_URL", *(role.variable for role in roles.values())}
+    own = {name: value for name, value in environment.items() if name not in addresses}
+    return own | ({"DATABASE_URL": environment[roles[key].variable]} if key else {})
+
+
 def delete_data(var: Path) -> None:
     """Throw everything in the data folder away. The caller holds it."""
-    if not os.environ.get("DATABASE_URL"):
+    if not is_database_given():
         Postgres(var / "pg").delete()
     for path in var.iterdir():
         if path.name in {MARK, "lock"}:
@@ -82,21 +98,26 @@ def start(supervisor: Supervisor, var: Path) -> dict[str, str]:
     """Start the missing services.
 
     Shape: the variables that lead to them, besides those of the environment. `redis+socket://` is Celery's form
-    of a Unix socket; the cache has an address of its own, since clearing a cache empties its database.
+    of a Unix socket; the cache has an address of its own, since clearing a cache empties its database. DATABASE_URL
+    is the operator's: that is who runs commands here.
+    Raises: StackError stack.logins where a database of somebody's own lacks the address of a login.
     """
     environment = {"LEOPORTAL_VAR": str(var), "LEOPORTAL_EMBEDDED": os.environ.get("LEOPORTAL_EMBEDDED", "1")}
-    given = os.environ.get("DATABASE_URL")
-    if given:
-        for name in ("DATABASE_OWNER_URL", "DATABASE_HOOK_URL"):
-            environment[name] = os.environ.get(name) or given
+    roles = read_matrix().roles
+    if is_database_given():
+        missing = [roles[key].variable for key in LOGINS if not os.environ.get(roles[key].variable)]
+        if missing:
+            raise StackError(
+                "stack.logins",
+                f"the database is yours, but {', '.join(missing)} is not set: each process has a login of its own. "
+                "Next: `leo db lanes` makes the logins; see docs/operating.md.",
+            )
+        environment |= {roles[key].variable: os.environ[roles[key].variable] for key in LOGINS}
     else:
         postgres = Postgres(var / "pg")
         supervisor.start(postgres)
-        environment |= {
-            "DATABASE_URL": postgres.url(APP),
-            "DATABASE_OWNER_URL": postgres.url(OWNER),
-            "DATABASE_HOOK_URL": postgres.url(HOOK),
-        }
+        environment |= {role.variable: postgres.url(role.name) for role in read_matrix().logins}
+    environment["DATABASE_URL"] = environment[roles["operator"].variable]
     if not os.environ.get("REDIS_URL"):
         broker = Broker(var / "valkey")
         supervisor.start(broker)

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from leoportal.words import EVENTS, PARTIES, percent_of, span_of, word_of
+from leoportal.words import CHECK_GROUPS, EVENTS, PARTIES, percent_of, span_of, word_of
 
 register = template.Library()
 
@@ -95,6 +95,12 @@ def word(value: object) -> str:
 def party(value: object) -> str:
     """Who can clear something, in words."""
     return PARTIES.get(str(value), str(value))
+
+
+@register.filter
+def check_group(name: str) -> str:
+    """The heading of a group of checks."""
+    return CHECK_GROUPS.get(name, name)
 
 
 @register.filter

@@ -13,6 +13,12 @@ from audit.canonical import JsonError, digest_json, parse_json, write_json
 REFUSED = {
     b'{"a":1,"a":2}': "json.duplicate_key",
     b'{"x":{"b":1,"b":1}}': "json.duplicate_key",
+    b'{"a":":","\\u0061":[{"b":"\\":"}]}': "json.duplicate_key",
+    b'[{"a":{"b":"x:y"}},{"b":"\\\\","c":1,"b":""}]': "json.duplicate_key",
+    b'{"x":"\\"","y":"\\"","a":1,"a":2}': "json.duplicate_key",
+    b'{"a":[1,[18446744073709551616]]}': "json.number_too_large",
+    b'{"a":[-9007199254740992]}': "json.number_too_large",
+    b"[9007199254740992.0]": "json.number_too_large",
     b"[NaN]": "json.not_a_number",
     b"[Infinity]": "json.not_a_number",
     b"[-Infinity]": "json.not_a_number",
@@ -36,6 +42,12 @@ REFUSED = {
 }
 
 
+def test_a_key_that_stands_twice_behind_a_long_text_is_refused():
+    """Keys are counted piece by piece: a piece that begins within a text must not count that text's colons."""
+    with pytest.raises(JsonError, match="duplicate_key"):
+        parse_json(b'{"pad":"' + b"x" * 70_000 + b'","a":1,"a":2,"x":"::"}')
+
+
 @pytest.mark.parametrize("raw", REFUSED)
 def test_what_two_readers_could_read_differently_is_refused(raw: bytes):
     with pytest.raises(JsonError) as refused:
@@ -47,6 +59,17 @@ def test_what_two_readers_could_read_differently_is_refused(raw: bytes):
 def test_a_document_over_the_size_is_refused_before_it_is_read():
     with pytest.raises(JsonError, match=r"json\.too_long"):
         parse_json(b"[" * 2_000_000, max_bytes=1000)
+
+
+@pytest.mark.parametrize("text", ['a:b,"c":[{', "\\", '\\":', '"', "::", "{}"])
+def test_marks_in_strings_are_no_keys_and_no_structure(text):
+    document = {text: [{"a": text, "b": {text: text}}], "n": [0, -(2**53) + 1, True, None]}
+    for separators in ((",", ":"), (" , ", " : ")):
+        assert parse_json(json.dumps(document, separators=separators).encode()) == document
+
+
+def test_minus_zero_and_fractions_are_read_as_they_are_written():
+    assert [str(number) for number in parse_json(b"[-0,-0.0,1.50,1E2]")] == ["0", "-0.0", "1.5", "100.0"]
 
 
 def test_brackets_in_strings_are_no_depth():

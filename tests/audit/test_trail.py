@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import threading
 from typing import Any
@@ -12,23 +13,32 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from audit import events
-from audit.actions import append_event, integrate_log, take_part
+from audit.actions import append_event, take_part
 from audit.events import AuditError, Role
-from audit.export import log_sheet, stream, tree_head
-from audit.forms import ExportForm
-from audit.management.commands.grant_runtime import APPEND_ONLY
+from audit.export import log_sheet, tree_head
+from audit.leaves import Leaf, open_body, parse_leaf
 from audit.merkle import Frontier
-from audit.models import LogEntry, LogLeaf, LogPending, Participation, TreeHead
+from audit.models import LogEntry, LogLeaf, Participation, TreeHead
 from handoffs.models import HandoffEvent
+from leoportal.lanes.matrix import read_matrix
+from tests.support.exports import text_of
+from tests.support.log import settle_log
 from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
-from verdicts.tables import TABLES, sheet_for
+from verdicts.tables import sheet_of
 from verdicts.tasks import sweep_statements
 
 # Only a portal with Sigstore, or with a policy that pins a builder, has rows in these: their triggers are in the catalogue.
-NO_ROWS_HERE = ("leo_signing_downgrade", "leo_transparency_record", "leo_trusted_root")
+NO_ROWS_HERE = (
+    "leo_signing_downgrade",
+    "leo_transparency_record",
+    "leo_trusted_root",
+    "leo_trusted_root_fetch",
+    "leo_signature_renewal",
+)
+APPEND_ONLY = [table.name for table in read_matrix().tables.values() if table.is_append_only]
 SOP_TABLES = ("leo_handoff_tracking", "leo_verification_results", "leo_gate_executions", "pr_approval_audit")
 
 
@@ -40,14 +50,14 @@ def full(portal: Portal) -> Portal:
     portal.decide(DecisionKind.APPROVE)
     sweep_statements()
     merge_pull_request(portal.pull().pk, portal.tools(), by=portal.actor("lead"))
-    integrate_log()
+    settle_log()
     return portal
 
 
 @pytest.mark.threat("AUD-01")
-def test_no_row_of_the_trail_can_be_changed_by_the_runtime_login_or_even_by_the_owner(full: Portal, app_url: str):
+def test_no_row_of_the_trail_can_be_changed_by_any_lane_or_even_by_the_owner(full: Portal, address):
     assert set(SOP_TABLES) < set(APPEND_ONLY)
-    with psycopg.connect(app_url, autocommit=True) as app:
+    with psycopg.connect(address("operator"), autocommit=True) as app:
         for table in APPEND_ONLY:
             count = app.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             assert count > 0 or table in NO_ROWS_HERE, table
@@ -101,20 +111,22 @@ def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(fu
         rows = list(model.objects.select_related("log_entry"))
         assert rows
         for row in rows:
-            leaf = json.loads(bytes(row.log_entry.leaf))
-            assert leaf["kind"] == row.log_entry.kind
-            assert leaf["kind"].startswith(kind)
-            assert leaf["actor"] == row.log_entry.actor
-            assert row.created_at == row.log_entry.created_at
+            leaf, body = read_entry(row.log_entry)
+            assert leaf.kind == row.log_entry.kind
+            assert leaf.kind.startswith(kind)
+            assert body["actor"] == row.log_entry.actor
+            assert row.created_at == row.log_entry.created_at == leaf.at
     verdict = Verdict.objects.get()
-    leaf = json.loads(bytes(verdict.log_entry.leaf))["body"]
-    assert (leaf["verdict"], leaf["head"], leaf["inputs"]) == (verdict.verdict, verdict.head_sha, verdict.inputs)
+    _, body = read_entry(verdict.log_entry)
+    assert (body["verdict"], body["head"], body["inputs"]) == (verdict.verdict, verdict.head_sha, verdict.inputs)
+
+
+def read_entry(entry: LogEntry) -> tuple[Leaf, dict[str, Any]]:
+    return parse_leaf(bytes(entry.leaf)), entry.open()
 
 
 def test_the_tree_is_dense_and_its_root_is_that_of_the_leaves(full: Portal):
-    while integrate_log(batch=7):
-        pass
-    assert not LogPending.objects.exists()
+    settle_log(batch=7)
     leaves = LogLeaf.objects.order_by("index").values_list("index", "entry__leaf")
     assert [index for index, _ in leaves] == list(range(LogEntry.objects.count()))
     hashes = [hashlib.sha256(b"\x00" + bytes(leaf)).digest() for _, leaf in leaves]
@@ -151,12 +163,12 @@ def test_no_act_without_a_leaf(portal: Portal):
 def test_an_entry_whose_leaf_was_changed_on_disk_stops_the_sequencer(portal: Portal):
     with transaction.atomic():
         entry = append_event(events.EXPORT_MADE, portal.actor("auditor"), "", {"n": 1})
-    with connection.cursor() as cursor:
+        cursor = connection.cursor()
         cursor.execute("ALTER TABLE leo_log_entry DISABLE TRIGGER append_only_rows")
         cursor.execute("UPDATE leo_log_entry SET leaf = 'forged' WHERE id = %s", [entry.pk])
         cursor.execute("ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER append_only_rows")
     with pytest.raises(AuditError, match=r"log\.leaf_changed"):
-        integrate_log()
+        settle_log()
 
 
 @pytest.mark.threat("SOD-04")
@@ -236,36 +248,46 @@ FOLLOWS = {"policy_version": "policy_digest"}
 
 @pytest.mark.parametrize("name", SOP_TABLES)
 def test_every_exported_column_is_in_the_hashed_leaf(full: Portal, name: str):
-    form = ExportForm({"table": name, "file_format": "jsonl"}, tables=list(TABLES))
-    assert form.is_valid()
-    integrate_log()
-    lines = b"".join(stream(sheet_for(form), "jsonl", tree_head())).splitlines()
+    settle_log()
+    lines = text_of(sheet_of(name, {}), "jsonl", tree_head()).splitlines()
     rows = [json.loads(line) for line in lines[:-1]]
     assert rows
     for row in rows:
-        leaf = json.loads(row["leaf"])
+        leaf = parse_leaf(row["leaf"].encode())
+        body = open_body(leaf, bytes.fromhex(row["salt"]), row["body"].encode())
         for column, value in row["row"].items():
-            if column in FOLLOWS or column in OUTSIDE_THE_BODY:
+            if column in FOLLOWS or column in OUTSIDE_THE_BODY or column.endswith(("_salt", "_erased_at")):
+                continue
+            if column.endswith("_text"):
+                assert is_kept_text(row["row"], body, column.removesuffix("_text"))
                 continue
             if column == "detail":
-                assert value.items() <= leaf["body"].items()
+                assert value.items() <= body.items()
                 continue
-            assert leaf["body"][IN_THE_LEAF.get(column, column)] == value, f"{name}.{column}"
+            assert body[IN_THE_LEAF.get(column, column)] == value, f"{name}.{column}"
         who = (
             row["row"].get("actor")
             or row["row"].get("supervisor")
             or row["row"].get("lead")
             or row["row"].get("reporter")
         )
-        assert who == leaf["actor"]
-        assert row["row"]["created_at"] == leaf["at"]
+        assert who == body["actor"]
+        assert row["row"]["created_at"] == leaf.at.isoformat(timespec="microseconds")
+
+
+def is_kept_text(row: dict[str, Any], body: dict[str, Any], name: str) -> bool:
+    """A text beside the log: with its salt, what the leaf commits to; nothing where nothing was written."""
+    if body[name] is None:
+        return row[f"{name}_text"] is row[f"{name}_salt"] is None
+    salted = hmac.new(bytes.fromhex(row[f"{name}_salt"]), row[f"{name}_text"].encode(), hashlib.sha256)
+    return row[f"{name}_erased_at"] is None and salted.hexdigest() == body[name]
 
 
 def test_an_export_holds_exactly_the_rows_that_its_tree_head_covers(full: Portal):
-    integrate_log()
+    settle_log()
     head = tree_head()
     portal_event = portal_acts(full)
-    lines = b"".join(stream(log_sheet(LogEntry.objects.all()), "jsonl", head)).splitlines()
+    lines = text_of(log_sheet(LogEntry.objects.all()), "jsonl", head).splitlines()
     assert len(lines) - 1 == head.size
     assert portal_event not in {json.loads(line).get("row", {}).get("id") for line in lines}
 

@@ -8,12 +8,12 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from audit.actions import integrate_log
 from audit.canonical import JsonValue
 from audit.events import Role
 from audit.models import LogEntry
 from handoffs.models import PullRequest
 from tests.support.browser import Site, address, change
+from tests.support.log import settle_log
 from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.decision import Verdict as VerdictKind
@@ -110,8 +110,8 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
     page.get_by_role("button", name="Record decision").click()
     lead.settle()
     assert_harmless(page)
-    assert Decision.objects.get(pull_request=pull).justification.startswith(SCRIPT)
-    integrate_log()
+    assert Decision.objects.get(pull_request=pull).justification.text.startswith(SCRIPT)
+    settle_log()
 
     auditor = site.visitor("auditor")
     title = PRINTABLE[:150]
@@ -146,4 +146,4 @@ def test_hostile_text_is_shown_as_text_on_every_page(site: Site, hostile: PullRe
         r"\x07\x9b",
     ):
         expect(diff).to_contain_text(badge)
-    assert Verdict.objects.get(pull_request=pull).question.startswith(SCRIPT)
+    assert Verdict.objects.get(pull_request=pull).question.text.startswith(SCRIPT)

@@ -79,7 +79,7 @@ def test_lead_sends_a_conditional_pass_back_and_it_cannot_merge(site: Site):
     expect(page.locator("#receipt")).to_contain_text("Sent back")
     expect(page.get_by_role("button", name=f"Merge {pull}")).to_have_count(0)
     decision = Decision.objects.get(pull_request=pull)
-    assert (decision.decision, decision.lead.name, decision.justification) == ("send_back", "lead", WHY)
+    assert (decision.decision, decision.lead.name, str(decision.justification)) == ("send_back", "lead", WHY)
     pull.refresh_from_db()
     assert pull.status == PullStatus.NEEDS_REVISION
     lead.open(address(pull))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from playwright.sync_api import expect
 
 from handoffs.models import PullRequest
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack import portal as product
 from leoportal.stack.broker import Broker
 from leoportal.stack.process import clean_environment
-from tests.conftest import with_database
 from tests.support.browser import POLL_MS, Site, change
 from tests.support.processes import FOREIGN
 from verdicts.results import GateOutcome
@@ -25,13 +24,12 @@ DRAFT = "I am still reading the tests."
 
 
 @pytest.fixture
-def workers(site: Site, app_url: str, tmp_path: Path) -> Iterator[None]:
-    """The product's own beat and worker, with the runtime's login, on the folder's portal and a broker of their own."""
+def workers(site: Site, address: Callable[[str], str], tmp_path: Path) -> Iterator[None]:
+    """The product's own beat and workers, each with its lane's login, on the folder's portal and a broker of their own."""
     broker = Broker(tmp_path / "valkey", is_throwaway=True)
     environment = clean_environment(without=FOREIGN) | {
         "LEOPORTAL_VAR": str(tmp_path / "var"),
-        "DATABASE_URL": app_url,
-        "DATABASE_HOOK_URL": with_database(settings.DATABASE_HOOK_URL, connection.settings_dict["NAME"]),
+        **{role.variable: address(key) for key, role in read_matrix().roles.items() if role.is_login},
         "REDIS_URL": broker.url,
         "CACHE_URL": broker.cache_url,
         "SECRET_KEY": settings.SECRET_KEY,
@@ -42,15 +40,16 @@ def workers(site: Site, app_url: str, tmp_path: Path) -> Iterator[None]:
         "SWEEP_SECONDS": "0.5",
     }
     (tmp_path / "var").mkdir()
-    _, worker, beat = product.children(environment, tmp_path / "var", 0)
+    children = product.children(environment, tmp_path / "var", 0)
+    del children["web"]
     try:
         broker.start()
-        beat.start()
-        worker.start()
+        for child in children.values():
+            child.start()
         yield
     finally:
-        worker.stop()
-        beat.stop()
+        for child in children.values():
+            child.stop()
         broker.stop()
         shutil.rmtree(tmp_path, ignore_errors=True)
 

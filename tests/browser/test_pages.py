@@ -11,21 +11,25 @@ from typing import Literal
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-from audit.actions import integrate_log
+from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs.keys import active_key, advance_rotation
 from handoffs.models import KeyRotation, Lane, PullRequest, SigningKey, Status
 from handoffs.tasks import advance, key_vault, rotate_key
 from leoportal.setup import ensure_keys
 from tests.support.browser import Site, Visitor, address, change
+from tests.support.log import settle_log
 from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.page_checks import problems_of
 from tests.support.portal import START
 from tests.support.signing import enact_signing, fail_probes, use_sigstore
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.exporting import fail_export, request_export
 from verdicts.merging import merge_pull_request
+from verdicts.models import Export
+from verdicts.tasks import run_export
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1360, 390, 320)
@@ -184,7 +188,7 @@ def test_the_pages_of_lead(site: Site, gallery):
 
 def test_the_pages_of_the_auditor_and_the_enforcer(site: Site, gallery):
     pull = escalated(site)
-    integrate_log()
+    settle_log()
     auditor = gallery("auditor")
     auditor.visit("/", "audit")
     auditor.visit(f"/audit/events/{LogEntry.objects.filter(kind='verdict.recorded').latest('pk').pk}/", "audit-event")
@@ -258,3 +262,32 @@ def test_the_keys(site: Site, gallery):
     gate.update(expires_at=before.created_at)
     exec_.visit("/keys/", "keys-off")
     ensure_keys()
+
+
+def test_the_pages_of_exports(site: Site, gallery):
+    """Nothing exported, one of each state, and forms that are refused; and the separation with its proof."""
+    pull = escalated(site)
+    auditor = gallery("auditor")
+    auditor.visit("/audit/exports/", "exports-empty")
+    page = auditor.visitor.page
+    page.get_by_label("Subject").fill(str(pull.handoff))
+    page.get_by_role("button", name="Make export").click()
+    expect(page.locator("#exports-live tbody tr")).to_have_count(1)
+    made = Export.objects.latest("pk")
+    assert made.filters == {"subject": str(pull.handoff)}
+    assert run_export(made.pk) == "done"
+    parquet = request_export("leo_gate_executions", "parquet", {}, by=site.portal.actor("auditor"))
+    fail_export(parquet, AuditError("export.no_parquet", "Parquet needs pyarrow: pip install 'leoportal[parquet]'"))
+    page.get_by_role("button", name="Make evidence pack").click()
+    expect(page.locator("#exports-live tbody tr")).to_have_count(3)
+    auditor.look("exports")
+    page.locator("#id_pack_pull").fill("not a pull request")
+    page.get_by_role("button", name="Make evidence pack").click()
+    expect(page.locator("main")).to_contain_text("Write the pull request as owner/name#3.")
+    auditor.look("exports-refused")
+    auditor.visit(f"/audit/prs/acme/payments/{pull.number}/", "separation-proof")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download proof (PDF)").click()
+    assert started.value.suggested_filename == f"PR-{pull.number}-role-separation.pdf"
+    if auditor.folder is not None:
+        started.value.save_as(auditor.folder / "separation-proof.pdf")

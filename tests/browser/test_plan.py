@@ -102,7 +102,7 @@ def test_plan_signs_in_reads_what_was_verified_records_pass_and_merges(site: Sit
 def built_by_petra(site: Site) -> PullRequest:
     """A pull request that nothing has verified yet; the person petra, a PLAN, wrote a commit of it."""
     setup.ensure_person("petra", Role.PLAN)
-    add_identity(Principal.objects.get(name="petra"), "email", "petra@acme.invalid")
+    add_identity(Principal.objects.get(name="petra"), "email", "petra@acme.invalid", by=setup.OPERATOR)
     branch = "staging/codex-gross"
     raw = site.portal.bundle(change("gross"), branch=branch, task="Add gross")
     site.portal.push_bundle(raw, branch=branch, email="petra@acme.invalid")

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from handoffs.bundles.archive import Limits
+from handoffs.bundles.archive import Limits, read_archive
 from handoffs.bundles.bundle import write_archive
 from handoffs.bundles.patches import PatchError, parse_patch
 from handoffs.checks.catalogue import CHECKS, Outcome, read_parts
@@ -67,7 +67,7 @@ def judge_result(raw: bytes) -> bool:
     """What every patch check accepts gives the files that `git apply` makes in a plain folder."""
     members = {**HONEST.members, "changes.patch": raw}
     archive = write_archive(members)
-    evidence = read_parts(archive, "", HONEST.context(archive))
+    evidence = read_parts(read_archive(archive, Limits()), "", HONEST.context(archive))
     whole = replace(evidence, facts=gather_facts(evidence, HONEST.git))
     results = [check.run(whole) for check in CHECKS if check.code.startswith(GROUPS)]
     if any(result.outcome is Outcome.FAILED for result in results):

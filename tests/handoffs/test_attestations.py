@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from handoffs.attestations.attestations import digest_problem, is_absolute_uri, names_repository, parse_attestation
-from handoffs.attestations.dsse import pae
+from handoffs.attestations.attestations import (
+    digest_problem,
+    is_absolute_uri,
+    names_repository,
+    parse_attestation,
+    parse_envelope,
+)
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.bundles.bundle import BundleError
 from tests.support.bundles import BUILDER, honest_handover
 
@@ -69,3 +75,11 @@ def test_a_source_uri_names_one_repository(uri, is_it):
 def test_a_malformed_digest_is_named(digest):
     assert digest_problem(digest)
     assert not digest_problem({"sha256": "1" * 64, "gitCommit": "2" * 40})
+
+
+@pytest.mark.threat("ATT-01")
+@pytest.mark.parametrize("payload", ["e31=", "e30", "e30=\n", "e3 0="])
+def test_a_payload_that_is_written_in_another_way_is_refused(payload):
+    assert parse_envelope({"payloadType": PAYLOAD_TYPE, "signatures": [{"sig": "e30="}], "payload": "e30="})[1] == b"{}"
+    with pytest.raises(BundleError, match=r"attestation\.envelope"):
+        parse_envelope({"payloadType": PAYLOAD_TYPE, "signatures": [{"sig": "e30="}], "payload": payload})

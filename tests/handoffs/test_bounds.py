@@ -16,8 +16,9 @@ from handoffs.bundles.archive import GZIP_HEADER, Limits, _store, read_archive, 
 from handoffs.bundles.patches import PatchError, parse_patch
 from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.checks.verification import verify_bundle
+from handoffs.diffing import MAX_FILES, list_changes, page_of, read_diff
 from tests.fuzz.archives import entry
-from tests.support.bundles import honest_handover
+from tests.support.bundles import honest_handover, with_patch
 
 HONEST = honest_handover()
 LIMITS = Limits()
@@ -153,3 +154,66 @@ def test_a_bomb_of_four_gigabytes_costs_next_to_nothing(tmp_path):
     assert float(slower) < 6  # against inflating the allowed 40 MiB once, which takes some 0.05 s
     assert int(peak) < 128 << 20
     assert read_archive(bomb.read_bytes(), LIMITS).unpacked_size == 0
+
+
+# --- exactly at the limits, and one more ---------------------------------------------------------------------------
+
+
+def result_of_new_files(*, files: int, lines: int, patch_bytes: int = 0) -> tuple[str, bytes]:
+    """A tree with so many new files of so many lines in all, and git's patch of exactly so many bytes, if it may be."""
+    each, more = divmod(lines, files)
+    contents = [(b"x" * 60 + b"\n") * (each + (number < more)) for number in range(files)]
+    git, tree, patch = HONEST.git, "", b""
+    for _ in range(2):
+        contents[0] = contents[0].removesuffix(b"\n") + b"x" * max(0, patch_bytes - len(patch)) * bool(patch) + b"\n"
+        blobs = git.write_objects("blob", contents)
+        entries = "".join(f"100644 blob {blob}\t{number:05}\n" for number, blob in enumerate(blobs))
+        folder = git.run("mktree", stdin=entries.encode()).decode().strip()
+        listed = git.run("ls-tree", HONEST.base) + f"040000 tree {folder}\td\n".encode()
+        tree = git.run("mktree", stdin=listed).decode().strip()
+        patch = git.diff(HONEST.base, tree)
+    return tree, patch
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.threat("PAT-12")
+def test_at_every_limit_at_once_a_bundle_verifies_and_its_first_pages_are_shown_within_the_memory():
+    tree, patch = result_of_new_files(
+        files=LIMITS.max_files, lines=LIMITS.max_changed_lines, patch_bytes=LIMITS.max_patch_bytes
+    )
+    assert len(patch) == LIMITS.max_patch_bytes
+    raw = with_patch(HONEST, patch)
+    context = HONEST.context(raw)
+
+    def verify() -> tuple[bool, int, int]:
+        Path("/proc/self/clear_refs").write_text("5")
+        report = verify_bundle(raw, git=HONEST.git, context=context)
+        return report.is_verified, len(report.changes), high_water()
+
+    def show() -> tuple[int, int, int]:
+        Path("/proc/self/clear_refs").write_text("5")
+        page = page_of(list_changes(HONEST.git, HONEST.base, tree), 0)
+        diff = read_diff(HONEST.git, HONEST.base, tree, page.files[1].path)
+        return len(page.files), diff.shown, high_water()
+
+    verified, count, verifying = run_isolated(tuple[bool, int, int], verify, Ceiling())
+    assert (verified, count) == (True, LIMITS.max_files)
+    assert verifying < 512 << 20, f"{verifying >> 20} MiB"
+    listed, shown, showing = run_isolated(tuple[int, int, int], show, Ceiling())
+    assert (listed, shown) == (MAX_FILES, LIMITS.max_changed_lines // LIMITS.max_files)
+    assert showing < 512 << 20, f"{showing >> 20} MiB"
+
+
+@pytest.mark.threat("PAT-12")
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"files": LIMITS.max_files + 1, "lines": LIMITS.max_files + 1}, "patch.limits"),
+        ({"files": 10, "lines": LIMITS.max_changed_lines + 1}, "patch.limits"),
+        ({"files": 10, "lines": 10, "patch_bytes": LIMITS.max_patch_bytes + 1}, "archive.size"),
+    ],
+    ids=["files", "lines", "bytes"],
+)
+def test_one_more_in_any_dimension_is_refused(more, code):
+    _, patch = result_of_new_files(**more)
+    assert code in HONEST.failures(with_patch(HONEST, patch))

@@ -104,6 +104,13 @@ def test_a_bomb_is_refused_without_being_unpacked():
 
 
 @pytest.mark.threat("BUN-06")
+def test_what_grows_more_than_two_hundred_times_is_refused_however_small_it_is():
+    packed = zlib.compress(bytes(30 << 20), 9, -15)
+    assert len(packed) * LIMITS.max_ratio < 30 << 20 < LIMITS.max_unpacked_bytes
+    assert "archive.size" in codes(GZIP_HEADER + packed + struct.pack("<II", zlib.crc32(bytes(30 << 20)), 30 << 20))
+
+
+@pytest.mark.threat("BUN-06")
 def test_a_negative_size_does_not_hang():
     broken = archive(entry("changes.patch", b"", size=b"-0000000001\x00"), *(entry(n, SMALL[n]) for n in MEMBERS[2:]))
     assert "archive.readable" in codes(broken)
@@ -163,16 +170,20 @@ def test_two_readers_cannot_disagree(broken, code):
     assert code in codes(broken)
 
 
-def test_a_compressed_archive_is_read_and_refused():
-    raw = gzip.compress(gzip.decompress(write_archive(SMALL)), mtime=0)
-    found = read_archive(raw, LIMITS)
+@pytest.mark.threat("BUN-05")
+@pytest.mark.parametrize("level", [1, 9])
+def test_a_compressed_archive_is_read_and_refused(level):
+    content = gzip.decompress(write_archive(SMALL))
+    end = struct.pack("<II", zlib.crc32(content), len(content))
+    found = read_archive(GZIP_HEADER + zlib.compress(content, level, -15) + end, LIMITS)
     assert dict(found.members) == SMALL
     assert {problem.code for problem in found.problems} == {"archive.deterministic"}
 
 
-def test_optional_gzip_fields_are_refused():
+@pytest.mark.parametrize(("flags", "more"), [(b"\x08", b"name\0"), (b"\x01", b"")])
+def test_optional_gzip_fields_are_refused(flags, more):
     raw = write_archive(SMALL)
-    assert "archive.readable" in codes(raw[:3] + b"\x08" + raw[4:10] + b"name\0" + raw[10:])
+    assert "archive.readable" in codes(raw[:3] + flags + raw[4:10] + more + raw[10:])
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import subprocess
+import zlib
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -133,6 +134,39 @@ def test_a_member_changed_alone_is_refused(name):
 )
 def test_a_bundle_in_the_wrong_place_is_refused(changes, code):
     assert code in HONEST.failures(HONEST.raw, **changes)
+
+
+def _binary(kind: bytes, data: bytes) -> bytes:
+    """One half of git's binary patch."""
+    packed, lines = zlib.compress(data), b""
+    for at in range(0, len(packed), 52):
+        part = packed[at : at + 52]
+        count = len(part) + (64 if len(part) <= 26 else 70)
+        lines += bytes([count]) + base64.b85encode(part, pad=True) + b"\n"
+    return b"%s %d\n%s\n" % (kind, len(data), lines)
+
+
+@pytest.mark.threat("BUN-09")
+def test_a_credential_in_pieces_of_a_binary_delta_is_found():
+    kind, secret = next(pair for pair in SURE if pair[0] == "GitHub token")
+    old, half = HONEST.git.read_file(HONEST.base, "src/logo.bin", max_bytes=1 << 20), len(secret) // 2
+    pieces = [secret[:half].encode(), secret[half:].encode()]
+    size = len(old)
+    delta = (
+        bytes([size & 127 | 128, size >> 7])
+        + bytes([len(secret) & 127])
+        + b"".join(bytes([len(p)]) + p for p in pieces)
+    )
+    blobs = [HONEST.git.write_blob(content) for content in (old, secret.encode())]
+    patch = (
+        b"diff --git a/src/logo.bin b/src/logo.bin\nindex %s..%s 100644\nGIT binary patch\n"
+        % tuple(blob.encode() for blob in blobs)
+        + _binary(b"delta", delta)
+        + _binary(b"literal", old)
+    )
+    report = HONEST.verify(with_patch(HONEST, patch))
+    assert failed_codes(report) == {SECRETS}
+    assert f"{kind} in src/logo.bin" in next(result.got for result in report.results if result.code == SECRETS)
 
 
 @pytest.mark.threat("PAT-09")
@@ -319,6 +353,8 @@ def test_control_plane_paths_are_seen_in_six_encodings(path, guarded):
         (lambda d: d["components"][1]["hashes"][0].update(content="0" * 64), {"sbom.files"}),
         (lambda d: d["components"][1]["hashes"][0].update(content=EMPTY_SHA256), {"sbom.files", "sbom.hashes"}),
         (lambda d: d["components"][1]["hashes"][0].update(content="0" * 65), {"sbom.files", "sbom.hashes", "sbom.schema"}),
+        (lambda d: d["components"][1]["hashes"].append({"alg": "SHA-512", "content": "1" * 128}), {"sbom.files"}),
+        (lambda d: d["components"][1]["hashes"].append({"alg": "BLAKE3", "content": "1" * 64}), {"sbom.files"}),
         (lambda d: d["components"][1].update(name="src/other.py"), {"sbom.files"}),
         (lambda d: d["components"].append({"type": "file", "name": "artifact.tar.gz"}), {"sbom.files"}),
         (lambda d: d["components"].append({"type": "library", "name": "x", "purl": "pkg:pypi/x@1"}), {"sbom.lock_delta"}),
@@ -492,6 +528,8 @@ def test_other_envelopes_are_refused(changes):
         (lambda d: d["subject"][0].update(digest={"sha256": EMPTY_SHA256}), "attestation.digests"),
         (lambda d: d["subject"][0].update(digest={"sha256": "1" * 64}), "attestation.digests"),
         (lambda d: d["subject"][0].update(digest={"sha512": "1" * 128}), "attestation.digests"),
+        (lambda d: d["subject"][0]["digest"].update(sha512="1" * 128), "attestation.digests"),
+        (lambda d: d["subject"][0]["digest"].update(sha3_256="1" * 64), "attestation.digests"),
         (lambda d: d["subject"][0]["digest"].update(sha1="1" * 39), "attestation.digests"),
         (lambda d: d["predicate"]["buildDefinition"].update(resolvedDependencies=[]), "attestation.merge_base"),
         (_dependency(uri="git+https://github.com/acme/other"), "attestation.merge_base"),
@@ -506,6 +544,12 @@ def test_other_envelopes_are_refused(changes):
 )
 def test_a_wrong_attestation_is_refused(edit, code):
     assert code in HONEST.failures(HONEST.rebuilt(statement=edit))
+
+
+@pytest.mark.threat("ATT-03")
+def test_another_allowed_builder_than_the_manifests_is_refused():
+    raw = HONEST.rebuilt(statement=lambda d: d["predicate"]["runDetails"]["builder"].update(id=BUILDER + "2"))
+    assert HONEST.failures(raw, allowed_builders=(BUILDER, BUILDER + "2")) == {"attestation.builder"}
 
 
 @pytest.mark.parametrize(
@@ -558,7 +602,7 @@ def test_nothing_of_the_repository_is_executed(tmp_path):
         honest = config.read_text()
         config.write_text(
             honest
-            + f'[core]\n\tfsmonitor = "{run}"\n\tpager = "{run}"\n[diff]\n\texternal = "{run}"\n[diff "x"]\n\ttextconv = "{run}"\n'
+            + f'[core]\n\tfsmonitor = "{run}"\n\tpager = "{run}"\n[diff]\n\texternal = "{run}"\n[diff "x"]\n\ttextconv = "{run}"\n\tcommand = "{run}"\n'
             f'[filter "x"]\n\tclean = "{run}"\n\tsmudge = "{run}"\n[merge "x"]\n\tdriver = "{run}"\n[gpg]\n\tprogram = "{run}"\n[commit]\n\tgpgSign = true\n'
         )
         (git.git_dir / "info").mkdir(exist_ok=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
-from handoffs.diffing import HIDDEN, MAX_FILES, MAX_LINE_LENGTH, list_changes, page_of, read_diff
-from tests.support.bundles import BASE_FILES, honest_handover, write_commit
+from handoffs.bundles.archive import Limits
+from handoffs.bundles.patches import parse_patch
+from handoffs.diffing import HIDDEN, MAX_FILES, MAX_LINE_LENGTH, NUMSTAT, count_lines, list_changes, page_of, read_diff
+from handoffs.git.repository import PATCH_OPTIONS
+from handoffs.git.trees import Trees
+from tests.support.bundles import BASE_FILES, honest_handover, write_commit, write_tree
 from tests.support.credentials import SURE
 
 GIT = honest_handover().git
@@ -23,16 +28,48 @@ def _random_files(chance: random.Random) -> dict[str, bytes | tuple[str, bytes]]
 
 
 @pytest.mark.threat("PAT-06")
-def test_the_page_lists_exactly_the_paths_that_differ():
+def test_the_page_and_the_patch_name_exactly_the_paths_that_differ_for_10_000_patches():
+    """One git process each tells the truth, the counts and the patches; what we make of them is compared with it."""
     chance = random.Random(11)
-    for _ in range(60):
-        base, head = (write_commit(GIT, {".gitattributes": b"* -diff\n", **_random_files(chance)}) for _ in range(2))
-        raw = GIT.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head)
-        truth = {path.decode("utf-8", "surrogateescape") for path in raw.split(b"\0") if path}
-        listed = list_changes(GIT, base, head)
+    hiding = {".gitattributes": b"* -diff linguist-generated\n"}
+    trees = [write_tree(GIT, {**hiding, **_random_files(chance)}) for _ in range(150)]
+    pairs = chance.sample([(a, b) for a in trees for b in trees if a != b], 10_000)
+    truths = [_names(part) for part in _answers(pairs, "-r", "-z", "--name-only", "--no-renames")]
+    counts = _answers(pairs, *NUMSTAT)
+    patches = _answers(pairs, *PATCH_OPTIONS)
+    walk = Trees(GIT)
+    for (base, head), truth, numstat, patch in zip(pairs, truths, counts, patches, strict=True):
+        listed = count_lines(walk.changes(base, head), numstat)
         assert {file.path for file in listed} == truth
         assert len({file.anchor for file in listed}) == len(truth)
-        for file in chance.sample(listed, min(2, len(listed))):
+        assert parse_patch(patch, Limits()).touched_paths == truth
+
+
+def _answers(pairs: list[tuple[str, str]], *options: str) -> list[bytes]:
+    """What one `git diff-tree --stdin` says of each pair of trees."""
+    heads = [f"{base} {head}\n".encode() for base, head in pairs]
+    said = GIT.run("diff-tree", "--stdin", *options, stdin=b"".join(heads), max_output_bytes=1 << 30)
+    found, at = [], 0
+    for this, following in pairwise([*heads, b""]):
+        assert said.startswith(this, at)
+        start = at + len(this)
+        at = said.index(following, start) if following else len(said)
+        found.append(said[start:at])
+    return found
+
+
+def _names(raw: bytes) -> set[str]:
+    return {path.decode("utf-8", "surrogateescape") for path in raw.split(b"\0") if path}
+
+
+@pytest.mark.threat("PAT-06")
+def test_every_listed_file_has_something_to_read():
+    chance = random.Random(12)
+    for _ in range(30):
+        base, head = (write_tree(GIT, {".gitattributes": b"* -diff\n", **_random_files(chance)}) for _ in range(2))
+        listed = list_changes(GIT, base, head)
+        assert {file.path for file in listed} == {change.path for change in GIT.changes(base, head)}
+        for file in chance.sample(listed, min(3, len(listed))):
             diff = read_diff(GIT, base, head, file.path)
             assert diff.note or diff.sections, file.path
 

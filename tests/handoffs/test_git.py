@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handoffs.git.index import read_index, write_index
 from handoffs.git.process import GitError, run_git
-from handoffs.git.repository import Git
+from handoffs.git.repository import PATCH_OPTIONS, Git
 from handoffs.git.trees import Entry
 from tests.support.bundles import (
     BASE_FILES,
@@ -137,6 +137,25 @@ def test_the_diff_does_not_depend_on_configuration(tmp_path):
         config.write_text(before)
 
 
+@pytest.mark.threat("PAT-05")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GIT_OBJECT_DIRECTORY": "/nonexistent"},
+        {"GIT_DIFF_OPTS": "--unified=9"},
+        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.compression", "GIT_CONFIG_VALUE_0": "none"},
+        {"GIT_CONFIG_PARAMETERS": "broken"},
+        {"GIT_NAMESPACE": "other", "GIT_SHALLOW_FILE": "/dev/zero", "GIT_TRACE": "1"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_the_workers_environment_reaches_no_git(variables, monkeypatch):
+    honest = GIT.finish(("diff-tree", *PATCH_OPTIONS, HONEST.base, HONEST.head))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert GIT.finish(("diff-tree", *PATCH_OPTIONS, HONEST.base, HONEST.head)) == honest
+
+
 @pytest.mark.threat("PAT-09")
 @pytest.mark.parametrize(
     "patch",
@@ -209,6 +228,23 @@ def test_a_work_tree_is_read_as_it_lies_there(tmp_path):
     assert [change.path for change in git.changes(first, tree)] == [".gitignore", "a"]
     assert not (tmp_path / ".git" / "index").exists()
     assert refusal(GIT.worktree_tree) == "git.no_worktree"
+
+
+@pytest.mark.threat("PAT-05")
+def test_reading_a_work_tree_runs_nothing_that_its_configuration_names(tmp_path):
+    work = tmp_path / "work"
+    subprocess.run(["git", "init", "--quiet", "-b", "main", str(work)], check=True)
+    git = Git(work)
+    (work / "a").write_bytes(b"a\n")
+    first = git.write_commit(git.run("mktree", stdin=b"").decode().strip(), [], "m\n", name="A", email="a@x", when=WHEN)
+    git.run("update-ref", "refs/heads/main", first)
+    with sentinel(tmp_path) as path:
+        git.run("config", "core.fsmonitor", f"touch {path}")
+        for name in ("post-index-change", "pre-commit"):
+            hook = work / ".git" / "hooks" / name
+            hook.write_text(f"#!/bin/sh\ntouch {path}\n")
+            hook.chmod(0o755)
+        git.worktree_tree()
 
 
 def test_no_repository_is_said_so(tmp_path):

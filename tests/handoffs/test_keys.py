@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -338,7 +337,7 @@ def test_a_key_that_ended_is_not_rotated_but_replaced_by_an_operator_without_a_t
     new = keys.create_signing_key(Lane.ENFORCER, key_vault(), by=by())
     assert (new.replaces, new.transition) == (old, None)
     entry = LogEntry.objects.filter(kind="key.created").latest("pk")
-    assert json.loads(bytes(entry.leaf))["body"]["vouched_by_old_key"] is False
+    assert entry.open()["vouched_by_old_key"] is False
     with pytest.raises(HandoffError, match=r"key\.active_exists"):
         keys.create_signing_key(Lane.ENFORCER, key_vault(), by=by())
 
@@ -405,7 +404,7 @@ def test_a_revocation_is_immediate_logged_and_published(portal: Portal):
     assert pysequoia.Cert.from_bytes(revoked.revoked_public_key.encode()).is_revoked
     assert not pysequoia.Cert.from_bytes(revoked.public_key.encode()).is_revoked
     entry = LogEntry.objects.get(kind="key.revoked")
-    assert json.loads(bytes(entry.leaf))["body"]["distrusted_since"] == since.isoformat()
+    assert entry.open()["distrusted_since"] == since.isoformat()
     later = revoke(key, timezone.now())
     assert later.distrusted_since == since
     earlier = revoke(key, since - DAY)

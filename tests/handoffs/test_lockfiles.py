@@ -251,6 +251,7 @@ MANIFESTS = {
         {
             'source "https://gems.example"',
             'ruby "3.3.0"',
+            '# gem "no"',
             "pkg:gem/a",
             "group :test do",
             'pkg:gem/b group :test do "~> 1", require: false',
@@ -371,6 +372,8 @@ SWAPPED = {
     "requirements.txt": (b"a==1 --hash=sha256:a\n", b"a==1 --hash=sha256:b\n"),
     "x/requirements.txt": (b"a==1\n", b"a==1\n-i https://evil.example\n"),
     "Pipfile.lock": (b'{"default":{"a":{"version":"==1","hashes":["sha256:a"]}}}', b'{"default":{"a":{"version":"==1","hashes":["sha256:b"]}}}'),
+    "file/Pipfile.lock": (b'{"default":{"a":{"version":"==1"}}}', b'{"default":{"a":{"version":"==1","file":"https://evil.example/a.whl"}}}'),
+    "v1/Cargo.lock": tuple(b'[[package]]\nname="a"\nversion="1.0.0"\nsource="registry+x"\n[metadata]\n"checksum a 1.0.0 (registry+x)"="%s"\n' % digest for digest in (b"a", b"b")),
     "package.json": (b'{"dependencies":{"a":"^1"}}', b'{"devDependencies":{"a":"^1"}}'),
     "go.mod": (b"module x\nrequire a v1.0.0\n", b"module x\nrequire a v1.0.0\nreplace a => ../evil\n"),
     "Gemfile": (b"gem 'a'\n", b"gem 'a', git: 'https://evil.example'\n"),
@@ -399,6 +402,19 @@ HIDDEN = {
     "a file name in capitals": ("REQUIREMENTS.TXT", b"evil==1\n", "pkg:pypi/evil@1"),
     "another folder's requirements": ("requirements/x.txt", b"evil==1\n", "pkg:pypi/evil@1"),
     "constraints": ("dev-constraints.txt", b"evil==1\n", "pkg:pypi/evil@1"),
+    "a lock file of requirements": ("requirements-dev.lock", b"evil==1\n", "pkg:pypi/evil@1"),
+    "a folder below requirements": ("requirements/ci/x.txt", b"evil==1\n", "pkg:pypi/evil@1"),
+    "a line end of old machines": ("setup.cfg", b"[options]\n# x\rinstall_requires = evil==1\n", "pkg:pypi/evil@1"),
+    "a dash for an underscore": ("setup.cfg", b"[options]\ninstall-requires = evil==1\n", "pkg:pypi/evil@1"),
+    "a target's old key": ("Cargo.toml", b'[target."cfg(unix)".build_dependencies]\nevil = "=1.0.0"\n', "pkg:cargo/evil@1.0.0"),
+    "two sources, one of them local": ("uv.lock", b'[[package]]\nname = "evil"\nversion = "1"\nsource = { registry = "https://r.example", virtual = "." }\n', "pkg:pypi/evil@1"),
+    "a registry that calls itself a folder": ("uv.lock", b'[[package]]\nname = "evil"\nversion = "1"\nsource = { registry = "https://r.example", type = "directory" }\n', "pkg:pypi/evil@1"),
+    "an address that calls itself a folder": ("uv.lock", b'[[package]]\nname = "evil"\nversion = "1"\nsource = { url = "https://r.example/x", type = "directory" }\n', "pkg:pypi/evil@1"),
+    "a path beside git": ("pdm.lock", b'[[package]]\nname = "evil"\nversion = "1"\npath = "."\ngit = "https://x.example"\n', "pkg:pypi/evil@1"),
+    "a tool's own list": ("pyproject.toml", b'[tool.hatch.env]\nrequires = ["evil==1"]\n', "pkg:pypi/evil@1"),
+    "a hook's own list": ("pyproject.toml", b'[tool.hatch.build.hooks.x]\ndependencies = ["evil==1"]\n', "pkg:pypi/evil@1"),
+    "a branch's lock file": ("pnpm-lock.feature.yaml", b"lockfileVersion: '9.0'\npackages: {evil@1.0.0: {resolution: {integrity: x}}}\n", "pkg:npm/evil@1.0.0"),
+    "a Gemfile of another name": ("gemfiles/x.gemfile.lock", b"GEM\n  specs:\n    evil (1.0)\n", "pkg:gem/evil@1.0"),
 }  # fmt: skip
 
 
@@ -407,6 +423,32 @@ HIDDEN = {
 def test_a_package_cannot_hide_behind_spelling(name):
     path, content, purl = HIDDEN[name]
     assert purl in purls(path, content)
+
+
+# What is no package by itself and still decides which code comes in.
+STEERING = {
+    "a hook of a tool": ("pyproject.toml", b"[tool.poetry.requires-plugins]\nevil = '1'\n", "poetry.requires-plugins evil=1"),
+    "plugins": ("pyproject.toml", b"[tool.pdm]\nplugins = ['evil']\n", "pdm.plugins evil"),
+    "overrides": ("pyproject.toml", b"[tool.pdm.resolution.overrides]\nevil = '1'\n", "pdm.resolution.overrides evil=1"),
+    "build dependencies of others": ("pyproject.toml", b"[tool.uv.extra-build-dependencies]\na = ['evil']\n", "uv.extra-build-dependencies a=[evil]"),
+    "code in a text of several lines": ("Gemfile", b'x = <<E\n#{gem "evil"}\nE\n', '#{gem "evil"}'),
+}  # fmt: skip
+
+
+@pytest.mark.threat("JSN-02")
+@pytest.mark.parametrize("name", sorted(STEERING))
+def test_what_steers_an_installation_is_a_setting(name):
+    path, content, line = STEERING[name]
+    assert line in said(path, content)
+
+
+@pytest.mark.threat("JSN-02")
+def test_a_file_that_requirements_newly_include_is_unread_whatever_its_name():
+    content = (
+        b"-r dev.txt\n-c ../pins/all.txt\n--requirement=base.in\n-r ../requirements.txt\n-r https://x.example/r.txt\n"
+    )
+    assert lock_delta({}, {"a/requirements.txt": content}).unread == {"a/dev.txt", "pins/all.txt", "a/base.in"}
+    assert not lock_delta({"requirements.txt": content}, {"requirements.txt": content + b"a==1\n"}).unread
 
 
 MALFORMED = [
@@ -437,6 +479,7 @@ MALFORMED = [
     ("requirements.txt", b"\xff\n"),
     ("requirements.txt", "a==1\n".encode("utf-16")),
     ("requirements.txt", b"# -*- coding: utf-7 -*-\na==1\n"),
+    ("requirements.txt", b"#\r\r# coding: utf-7\n# +AAo-evil==1\n"),
     ("requirements.txt", b"a==1\0\n"),
     ("go.mod", b"require x\n"),
     ("go.mod", b"module x\nrequire (\n\ta v1.0.0\n"),
@@ -452,6 +495,7 @@ MALFORMED = [
     ("pnpm-lock.yaml", b"lockfileVersion: '9.0'\npackages: !!map {}\n"),
     ("pnpm-lock.yaml", b"lockfileVersion: '9.0'\n---\nlockfileVersion: '9.0'\n"),
     ("pnpm-lock.yaml", b"lockfileVersion: '9.0'\npackages: " + b"[" * 100 + b"]" * 100),
+    ("pnpm-lock.yaml", b"lockfileVersion: '9.0'\n<<: {packages: {evil@1.0.0: {resolution: {integrity: x}}}}\n"),
     ("pnpm-lock.yaml", b"- lockfileVersion\n"),
     ("yarn.lock", b"<<<<<<< ours\n"),
     ("yarn.lock", b'a@^1:\n\tversion "1.0.0"\n'),
@@ -461,6 +505,7 @@ MALFORMED = [
     ("yarn.lock", b'"a@^1:\n  version "1.0.0"\n'),
     ("yarn.lock", b'  version "1.0.0"\n'),
     ("yarn.lock", b'__metadata:\n  version: 8\n"a@npm:1":\n  version: 1.0.0\n'),
+    ("yarn.lock", b'__metadata:\n  version: 8\n"a@npm:1":\n  version: 1\n  resolution: "a@npm:1"\n  resolved: "https://evil.example"\n'),
     ("Gemfile.lock", b"GEM\n  specs:\n    a 1.0\n"),
     ("Gemfile.lock", b"GEM\n  specs:\n\ta (1.0)\n"),
     ("Gemfile.lock", b"gem\n  specs:\n    a (1.0)\n"),
@@ -494,7 +539,9 @@ def test_what_is_wrong_is_told_by_place_and_not_by_content():
     assert "hunter2" not in caught.value.detail
 
 
-@pytest.mark.parametrize("path", ["bun.lock", "Podfile.lock", "setup.py", "app/x.csproj", "pom.xml", "x.gemspec"])
+@pytest.mark.parametrize(
+    "path", ["bun.lock", "Podfile.lock", "setup.py", "app/x.csproj", "pom.xml", "x.gemspec", "package.yaml", "uv.toml"]
+)
 def test_formats_that_are_not_read_are_named(path):
     assert is_lock_file(path)
     assert lock_delta({}, {path: b"anything"}) == LockDelta(unread=frozenset({path}))

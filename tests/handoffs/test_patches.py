@@ -52,6 +52,7 @@ def test_a_good_patch_is_read():
         (GOOD.replace(b"index", b"new file mode 100644\ndeleted file mode 100644\nindex"), "patch.parses"),
         (GOOD.replace(b"index", b"rename from f\nindex"), "patch.parses"),
         (b"diff --git a/f b/f\n", "patch.parses"),
+        (b"diff --git a/f b/f\nold mode 100644\nnew mode 100755\n--- a/f\n+++ b/f\n", "patch.parses"),
         (b"diff --git a/f b/f\nBinary files a/f and b/f differ\n", "patch.parses"),
         (b'diff --git "a/\\q" "b/\\q"\nold mode 100644\nnew mode 100755\n', "patch.parses"),
         (GOOD.replace(b"-two\n+2\n", b" two\n"), "patch.parses"),
@@ -64,6 +65,13 @@ def test_a_good_patch_is_read():
 )
 def test_a_patch_with_anything_odd_is_refused(raw, code):
     assert refusal(raw) == code
+
+
+@pytest.mark.threat("PAT-06")
+@pytest.mark.parametrize("raw", [b"From: me\n\n" + GOOD, GOOD + b"\nhidden\n", b"@@ -1 +1 @@\n-x\n+y\n"])
+def test_text_outside_a_section_is_named_with_its_line(raw):
+    with pytest.raises(PatchError, match=r"line [0-9]+: got text outside a file section"):
+        parse_patch(raw, LIMITS)
 
 
 def test_octal_names_are_understood():
@@ -169,7 +177,8 @@ def test_an_ordinary_path_is_fine(path):
 
 
 @pytest.mark.parametrize(
-    "path", [".gitmodules", ".GITMODULES", "a/.gitmodules", "GITMOD~1", ".gitmodules .", "gi7eba~1"]
+    "path",
+    [".gitmodules", ".GITMODULES", "a/.gitmodules", "GITMOD~1", ".gitmodules .", "gi7eba~1", ".git\u200cmodules"],
 )
 def test_submodules_are_seen_in_every_spelling(path):
     assert names_submodules(path)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from handoffs.bundles.bundle import BundleError, digest_of
+from audit.canonical import write_json
+from handoffs.bundles.bundle import BundleError, Limits, digest_of, read_archive
 from handoffs.checks.catalogue import CHECKS, GitFacts, Outcome, read_parts
 from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.git.repository import TreeChange
@@ -214,11 +215,24 @@ def test_the_component_delta_tells_added_removed_and_changed_with_licences():
     assert found.changed[0].said == ("package.json dependencies ^2",)
     assert found.settings_added == ("requirements.txt -i https://i.example",)
     assert (found.unread, found.malformed) == (("bun.lock",), ("uv.lock",))
-    assert found.unknown_licences == 2
+    assert found.counts["unknown_licences"] == 2
+    first = component_delta(delta, parse_sbom(json.dumps(document).encode()), at_most=1)
+    assert first.as_json(at_most=1) == found.as_json(at_most=1)
+    assert [row.name for row in first.changed] == ["n"]
     told: Any = found.as_json(at_most=1)
     assert told["counts"]["changed"] == 2
     assert len(told["changed"]) == 1
     assert told["added"][0]["licence"] is None
+
+
+@pytest.mark.threat("PAT-06")
+@pytest.mark.parametrize("name", ["requirements.txt", "bun.lock", "uv.lock"])
+def test_what_is_told_of_packages_is_safe_to_store_and_to_print(name):
+    """A path that is not UTF-8 ended `leo bundle verify --json`, and the lane's step, again and again."""
+    delta = lock_delta({}, {f"d\udcff\x9b\u202e/{name}": "a ; '\x9b\u202e'\n-i \u202e\n".encode()})
+    told = write_json(component_delta(delta, parse_sbom(built())).as_json()).decode()
+    assert told.isprintable()
+    assert "d\\\\udcff\\\\x9b\\\\u202e/" in told or "d%FF%C2%9B%E2%80%AE/" in told
 
 
 def test_nothing_is_known_of_a_change_that_was_not_applied():
@@ -237,7 +251,7 @@ def test_as_many_components_as_may_be_are_judged_within_the_ceiling():
     for component in document["components"][:300]:
         component["externalReferences"] = [{"type": "vcs", "url": "https://x.example/" + "a" * 4000}]
     raw = json.dumps(document).encode()
-    evidence = read_parts(HONEST.raw, digest_of(HONEST.raw), HONEST.context(HONEST.raw))
+    evidence = read_parts(read_archive(HONEST.raw, Limits()), digest_of(HONEST.raw), HONEST.context(HONEST.raw))
     facts = GitFacts(result_tree="0" * 40, apply_error="", changes=changes, blobs=blobs, packages=delta)
     checks = [check for check in CHECKS if check.group == "sbom" and check.code != "sbom.subject"]
 

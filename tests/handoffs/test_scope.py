@@ -8,6 +8,7 @@ import pytest
 
 from handoffs.checks.catalogue import Outcome
 from handoffs.rules import Approvals
+from handoffs.scope.calls import called_by
 from handoffs.scope.control_plane import (
     MAX_RAISED,
     Raised,
@@ -30,6 +31,8 @@ EXECUTED_BY_CI = (
     "sitecustomize.py", "build.gradle", "gradlew", "gradle/wrapper/gradle-wrapper.properties", "pom.xml", "mvnw", "build.rs",
     ".cargo/config.toml", "CMakeLists.txt", "Dockerfile", "docker-compose.yml", "jest.config.js", "vite.config.mts",
     ".eslintrc.cjs", ".pre-commit-config.yaml", ".husky/pre-push", "lefthook.yml", ".devcontainer/devcontainer.json",
+    "Cargo.toml", "composer.json", ".yarn/releases/yarn.cjs", ".vscode/tasks.json", "web/.coveragerc", ".semgrepignore",
+    ".junie/guidelines.md", "AGENTS.override.md", "uv.toml", ".lfsconfig", "rust-toolchain.toml",
     ".gitattributes", ".gitmodules", ".npmrc", "rules.mk", "x.gemspec", "binding.gyp",
 )  # fmt: skip
 
@@ -105,6 +108,53 @@ def test_the_gates_are_followed_from_file_to_file():
     assert "scripts/b.py (called by scripts/a.sh)" in listed.got
 
 
+SPELLED = {
+    "a variable": (b"$GITHUB_WORKSPACE/lib/x.sh", "lib/x.sh"),
+    "a variable in braces": (b"${ROOT}/lib/x.sh", "lib/x.sh"),
+    "an expression": (b"${{ github.workspace }}/lib/x.sh", "lib/x.sh"),
+    "a variable of PowerShell": (b"$env:GITHUB_WORKSPACE\\lib\\x.ps1", "lib/x.ps1"),
+    "a variable of cmd": (b"%GITHUB_WORKSPACE%\\lib\\x.bat", "lib/x.bat"),
+    "the other slash": (b".\\lib\\x.ps1", "lib/x.ps1"),
+    "a folder in a variable": (b"cd $ROOT/lib && ./x.sh", "lib/x.sh"),
+    "another way to change folders": (b"pushd lib; ./x.sh", "lib/x.sh"),
+    "a space in quotes": (b"bash 'lib/x y.sh'", "lib/x y.sh"),
+    "an escaped space": (b"bash lib/x\\ y.sh", "lib/x y.sh"),
+    "letters": ("bash lib/prüfen.sh".encode(), "lib/prüfen.sh"),
+    "punctuation": (b"bash lib/x,y=z~1.sh", "lib/x,y=z~1.sh"),
+    "no suffix": (b"node lib/x", "lib/x.js"),
+    "a folder of Python": (b"python3 lib", "lib/__main__.py"),
+    "a module without a space": (b"python3 -mlib.x", "lib/x.py"),
+}
+
+
+@pytest.mark.threat("GATE-11")
+@pytest.mark.parametrize("name", sorted(SPELLED))
+def test_a_called_script_is_found_however_it_is_spelled(name):
+    command, path = SPELLED[name]
+    assert path in called_by(".github/workflows/ci.yml", b"      - run: " + command + b"\n")
+
+
+@pytest.mark.threat("GATE-11")
+def test_symbolic_links_are_followed():
+    links = {
+        ".github/workflows/ci.yml": b"      - run: bin/check\n",
+        "bin/check": ("120000", b"../lib/check.sh"),
+        "lib/check.sh": b". lib/more.sh\n",
+        "lib/more.sh": b"true\n",
+        "AGENTS.md": ("120000", b"docs/agents.txt"),
+        "docs/agents.txt": b"Be good.\n",
+        "docs/link": ("120000", b"other.txt"),
+        "docs/other.txt": b"x\n",
+    }
+    change = dict.fromkeys(("lib/check.sh", "lib/more.sh", "docs/agents.txt", "docs/other.txt"), b"changed\n")
+    found = _steering(_report(links, change))
+    assert found == {
+        "lib/check.sh": "called by bin/check",
+        "lib/more.sh": "called by lib/check.sh",
+        "docs/agents.txt": "called by AGENTS.md",
+    }
+
+
 def test_a_change_can_neither_drop_a_call_nor_add_one_unseen():
     workflow = ".github/workflows/ci.yml"
     dropped = _report(CI, {"scripts/a.sh": b"true\n", "scripts/b.py": b"2\n"})
@@ -131,6 +181,11 @@ def test_nobody_looked_is_not_nothing_found():
 
 
 UNREVIEWABLE: dict[str, tuple[Any, str]] = {
+    "a line end within a line": (
+        b"# tidy\rimport evil\n",
+        "does not read as it runs: U+000D (a control character) in line 1",
+    ),
+    "an escape": (b"x = 1\n# \x1b[8m\n", "does not read as it runs: U+001B (a control character) in line 2"),
     "binary": (b"\0\1\2" * 50, "binary content: 150 bytes, sha256"),
     "not utf-8": (b"caf\xe9\n" * 3, "binary content"),
     "large": (b"x = 1\n" * 200_000, "1200000 bytes"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import random
 import time
 
 import pytest
 
-from handoffs.scope.secrets import find_secrets, redact, redact_json
+from handoffs.scope.secret_forms import ASSIGNED, KINDS
+from handoffs.scope.secrets import find_secrets, may_hold_secret, redact, redact_json
 from tests.support.credentials import SEEDED
 
 
@@ -82,6 +84,36 @@ def test_base64_utf16_and_json_escapes_do_not_hide_it(text, shift):
         assert list(find_secrets("f", [(1, text.encode(encoding).decode("utf-8", "replace"))]))
     escaped = "".join(f"\\u{ord(character):04x}" for character in text)
     assert list(find_secrets("f", [(1, f'"task": "{escaped}"')]))
+
+
+ODD = (
+    'to\u212aen = "{}"', '\u017fecret: "{}"', 'ap\u0131_key="{}"', 'AP\u0130-KEY\u2003=\u2003\u2003"{}"',
+    'password\n:\n"{}"', "ab://\u00e9\u20ac:\u20ac\u20ac{}@x", "\0{}", "\\/{}", "\\u0041{}",
+)  # fmt: skip
+
+
+@pytest.mark.threat("BUN-09")
+@pytest.mark.parametrize("form", ODD)
+def test_the_gate_is_open_for_every_spelling_that_the_forms_take(form):
+    text = form.format("k7Qz9Lm2Xv4Rt8Wb1Nc6")
+    assert may_hold_secret(text.encode())
+    assert list(find_secrets("f", [(1, text)])) or text[0] in "\0\\"
+
+
+@pytest.mark.threat("BUN-09")
+def test_the_gate_is_never_shut_before_a_form_that_matches():
+    randomly = random.Random(20261125)
+    parts = [text for texts in SEEDED.values() for text in texts]
+    parts += [part for text in parts for part in (text[: len(text) // 2], text[len(text) // 2 :])]
+    parts += ["secret", ' = "', '"', "\n", "\u2028", "\u212a", "\x85", "://", ":", "@", "x" * 30, "-" * 5]
+    opened = 0
+    for _ in range(4_000):
+        text = "".join(randomly.choices(parts, k=4))
+        is_found = any(pattern.search(text) for *_, pattern in KINDS) or bool(ASSIGNED.search(text))
+        assert may_hold_secret(text.encode()) >= is_found, text
+        opened += is_found
+    assert opened > 1_000
+    assert not may_hold_secret(b"An ordinary text: https://example.com/a@b, sk-1, token = 'x', eyJhbGciOi\n" * 100)
 
 
 def test_redaction_keeps_lines_where_it_is_asked_to():

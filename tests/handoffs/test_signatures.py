@@ -14,6 +14,7 @@ from pathlib import Path
 import pysequoia
 import pytest
 
+from handoffs.attestations.dsse import pae
 from handoffs.attestations.vsa import VSA_TYPE, Verified, verification_summary
 from handoffs.signatures.key_rules import Algorithm
 from handoffs.signatures.openpgp import (
@@ -22,7 +23,6 @@ from handoffs.signatures.openpgp import (
     Signer,
     generate_key,
     open_envelope,
-    pae,
     verify_detached,
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -297,7 +296,7 @@ def test_openpgp_stands_in_only_after_the_probes_and_lead(
     assert (handoff.signature.method, handoff.signature.transparency) == (Method.OPENPGP, "pending-transparency")
     (body,) = happened(handoff, events.SIGNING_DOWNGRADED)
     assert body["probes"] == 4
-    assert json.loads(bytes(LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).leaf))["actor"] == "lead"
+    assert LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).open()["actor"] == "lead"
     result = run_slsa_gate(portal.pull(), portal.tools())
     assert result.conclusion is GateOutcome.SUCCESS
     assert "acknowledged by LEAD" in str(result.evidence)
@@ -456,12 +455,16 @@ def test_the_database_refuses_a_signed_handoff_that_was_not_verified(portal: Por
         Handoff.objects.filter(pk=handoff.pk).update(digest="6" * 64)
     Handoff.objects.filter(pk=other.pk).update(digest="7" * 64)
     forge_signature(other, handoff.signature)
-    BundleCheck.objects.create(handoff=other, position=0, code="x", group="x", sentence="x", outcome="PASSED")
+    BundleCheck.objects.create(
+        handoff=other, position=0, code="archive.size", group="x", sentence="x", outcome="PASSED"
+    )
     forge_signature(other, handoff.signature)  # checks without the event of a verification
     with transaction.atomic():
         record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "8" * 64})
     forge_signature(other, handoff.signature)  # the event is about another digest
-    BundleCheck.objects.create(handoff=other, position=1, code="y", group="x", sentence="x", outcome="FAILED")
+    BundleCheck.objects.create(
+        handoff=other, position=1, code="archive.readable", group="x", sentence="x", outcome="FAILED"
+    )
     with transaction.atomic():
         record_event(other, events.HANDOFF_VERIFIED, portal.actor("leoportal-enforcer"), {"digest": "7" * 64})
     forge_signature(other, handoff.signature)  # a check failed

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 
 from audit import events
 from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
+from handoffs.lane import rules_in_force
 from handoffs.models import EnforcerRules, Handoff, HandoffError, HandoffEvent, Status, TrustedRootUse
-from handoffs.rules import BuilderIdentity, LaneRules, rules_to_json
+from handoffs.rules import BuilderIdentity, LaneRules, RootAge, rules_to_json
 from handoffs.tasks import enforcer, tools_for
 from handoffs.trusting import take_root
 from tests.support.portal import BUILDER_ID, GOOD_CHANGE, Portal
@@ -50,7 +54,7 @@ def test_a_pinned_builders_signature_is_verified_and_its_root_recorded(portal: P
     assert handoff.status != Status.REFUSED
     assert check(handoff, "attestation.signature")[0] == "PASSED"
     verified = HandoffEvent.objects.get(handoff=handoff, event=events.HANDOFF_VERIFIED)
-    assert json.loads(bytes(verified.log_entry.leaf))["body"]["trusted_root"] == made.root.digest
+    assert verified.log_entry.open()["trusted_root"] == made.root.digest
     assert TrustedRootUse.objects.get().digest == made.root.digest
     by_name = {item["name"]: item for item in handoff.slsa}
     assert by_name["Provenance is signed by its builder"]["standing"] == "met"
@@ -108,6 +112,22 @@ def test_an_older_root_stops_the_lane_and_refuses_no_handoff(portal: Portal, set
 
 def _started(log, moment):
     return {**log, "publicKey": {**log["publicKey"], "validFor": {"start": moment}}}
+
+
+@pytest.mark.threat("ATT-14")
+def test_a_root_older_than_the_policy_allows_stops_the_lane(portal: Portal, settings, tmp_path: Path):
+    raw, made = signed_bundle(portal)
+    pin(made, tmp_path, settings)
+    rules = rules_in_force().model_copy(update={"trusted_root": RootAge(max_age_days=2)})
+    EnforcerRules.objects.create(policy_digest="2" * 64, document=rules_to_json(rules))
+    written = (timezone.now() - timedelta(days=3)).timestamp()
+    os.utime(settings.SIGSTORE_TRUSTED_ROOT, (written, written))
+    portal.push_bundle(raw)
+    handoff = portal.receive()
+    assert (handoff.status, handoff.error.partition(":")[0]) == (Status.RECEIVED, "sigstore.root_stale")
+    os.utime(settings.SIGSTORE_TRUSTED_ROOT)
+    Handoff.objects.filter(pk=handoff.pk).update(next_try_at=None)
+    assert portal.receive().status != Status.RECEIVED
 
 
 @pytest.mark.threat("ATT-14")

@@ -111,6 +111,14 @@ def step(*lines: str) -> bytes:
         ("make test || printf no", "gate.swallowed"), ("make test; exit 0", "gate.exit_zero"), ("exit 0", "gate.exit_zero"),
         ("make test && exit 0", "gate.exit_zero"), ("if x; then exit 0; fi", "gate.exit_zero"), ("set +e", "gate.set_plus_e"),
         ("set +euo pipefail", "gate.set_plus_e"), ("set +o errexit", "gate.set_plus_e"), ("echo all tests passed", "gate.echo_only"),
+        ("make test || 'true'", "gate.swallowed"), ("make test || command true", "gate.swallowed"),
+        ("make test || /usr/bin/true", "gate.swallowed"), ("make test || exit '0'", "gate.swallowed"),
+        ("make test || exit 00", "gate.swallowed"), ("set -u +e", "gate.set_plus_e"),
+        ("make test || cat log", "gate.swallowed"), ("make test; exit '0'", "gate.exit_zero"),
+        ("trap 'exit 0' EXIT", "gate.exit_zero"), ("ruff check --exit-zero .", "gate.forgiving_flag"),
+        ("trivy fs --exit-code 0 .", "gate.forgiving_flag"), ("make -ki test", "gate.forgiving_flag"),
+        ("npm test --if-present", "gate.forgiving_flag"), ("set -o pipefail +e", "gate.set_plus_e"),
+        ("shopt -u -o errexit", "gate.set_plus_e"), ("bash +e test.sh", "gate.set_plus_e"),
     ],
 )  # fmt: skip
 def test_shell_that_cannot_fail(line, rule):
@@ -129,6 +137,7 @@ def test_an_or_that_goes_over_two_lines_is_seen():
         "make test", "make test || exit 1", "make test || { echo bad; exit 1; }", "make test || (echo bad; false)",
         "# make test || true", "make test # || true", "set -euo pipefail", "echo \"x=$(make version)\" >> $GITHUB_OUTPUT",
         "make test || echo bad && exit 1", "grep -c exit 0.txt", "echo hello | tee log",
+        "make --directory=ci test", "trivy fs --exit-code 1 .", "make test || exit 10", "tool --exit-zero-config x",
     ],
 )  # fmt: skip
 def test_shell_that_can_fail(line):
@@ -139,7 +148,7 @@ def test_shell_that_can_fail(line):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"- a", b"a: [", b"a: 1\na: 2\n", b"\xff\xfe", b"x: &y 1\nz: *y\n", b"a: !!python/object:os.system x\n",
+        b"", b"- a", b"a: [", b"a: 1\na: 2\n", b"a:\n  <<: {continue-on-error: true}\n", b"\xff\xfe", b"x: &y 1\nz: *y\n", b"a: !!python/object:os.system x\n",
         b"a: 1\n---\nb: 2\n", b"[" * 10_000, b"a:\n" + b" " * MAX_BYTES + b"b: 1\n", b"\t- x",
     ],
 )  # fmt: skip
@@ -185,3 +194,20 @@ def test_hostile_text_takes_no_time():
     for unit in ("|| ", "||\\\n", "exit ", "echo (", "set +", "if: ", "${{ ", "# ' \" "):
         lint_workflow(step((unit * 40_000)[:120_000].replace("\n", " ")))
     assert time.process_time() - started < 8
+
+
+@pytest.mark.threat("GATE-10")
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("jobs: {a: {container: 'node:18', steps: []}}", {"gate.unpinned_action"}),
+        ("jobs: {a: {container: {image: 'node:18'}, steps: []}}", {"gate.unpinned_action"}),
+        (f"jobs: {{a: {{container: 'node:18@sha256:{'a' * 64}', steps: []}}}}", set()),
+        ("runs: {using: docker, image: 'docker://alpine'}", {"gate.unpinned_action"}),
+        ("runs: {using: docker, image: Dockerfile}", set()),
+        ("jobs: {a: {needs: b, if: '!failure()', steps: []}}", {"gate.condition"}),
+        ("jobs: {a: {needs: b, if: 'success() || true', steps: []}}", {"gate.condition"}),
+    ],
+)
+def test_images_are_pinned_and_conditions_do_not_forgive(text, rules):
+    assert {problem.rule for problem in lint_workflow(text.encode())} == rules

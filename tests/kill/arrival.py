@@ -32,6 +32,8 @@ RECORDED: Final = {
     "leo_policy_statement": ("policy.attested",),
 }
 
+WAITING = "SELECT FROM leo_log_entry e WHERE NOT EXISTS (SELECT FROM leo_log_leaf l WHERE l.entry_id = e.id) LIMIT 1"
+
 
 class Arrivals:
     """One portal on one stack: hand bundles over, wait, and look."""
@@ -129,7 +131,7 @@ class Arrivals:
     def assert_portal_is_whole(self) -> None:
         """The trail is dense and complete, rows and entries match, nothing is stuck, the repository is sound."""
         stack = self.stack
-        stack.wait(lambda: not stack.rows("SELECT 1 FROM leo_log_pending LIMIT 1"), "the log is integrated", seconds=20)
+        stack.wait(lambda: not stack.rows(WAITING), "the log is integrated", seconds=20)
         leaves = stack.rows(
             "SELECT l.index, e.leaf, e.leaf_hash FROM leo_log_leaf l JOIN leo_log_entry e ON e.id = l.entry_id"
             " ORDER BY l.index"

@@ -50,10 +50,10 @@ PLACES: Final = (
 
 def kill_pool_process(stack: Stack) -> None:
     """SIGKILL for one process of the worker's pool; its parent lives on and starts another."""
-    assert stack.worker.process is not None
-    pool = [process.pid for process in stack.processes() if process.ppid() == stack.worker.process.pid]
+    parents = [worker.process.pid for worker in stack.workers if worker.process is not None]
+    pool = [process.pid for process in stack.processes() if process.ppid() in parents]
     with contextlib.suppress(ProcessLookupError):
-        os.kill(random.choice(pool or [stack.worker.process.pid]), signal.SIGKILL)
+        os.kill(random.choice(pool or parents), signal.SIGKILL)
 
 
 def kill_beat(stack: Stack) -> None:

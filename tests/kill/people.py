@@ -1,6 +1,6 @@
 """What people do, each act a process of its own that can be killed: set the portal up, release a change, merge it.
 
-python -m tests.kill.people make | rotate | sigstore | release | merge
+python -m tests.kill.people make | rotate | revoke | sigstore | release | merge
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from tests.support.faulty_worker import FOLDER, Traps, install
 
 WRAPPER = install(Traps(Path(os.environ[FOLDER])))
 
-from handoffs.keys import request_rotation  # noqa: E402
+from handoffs.keys import active_key, create_signing_key, request_rotation  # noqa: E402
 from handoffs.models import Lane, Repository  # noqa: E402  models need the set-up above
+from handoffs.tasks import key_vault  # noqa: E402
 from leoportal import setup  # noqa: E402
 from tests.support.portal import Portal  # noqa: E402
 from tests.support.signing import IDENTITY, enact_signing  # noqa: E402
 from verdicts.decision import Verdict  # noqa: E402
 from verdicts.merging import merge_pull_request  # noqa: E402
 from verdicts.results import GateOutcome  # noqa: E402
+from verdicts.revoking import Revocation, revoke_key  # noqa: E402
 
 
 def main(act: str, folder: Path) -> None:
@@ -34,6 +36,12 @@ def main(act: str, folder: Path) -> None:
     if act == "rotate":
         request_rotation(Lane.GATE, by=setup.OPERATOR, reason="a test of kills")
         return
+    if act == "revoke":
+        key = active_key(Lane.ENFORCER)
+        why = Revocation(key.fingerprint, key.created_at, "a test of kills")
+        revoke_key(why, password="", by=setup.OPERATOR)
+        create_signing_key(Lane.ENFORCER, key_vault(), by=setup.OPERATOR)
+        return
     portal = Portal(folder, folder / "source", Repository.objects.get())
     pull = portal.pull()
     if act == "release":
@@ -43,7 +51,7 @@ def main(act: str, folder: Path) -> None:
         with WRAPPER.on(pull.handoff.staging_branch):
             merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
     else:
-        raise SystemExit(f"got {act!r}, expected make, rotate, sigstore, release or merge")
+        raise SystemExit(f"got {act!r}, expected make, rotate, revoke, sigstore, release or merge")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from handoffs.signatures.openpgp import PAYLOAD_TYPE, pae
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from tests.kill.arrival import Arrivals
 from tests.support.loopback_sigstore import LoopbackSigstore, Seen
 from tests.support.processes import Stack, running_stack
@@ -155,7 +155,7 @@ def killed_signing(parent: Path | None, *, rekor: int) -> Iterator[KilledSigning
             "SIGSTORE_IDENTITY_TOKEN_FILE": str(folder / "sigstore" / "token"),
             "SIGSTORE_SECONDS": "30",
         }
-        stack.worker, stack.beat = stack._children()
+        stack.workers, stack.beat = stack._children()
         stack.run("-m", "tests.kill.people", "make")
         stack.run("-m", "tests.kill.people", "sigstore", TEST_ISSUER=sigstore.url)
         stack.start_processes()

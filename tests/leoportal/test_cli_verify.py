@@ -16,8 +16,10 @@ import pysequoia
 import pytest
 from typer.testing import CliRunner
 
+from audit.canonical import JsonValue
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from leoportal.cli import app
+from leoportal.cli_output import say_json
 from tests.support.bundles import honest_handover
 from tests.support.sigstore import (
     IDENTITY,
@@ -94,6 +96,17 @@ def test_an_images_attestation_is_about_the_same_digest(tmp_path: Path):
     assert "VERIFIED" in found.out
     other = leo("attestation", tmp_path / "signed.sigstore.json", "--digest", f"sha256:{'1' * 64}", *options)
     assert (other.status, "statement.subject" in other.err) == (5, True)
+
+
+@pytest.mark.parametrize(("said", "status"), [("separated", 0), ("single_operator", 0), ("three_persons", 5)])
+def test_a_portals_attestation_tells_who_stands_behind_its_lanes(tmp_path: Path, key: Key, said: str, status: int):
+    predicate = {"leoportal_assurance": said}
+    statement = statement_about(IMAGE_DIGEST, predicateType="https://acme.example/verdict/v1", predicate=predicate)
+    (tmp_path / "v.dsse").write_text(envelope(key, statement))
+    asked = ["attestation", tmp_path / "v.dsse", "--digest", f"sha256:{IMAGE_DIGEST}", *key.options]
+    found = leo(*asked, "--predicate-type", "https://acme.example/verdict/v1", "--json")
+    assert found.status == status, found.err
+    assert found.json["assurance"] == {"assurance": said} if status == 0 else found.json["code"] == "summary.assurance"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +238,11 @@ def test_a_bundle_is_verified_by_sigstore_or_openpgp_with_its_summary(tmp_path: 
     assert "summary.verifier" in leo(*wanted, "--verifier", "https://else.example").err
     (tmp_path / "vsa.json").write_text(envelope(key, statement_about("1" * 64)))
     assert "statement.subject" in leo(*wanted).err
+    contradiction = statement_about(sha256(raw)).replace(
+        b'"predicate": {', b'"predicate": {"verifiedLevels": ["FAILED"], '
+    )
+    (tmp_path / "vsa.json").write_text(envelope(key, contradiction))
+    assert "summary.malformed" in leo(*wanted).err
     file.write_bytes(raw + b"\n")
     assert leo(*wanted).status == 5
 
@@ -242,7 +260,8 @@ def test_an_openpgp_key_is_pinned_whole_and_judged_by_the_time_of_receipt(tmp_pa
     assert "time.untrusted" in leo(*wanted, *received, "2020-01-01T00:00:00Z").err
     assert "time.untrusted" in leo(*wanted, *received, "2999-01-01T00:00:00Z").err
     assert leo(*wanted, *received, datetime.now(UTC).isoformat()).status == 0
-    assert leo(*wanted, *received, "yesterday").status == 2
+    for wrong in ("yesterday", "2026-03-01T12:00:00", "0001-01-01T00:00:00+14:00"):
+        assert leo(*wanted, *received, wrong).status == 2
 
 
 def test_a_policy_is_a_policy_signed_and_attested(tmp_path: Path, key: Key):
@@ -252,18 +271,28 @@ def test_a_policy_is_a_policy_signed_and_attested(tmp_path: Path, key: Key):
     attested = statement_about(sha256(default_policy_yaml()), predicateType="https://acme.example/policy/v1")
     (tmp_path / "p.dsse").write_text(envelope(key, attested))
     wanted = ["policy", file, *key.options]
-    assert leo(*wanted).status == 2, "neither signature nor attestation"
-    signed = leo(*wanted, "--signature", tmp_path / "p.asc", "--json")
-    assert signed.status == 0, signed.err
-    assert any("attestation" in note for note in signed.json["notes"])
-    both = leo(*wanted, "--signature", tmp_path / "p.asc", "--attestation", tmp_path / "p.dsse", "--json")
+    signature, attestation = ["--signature", tmp_path / "p.asc"], ["--attestation", tmp_path / "p.dsse"]
+    for given, missing in (
+        ([], "no signature and attestation"),
+        (signature, "no attestation"),
+        (attestation, "no signature"),
+    ):
+        refused = leo(*wanted, *given, "--json")
+        assert (refused.status, refused.json["code"]) == (1, "policy.evidence_missing")
+        assert refused.json["got"] == missing
+    both = leo(*wanted, *signature, *attestation, "--json")
     assert both.status == 0, both.err
     assert both.json["attestation"]["predicateType"] == "https://acme.example/policy/v1"
     assert "notes" not in both.json
+    (tmp_path / "other.asc").write_text(key.sign(b"another text"))
+    assert leo(*wanted, "--signature", tmp_path / "other.asc", *attestation).status == 5, "the signature is looked at"
+    (tmp_path / "other.dsse").write_text(envelope(key, statement_about("1" * 64)))
+    other = leo(*wanted, *signature, "--attestation", tmp_path / "other.dsse")
+    assert (other.status, "statement.subject" in other.err) == (5, True), "and so is the attestation"
     file.write_bytes(default_policy_yaml() + b"# a comment\n")
-    assert leo(*wanted, "--signature", tmp_path / "p.asc").status == 5
+    assert leo(*wanted, *signature, *attestation).status == 5
     file.write_bytes(b"threshold: 10\n")
-    assert "policy." in leo(*wanted, "--signature", tmp_path / "p.asc").err
+    assert "policy." in leo(*wanted, *signature, *attestation).err
 
 
 @pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg on this machine")
@@ -300,3 +329,11 @@ def test_nothing_printed_can_move_the_terminal(tmp_path: Path):
     found = leo("image", IMAGE, "--bundle", file, *options)
     assert found.status == 1
     assert "\x1b" not in found.out + found.err
+
+
+def test_json_for_programs_cannot_move_the_terminal_either(capsys: pytest.CaptureFixture[str]):
+    value: JsonValue = {"a\u202e": "\x1b[31m\x9b31m\u200b\U000e0041 ü"}
+    say_json(value)
+    told = capsys.readouterr().out.rstrip("\n")
+    assert told.isprintable()
+    assert json.loads(told) == value

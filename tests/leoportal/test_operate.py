@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pysequoia
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
 
 from audit.actions import actor_of_token
 from audit.events import Role
-from audit.models import LogEntry, Principal
+from audit.models import Identity, LogEntry, Principal
 from handoffs.keys import active_key
 from handoffs.models import MAX_ATTEMPTS, Handoff, Lane, Status
 from handoffs.tasks import advance, sweep_handoffs, sweep_staging
@@ -29,7 +30,9 @@ def test_a_person_gets_a_password_once_and_signs_in_with_it(portal: Portal, caps
     assert authenticate(rf.post("/signin/"), username="paula", password=password) is not None
     assert operate(capsys, "person", "paula", "plan") == "paula: is there already"
     leaf = bytes(LogEntry.objects.filter(kind="role.granted").latest("pk").leaf)
-    assert b'"principal":"paula"' in leaf
+    paula = Principal.objects.get(name="paula")
+    assert paula.commit("paula").encode() in leaf
+    assert f'"principal":{paula.pk},'.encode() in leaf
     assert password.encode() not in leaf
 
 
@@ -107,3 +110,45 @@ def test_keys_are_rotated_revoked_and_made_at_the_machine(portal: Portal, capsys
     said = operate(capsys, "setup", "--enforcer-operator", "opal", "--verifier-operator", "rhea")
     assert active_key(Lane.GATE).fingerprint in said
     assert "is in force and signed" in said
+
+
+def test_administrators_are_appointed_at_set_up_and_act_in_twos_with_their_own_passwords(
+    portal: Portal, capsys, tmp_path
+):
+    files = {}
+    for line in operate(capsys, "administrators", "xena", "yuri").splitlines():
+        name, _, password = line.partition(": password ")
+        files[name] = tmp_path / name
+        files[name].write_text(password)
+    with pytest.raises(CommandError, match=r"registry\.two_administrators"):
+        operate(capsys, "person", "eve", "lead")
+    words = ("principal.add", "--detail", "name=eve", "--detail", "kind=human", "--detail", "role=LEAD")
+    half = ("propose", *words, "--reason", "Agreed in the staff meeting.", "--by", "xena")
+    with pytest.raises(CommandError, match=r"password\.wrong"):
+        operate(capsys, *half, "--password-file", str(files["yuri"]))
+    number = operate(capsys, *half, "--password-file", str(files["xena"])).split()[1]
+    with pytest.raises(CommandError, match=r"proposal\.second_person"):
+        operate(capsys, "approve", number, "--by", "xena", "--password-file", str(files["xena"]))
+    said = operate(capsys, "approve", number, "--by", "yuri", "--password-file", str(files["yuri"]))
+    assert said == f"proposal {number} is approved"
+    assert operate(capsys, "person", "eve", "lead").startswith("eve: password ")
+    with pytest.raises(CommandError, match=r"administrators\.appointed"):
+        operate(capsys, "administrators", "zoe", "walt")
+
+
+def test_a_key_is_linked_to_the_one_who_signs_the_challenge_and_knows_the_password(portal: Portal, capsys, tmp_path):
+    secret = pysequoia.Tsk.generate("Paula <paula@acme.invalid>")
+    files = {name: tmp_path / name for name in ("certificate", "challenge", "signature", "password")}
+    files["certificate"].write_text(str(secret.extract_certificate()))
+    files["password"].write_text(operate(capsys, "person", "paula", "plan").removeprefix("paula: password "))
+    call_command("operate", "prove", "paula", str(files["certificate"]))
+    files["challenge"].write_text(capsys.readouterr().out)
+    signed = pysequoia.sign(secret.signer(), files["challenge"].read_bytes(), mode=pysequoia.SignatureMode.DETACHED)
+    files["signature"].write_bytes(bytes(signed))
+    given = [word for name in ("challenge", "signature") for word in (f"--{name}", str(files[name]))]
+    half = ("prove", "paula", str(files["certificate"]), *given, "--password-file")
+    with pytest.raises(CommandError, match=r"password\.wrong"):
+        operate(capsys, *half, str(files["challenge"]))
+    assert "by its own signature" in operate(capsys, *half, str(files["password"]))
+    fingerprint = secret.extract_certificate().fingerprint.upper()
+    assert Identity.objects.get(kind="openpgp", value=fingerprint).principal.name == "paula"

@@ -14,12 +14,14 @@ import psutil
 import psycopg
 import pytest
 
-from leoportal.stack import pytest_plugin
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.lanes.matrix import read_matrix
+from leoportal.stack import portal, pytest_plugin
+from leoportal.stack.postgres import Postgres
 from leoportal.stack.process import Command, Process, StackError, StopRequestedError, wait_until
-from leoportal.stack.services import ROOT
+from leoportal.stack.services import LOGINS, ROOT
 from leoportal.stack.supervisor import Child, Supervisor
 
+ROLES = read_matrix().roles
 # A stand-in for the portal: real services, a child with a grandchild, the stop in order.
 LAUNCHER = """
 import sys
@@ -115,7 +117,7 @@ def child(folder, name, script):
 def test_nobody_but_the_launcher_is_superuser_and_each_login_may_do_what_its_name_says(cluster):
     cluster.start()
     try:
-        with psycopg.connect(cluster.url(OWNER)) as owner:
+        with psycopg.connect(cluster.url(ROLES["migrate"].name)) as owner:
             rows = owner.execute(
                 "SELECT rolname, rolsuper, rolcreatedb, rolbypassrls, rolcreaterole FROM pg_roles"
             ).fetchall()
@@ -124,15 +126,11 @@ def test_nobody_but_the_launcher_is_superuser_and_each_login_may_do_what_its_nam
                 "SELECT current_setting('server_version_num')::int, datlocprovider FROM pg_database"
                 " WHERE datname = current_database()"
             ).fetchone() or (0, "")
-        roles = {name: rights for name, *rights in rows if name in {OWNER, APP, HOOK}}
-        assert roles == {
-            OWNER: [False, True, False, False],
-            APP: [False, False, False, False],
-            HOOK: [False, False, False, False],
-        }
+        powers = {name: rights for name, *rights in rows if name.startswith("leo")}
+        assert powers == {role.name: [False, False, False, False] for role in ROLES.values()}
         assert version >= 150000
         assert locale == ("b" if version >= 170000 else "c")
-        for role in (APP, HOOK):
+        for role in (role.name for key, role in ROLES.items() if role.is_login and key != "migrate"):
             with psycopg.connect(cluster.url(role)) as runtime, pytest.raises(psycopg.errors.InsufficientPrivilege):
                 runtime.execute("SELECT * FROM owned")
             with psycopg.connect(cluster.url(role)) as runtime, pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -155,7 +153,7 @@ def test_the_server_listens_on_a_socket_in_a_closed_folder_only(cluster):
 def test_every_acknowledged_row_outlives_a_killed_server(cluster):
     cluster.start()
     acknowledged = 0
-    with psycopg.connect(cluster.url(OWNER), autocommit=True) as owner:
+    with psycopg.connect(cluster.url(ROLES["migrate"].name), autocommit=True) as owner:
         owner.execute("CREATE TABLE acknowledged (n int)")
         for n in range(200):
             owner.execute("INSERT INTO acknowledged VALUES (%s)", [n])
@@ -164,7 +162,7 @@ def test_every_acknowledged_row_outlives_a_killed_server(cluster):
         assert wait_until(lambda: not cluster.is_running, seconds=5)
     cluster.start()
     try:
-        with psycopg.connect(cluster.url(OWNER)) as owner:
+        with psycopg.connect(cluster.url(ROLES["migrate"].name)) as owner:
             assert owner.execute("SELECT count(*) FROM acknowledged").fetchone() == (acknowledged,)
     finally:
         cluster.stop()
@@ -227,16 +225,40 @@ def test_a_second_start_on_the_same_folder_is_refused(launcher, place):
 def test_run_gives_a_command_the_services_and_passes_its_exit_code_on(cluster, place):
     script = "import os, psycopg, sys; c = psycopg.connect(os.environ['DATABASE_URL']); print(c.info.user); sys.exit(7)"
     ended = stack(place / "var", "run", sys.executable, "-c", script)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (7, f"{APP}\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "leoportal_operator\n", "")
     assert processes_of(place) == []
 
 
 def test_nothing_is_started_that_the_environment_gives(place):
-    given = {"DATABASE_URL": "postgresql://elsewhere/db", "REDIS_URL": "redis://elsewhere"}
-    ended = stack(place / "given", "run", "printenv", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", **given)
-    assert ended.stdout.split() == [given["DATABASE_URL"], given["DATABASE_URL"], given["REDIS_URL"]]
+    given = {ROLES[key].variable: f"postgresql://{key}@elsewhere/db" for key in LOGINS}
+    given["REDIS_URL"] = "redis://elsewhere"
+    ended = stack(place / "given", "run", "printenv", "DATABASE_URL", "DATABASE_WEB_URL", "REDIS_URL", **given)
+    assert ended.stdout.split() == [given["DATABASE_OPERATOR_URL"], given["DATABASE_WEB_URL"], given["REDIS_URL"]]
     assert not (place / "given" / "pg").exists()
     assert not (place / "given" / "valkey").exists()
+
+
+def test_a_database_of_ones_own_needs_a_login_for_each_process(place):
+    ended = stack(place / "given", "run", "true", DATABASE_WEB_URL="postgresql://web@elsewhere/db")
+    assert ended.returncode == 1
+    assert "DATABASE_MIGRATE_URL, DATABASE_OPERATOR_URL, DATABASE_ENFORCER_URL" in ended.stdout
+    assert "stack.logins" in ended.stdout
+
+
+@pytest.mark.threat("DB-01")
+def test_no_process_is_told_the_login_of_another_lane_or_of_the_owner(place):
+    environment = {ROLES[key].variable: f"postgresql://{ROLES[key].name}@/db" for key in LOGINS}
+    found = portal.children({"DATABASE_URL": "postgresql://x@/db", **environment}, place, 8000)
+    told = {
+        name: {key: value for key, value in child.command.environment.items() if key.startswith("DATABASE")}
+        for name, child in found.items()
+    }
+    assert told == {
+        "web": {"DATABASE_URL": "postgresql://leoportal_web@/db"},
+        "enforcer": {"DATABASE_URL": "postgresql://leo_enforcer@/db"},
+        "verifier": {"DATABASE_URL": "postgresql://leo_verifier@/db"},
+        "beat": {},
+    }
 
 
 def test_a_folder_with_other_files_is_never_taken_for_ours(place):

@@ -34,6 +34,7 @@ from handoffs.git.repository import Git
 from handoffs.models import Lane, PullRequest, PullStatus
 from handoffs.signatures.key_rules import Algorithm
 from leoportal import setup
+from tests.support.log import log_running
 from tests.support.portal import Portal
 from verdicts.models import VerificationWork, WorkStatus
 
@@ -170,8 +171,10 @@ def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Sit
         "FORGE_ROOT": folder / "forge",
         "SIGNING_ALGORITHMS": dict.fromkeys(Lane, Algorithm.ED25519),
         "ALLOWED_HOSTS": ["localhost"],
+        "LOG_WAIT_SECONDS": 60.0,
+        "LOG_KEY_FILE": folder / "log-key" / "log.key",
     }
-    with override_settings(**values):
+    with override_settings(**values), log_running(folder):
         portal = Portal.make(folder)
         setup.ensure_person("exec", Role.ENFORCER)
         setup.ensure_person("rita", Role.REPORTER)

@@ -124,7 +124,7 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead
-    from handoffs import actions, applying, attempts, intake, keys, signing, tasks, verifying
+    from handoffs import actions, applying, attempts, intake, keys, resigning, signing, tasks, verifying
     from handoffs.bundles.store import BundleStore
     from handoffs.forges.localgit import LocalGit
     from handoffs.models import PullRequest, Status
@@ -187,7 +187,7 @@ def install(traps: Traps) -> Wrapper:
     for name in ("report_agent", "finish_gate_work"):
         setattr(verification, name, _last(wrapper, getattr(verification, name), branch_of_pull))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
-    for module in (actions, verifying, applying, attempts, signing, verification, merging):
+    for module in (actions, verifying, applying, attempts, resigning, signing, verification, merging):
         setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
     _wrap_scanners(wrapper, judging, sandbox)
     return wrapper

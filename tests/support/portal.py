@@ -19,6 +19,7 @@ from handoffs.models import Handoff, PullRequest, Repository
 from handoffs.signatures.key_rules import Algorithm
 from handoffs.tasks import advance, sweep_staging, tools_for
 from leoportal import setup
+from leoportal.lanes.switching import LANE_OF, acting_in
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.deciding import DecisionRequest, VerdictRequest, record_decision, record_verdict
@@ -99,7 +100,13 @@ class Portal:
         return actor_of(create_principal(name, kind=Kind.HUMAN, role=role, by=setup.OPERATOR))
 
     def bundle(
-        self, files: Mapping[str, str | None], *, branch: str = "staging/codex-net", task: str = "Add net"
+        self,
+        files: Mapping[str, str | None],
+        *,
+        branch: str = "staging/codex-net",
+        task: str = "Add net",
+        sponsor: str = "ada",
+        builder_id: str = BUILDER_ID,
     ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
         base = Git(self.bare).resolve("refs/heads/main")
@@ -111,8 +118,8 @@ class Portal:
         request = BundleRequest(
             prd_id="PRD-1",
             task=task,
-            builder_id=BUILDER_ID,
-            sponsor="ada",
+            builder_id=builder_id,
+            sponsor=sponsor,
             repository="acme/payments",
             branch=branch,
         )
@@ -176,8 +183,9 @@ class Portal:
 
     def report(self, gate: str, conclusion: GateOutcome, *, run_id: str = "run-1", by: str = "story-gate"):
         """An outside gate's report on the current head."""
-        pull = self.pull()
-        return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=self.actor(by))
+        pull, actor = self.pull(), self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return actions.report_gate(pull.pk, GateReport(gate, conclusion, run_id, pull.head_sha, {}), by=actor)
 
     def verified(self, files: Mapping[str, str | None] | None = None, **names: str) -> PullRequest:
         """A pull request with all three input gates and five sub-agents done."""
@@ -193,14 +201,18 @@ class Portal:
         pull = self.pull()
         tree = evidence.observed_tree(pull, Git(self.bare))
         request = VerdictRequest(kind, why, pull.head_sha, tree, **parts)
-        return record_verdict(pull.pk, request, by=self.actor(by))
+        actor = self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return record_verdict(pull.pk, request, by=actor)
 
     def decide(self, kind: DecisionKind, *, by: str = "lead", **parts) -> Decision:
         """LEAD decides on what the pull request is now."""
         pull = self.pull()
         why = parts.pop("why", "The index is built while traffic is low and can be dropped again.")
         seen = parts.pop("seen", None) or evidence.gather(pull, tree=pull.handoff.result_tree).digest
-        return record_decision(pull.pk, DecisionRequest(kind, why, pull.head_sha, seen, **parts), by=self.actor(by))
+        request, actor = DecisionRequest(kind, why, pull.head_sha, seen, **parts), self.actor(by)
+        with acting_in(LANE_OF[actor.role]):
+            return record_decision(pull.pk, request, by=actor)
 
     def tools(self):
         """The enforcer's adapters for this repository."""

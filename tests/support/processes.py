@@ -1,10 +1,11 @@
 """A whole stack in a folder of its own, whose processes may be killed: PostgreSQL, a broker, beat, workers.
 
-Everything at run time goes through the login of the runtime, as in production; hooks through theirs.
+Every process goes through its own lane's login, as in production; hooks through theirs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -21,9 +22,11 @@ import psutil
 import psycopg
 from celery import Celery
 
+from leoportal.lanes.agreeing import connect, make_grants
+from leoportal.lanes.matrix import read_matrix
 from leoportal.stack import portal as product
 from leoportal.stack.broker import Broker
-from leoportal.stack.postgres import APP, HOOK, OWNER, Postgres
+from leoportal.stack.postgres import Postgres
 from leoportal.stack.process import clean_environment, wait_until
 from leoportal.stack.services import ROOT
 from leoportal.stack.supervisor import Child
@@ -56,8 +59,8 @@ class Stack:
         self.environment = clean_environment(without=FOREIGN) | {
             "LEOPORTAL_VAR": str(folder / "var"),
             "LEOPORTAL_EMBEDDED": "1",
-            "DATABASE_URL": self.postgres.url(APP),
-            "DATABASE_HOOK_URL": self.postgres.url(HOOK),
+            "DATABASE_URL": self.postgres.url("leoportal_operator"),
+            **{role.variable: self.postgres.url(role.name) for role in read_matrix().logins},
             "REDIS_URL": self.broker.url,
             "CACHE_URL": self.broker.cache_url,
             "SWEEP_SECONDS": str(sweep_seconds),
@@ -65,7 +68,7 @@ class Stack:
             "TMPDIR": str(temporary),
             FOLDER: str(self.traps.folder),
         }
-        self.worker, self.beat = self._children()
+        self.workers, self.beat = self._children()
         self.extra: list[Child] = []
         self.deaths = 0
         self._asking: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -74,18 +77,20 @@ class Stack:
         """Services, schema by its owner, grants, then the processes that never see the owner's address."""
         self.postgres.start()
         self.broker.start()
-        for command in (["migrate", "--noinput", "-v0"], ["grant_runtime", "-v0"]):
-            self.run("manage.py", *command, DATABASE_URL=self.postgres.url(OWNER))
+        migrate = self.environment["DATABASE_MIGRATE_URL"]
+        self.run("manage.py", "migrate", "--noinput", "-v0", DATABASE_URL=migrate)
+        with connect(migrate) as connection:
+            make_grants(connection)
 
     def start_processes(self) -> None:
-        """Beat and one worker."""
-        self.beat.start()
-        self.worker.start()
+        """Beat and the lanes' workers."""
+        for child in (self.beat, *self.workers):
+            child.start()
 
     def stop(self) -> None:
         """Everything at once: nothing here has to end well."""
         self._hang_up()
-        for child in (*self.extra, self.worker, self.beat):
+        for child in (*self.extra, *self.workers, self.beat):
             if child.process is not None:
                 child.process.kill()
         for service in (self.broker, self.postgres):
@@ -111,39 +116,41 @@ class Stack:
 
     @contextmanager
     def second_worker(self, *, processes: int) -> Iterator[None]:
-        """One more worker beside the first; at the end both are asked to finish what they are at."""
-        command = self.worker.command
-        second = Child(
-            dataclasses.replace(
-                command,
-                name="second",
-                argv=(*command.argv, "-n", "second@%h", "--concurrency", str(processes)),
-                log=command.log.with_name("second.log"),
-            )
-        )
-        self.extra.append(second)
-        second.start()
+        """One more worker beside each lane's; at the end all are asked to finish what they are at."""
+        seconds = [self._second(worker, processes) for worker in self.workers]
+        self.extra += seconds
+        for second in seconds:
+            second.start()
         try:
             yield
         finally:
-            self.extra.remove(second)
-            for worker in (second, self.worker):
+            self.extra = [child for child in self.extra if child not in seconds]
+            for worker in (*seconds, *self.workers):
                 if worker.process is not None:
                     worker.process.ask_to_stop()
-            second.stop()
-            self.worker.stop()
+            for worker in (*seconds, *self.workers):
+                worker.stop()
+
+    def _second(self, worker: Child, processes: int) -> Child:
+        command, name = worker.command, f"second-{worker.name}"
+        argv = (*command.argv, "-n", f"{name}@%h", "--concurrency", str(processes))
+        return Child(dataclasses.replace(command, name=name, argv=argv, log=command.log.with_name(f"{name}.log")))
 
     def kill_worker(self) -> None:
-        """SIGKILL for the worker's process group, as the kernel's memory killer or a person would."""
-        assert self.worker.process is not None
-        os.killpg(self.worker.process.pid, signal.SIGKILL)
+        """SIGKILL for the workers' process groups, as the kernel's memory killer or a person would."""
+        for worker in self.workers:
+            assert worker.process is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
 
     def kill_worker_tree(self) -> None:
-        """SIGKILL for the worker and whatever it started: git, hooks, scanners. What the end of a container does."""
-        assert self.worker.process is not None
-        tree = psutil.Process(self.worker.process.pid)
-        for process in (tree, *tree.children(recursive=True)):
-            process.kill()
+        """SIGKILL for the workers and whatever they started: git, hooks, scanners. What the end of a container does."""
+        for worker in self.workers:
+            assert worker.process is not None
+            with contextlib.suppress(psutil.NoSuchProcess):
+                tree = psutil.Process(worker.process.pid)
+                for process in (tree, *tree.children(recursive=True)):
+                    process.kill()
 
     def kill_postgres(self) -> None:
         """SIGKILL for the postmaster."""
@@ -163,7 +170,7 @@ class Stack:
 
     def revive(self) -> None:
         """Start again what has died, as the supervisor does."""
-        for child in (self.worker, self.beat, *self.extra):
+        for child in (*self.workers, self.beat, *self.extra):
             if child.process is not None and not child.is_running:
                 self.deaths += 1
                 child.start()
@@ -179,7 +186,7 @@ class Stack:
 
     def complaints(self) -> str:
         """The last lines of every log, and the rows that still have work."""
-        logs = [self.worker.command.log, self.beat.command.log, *(child.command.log for child in self.extra)]
+        logs = [child.command.log for child in (*self.workers, self.beat, *self.extra)]
         said = [f"-- {log.name}\n" + "\n".join(log.read_text().splitlines()[-25:]) for log in logs if log.exists()]
         if self.postgres.is_running:
             open_rows = self.rows(
@@ -194,20 +201,21 @@ class Stack:
         return "\n".join(said)
 
     def said(self) -> str:
-        """What the worker wrote to its log."""
-        return self.worker.command.log.read_text()
+        """What the workers wrote to their logs."""
+        return "".join(worker.command.log.read_text() for worker in self.workers)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Ask the database with the runtime's login."""
+        """Ask the database as the schema's owner: what the test sees is not what a lane sees."""
         if self._asking is None or self._asking.closed:
-            self._asking = psycopg.connect(self.postgres.url(APP), autocommit=True, connect_timeout=5)
+            self._asking = psycopg.connect(self.environment["DATABASE_MIGRATE_URL"], autocommit=True, connect_timeout=5)
         return self._asking.execute(query.encode(), values).fetchall()
 
     def send(self, *messages: tuple[object, ...]) -> None:
         """Messages to the workers: a task and its arguments each."""
         with Celery(broker=self.broker.url) as app:
             for task, *arguments in messages:
-                app.send_task(str(task), args=arguments, retry=False)
+                queue = "enforcer" if str(task).startswith("handoffs.") else "verifier"
+                app.send_task(str(task), args=arguments, queue=queue, retry=False)
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that belongs to this stack, and to nothing else."""
@@ -224,12 +232,16 @@ class Stack:
         if self._asking is not None:
             self._asking.close()
 
-    def _children(self) -> tuple[Child, Child]:
-        """The product's own commands; the worker's starts through the module that lays the traps."""
-        _, worker, beat = product.children(self.environment, self.folder / "var", 0)
+    def _children(self) -> tuple[list[Child], Child]:
+        """The product's own commands; the workers start through the module that lays the traps."""
+        children = product.children(self.environment, self.folder / "var", 0)
+        workers = [self._trapped(children[queue]) for queue in product.QUEUES]
+        return [*workers, *(children[login] for login in product.LOG_PROCESSES)], children["beat"]
+
+    def _trapped(self, worker: Child) -> Child:
         at = worker.command.argv.index("celery")
         argv = (*worker.command.argv[:at], "tests.support.faulty_worker", *worker.command.argv[at + 1 :])
-        return Child(dataclasses.replace(worker.command, argv=argv)), beat
+        return Child(dataclasses.replace(worker.command, argv=argv))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from audit.models import LogEntry, Principal
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus, Status
 from handoffs.tasks import advance, sweep_staging
+from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, START, Portal
 from verdicts import evidence
 from verdicts.actions import time_out, verify_again
@@ -36,8 +37,7 @@ MIGRATION = {
 
 def refused(kind: str) -> list[str]:
     """Codes of the refusals of one kind in the trail."""
-    leaves = LogEntry.objects.filter(kind=kind).order_by("pk").values_list("leaf", flat=True)
-    return [bytes(leaf).decode().split('"code":"')[1].split('"')[0] for leaf in leaves]
+    return [str(entry.open()["code"]) for entry in LogEntry.objects.filter(kind=kind).order_by("pk")]
 
 
 def test_a_pass_below_85_is_refused_and_kept_in_the_trail(portal: Portal):
@@ -70,7 +70,7 @@ def test_a_verdict_by_anyone_but_an_uninvolved_plan_is_refused(portal: Portal, n
 
 
 def test_a_plan_who_wrote_a_commit_of_the_change_cannot_judge_it(portal: Portal):
-    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid")
+    add_identity(Principal.objects.get(name="plan"), "email", "plan@acme.invalid", by=OPERATOR)
     portal.push_bundle(portal.bundle(GOOD_CHANGE), email="plan@acme.invalid")
     portal.receive()
     sweep_verification()

@@ -187,7 +187,7 @@ def test_a_policy_that_no_longer_allows_the_builder_stops_the_merge(portal: Port
 
 def test_a_builder_whose_role_was_taken_away_gets_no_pass(portal: Portal):
     portal.verified()
-    RoleGrant.objects.filter(principal__name="codex").delete()
+    RoleGrant.objects.filter(principal__name="codex").update(ends_at=timezone.now())
     with pytest.raises(VerdictError, match="no longer has the role BUILDER"):
         portal.verdict(VerdictKind.PASS)
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from django.db import IntegrityError, transaction
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
+from typer.testing import CliRunner
 
 from audit.events import AuditError
 from audit.models import LogEntry
@@ -27,6 +29,7 @@ from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKe
 from handoffs.published_keys import published_keys
 from handoffs.tasks import key_vault, rotate_key
 from leoportal import setup
+from leoportal.cli import app
 from tests.handoffs.test_keys import visit
 from tests.handoffs.test_vsa import conformity
 from tests.support.portal import Portal
@@ -67,6 +70,12 @@ def statement_of(envelope: bytes) -> Any:
 def revoke(key: SigningKey, since=None):
     request = Revocation(key.fingerprint, since or key.created_at, "the laptop was lost on the train")
     return revoke_key(request, password=configured.SIGNING_KEY_PASSWORD, by=setup.OPERATOR)
+
+
+def another_policy() -> PolicyVersion:
+    """A policy in force that nobody signed yet."""
+    text = PolicyVersion.objects.latest("number").document
+    return enact_policy(text.replace("max_rounds: 3", "max_rounds: 2").encode(), by=setup.OPERATOR)
 
 
 def pre_authentication_encoding(envelope: bytes) -> bytes:
@@ -153,8 +162,9 @@ def test_a_verdicts_summary_says_what_was_judged(portal: Portal):
     assert summary.facts["confidence"] == str(verdict.confidence)
     assert (summary.facts["head"], summary.facts["base"]) == (pull.head_sha, pull.base_sha)
     assert summary.facts["mergeTree"] == pull.merge_tree
+    assert summary.facts["assurance"] == verdict.assurance == "separated"
     assert summary.facts["inputsDigest"] == {"sha256": digest_of_json(verdict.inputs)}
-    assert summary.facts["logLeafHash"] == bytes(verdict.log_entry.leaf_hash).hex()
+    assert summary.facts["logLeafHash"] == bytes(row.verdict.log_entry.leaf_hash).hex()
     assert [i.digest["sha256"] for i in summary.inputs] == [
         hashlib.sha256(bytes(pull.handoff.signature.envelope)).hexdigest()
     ]
@@ -180,6 +190,7 @@ def test_only_pass_is_passed_and_leads_decision_has_a_statement_too(portal: Port
     assert conformity(statement_of(envelope)) == []
     assert statement_of(envelope)["predicate"]["verificationResult"] == "PASSED"
     assert statement_of(envelope)["predicate"]["leoportal_decision"] == "approve"
+    assert statement_of(envelope)["predicate"]["leoportal_assurance"] == "separated"
 
 
 def test_a_verdict_is_attested_once_whoever_asks(portal: Portal):
@@ -237,27 +248,54 @@ def test_the_policy_gate_wants_a_signed_policy(portal: Portal):
     assert verify_policy_statement(version) == keys.active_key(Lane.GATE).fingerprint
     checks = {check.name: check.is_met for check in run_policy_gate(pull, portal.tools()).checks}
     assert checks["the policy in force is signed by the gate lane, by a key that is trusted"]
-    text = version.document.replace("max_rounds: 3", "max_rounds: 2")
-    assert text != version.document
-    newer = enact_policy(text.encode(), by=setup.OPERATOR)
+    assert checks["the policy in force is attested by the gate lane, by a key that is trusted"]
+    newer = another_policy()
     with pytest.raises(VerdictError, match=r"policy\.unsigned"):
         run_policy_gate(pull, portal.tools())
     attest_policy(newer, attestor())
     assert run_policy_gate(pull, portal.tools()).conclusion is GateOutcome.SUCCESS
 
 
-def test_a_statement_of_another_policy_fails_the_gate(portal: Portal):
+@pytest.mark.parametrize(("foreign", "code"), [("signature", "policy.signature"), ("envelope", "policy.statement")])
+def test_the_policy_gate_wants_both_and_each_about_this_policy(portal: Portal, foreign: str, code: str):
+    """SOP 10.4: signed and attested. One that holds never stands in for the other."""
     pull = portal.verified(TEXT)
-    version = PolicyVersion.objects.latest("number")
-    newer = enact_policy(version.document.replace("max_rounds: 3", "max_rounds: 2").encode(), by=setup.OPERATOR)
-    row = PolicyStatement.objects.get()
-    with transaction.atomic():
-        PolicyStatement.objects.create(
-            policy=newer, key=row.key, envelope=row.envelope, signed_at=timezone.now(), log_entry=newer.log_entry
-        )
+    newer = another_policy()
+    attest_policy(newer, attestor())
+    assert run_policy_gate(pull, portal.tools()).conclusion is GateOutcome.SUCCESS
+    before = PolicyStatement.objects.exclude(policy=newer).get()
+    with transaction.atomic(), connection.cursor() as cursor:  # as the owner of the tables could
+        cursor.execute("ALTER TABLE leo_policy_statement DISABLE TRIGGER append_only_rows")
+        PolicyStatement.objects.filter(policy=newer).update(**{foreign: getattr(before, foreign)})
+        cursor.execute("ALTER TABLE leo_policy_statement ENABLE ALWAYS TRIGGER append_only_rows")
     result = run_policy_gate(pull, portal.tools())
     assert result.conclusion is GateOutcome.FAILURE
-    assert "is not the text that was signed" in str(result.evidence)
+    assert [check.got.partition(":")[0] for check in result.checks if not check.is_met] == [code]
+
+
+def test_a_statement_without_a_signature_counts_for_nothing(portal: Portal):
+    """As an upgraded portal has them: the sweep makes a whole one."""
+    pull = portal.verified(TEXT)
+    newer, row = another_policy(), PolicyStatement.objects.get()
+    PolicyStatement.objects.create(
+        policy=newer, key=row.key, envelope=row.envelope, signed_at=timezone.now(), log_entry=newer.log_entry
+    )
+    with pytest.raises(VerdictError, match=r"policy\.unsigned"):
+        run_policy_gate(pull, portal.tools())
+    sweep_statements()
+    assert run_policy_gate(pull, portal.tools()).conclusion is GateOutcome.SUCCESS
+
+
+def test_leo_verifies_what_the_portal_gives_out_of_a_policy(portal: Portal, tmp_path: Path):
+    call_command("operate", "policy-export", str(tmp_path))
+    key = keys.active_key(Lane.GATE)
+    (tmp_path / "key.asc").write_text(key.public_key)
+    by = ["--key", str(tmp_path / "key.asc"), "--fingerprint", key.fingerprint]
+    given = ["--signature", str(tmp_path / "policy.yaml.asc"), "--attestation", str(tmp_path / "policy.dsse.json")]
+    done = CliRunner().invoke(app, ["verify", "policy", str(tmp_path / "policy.yaml"), *by, *given])
+    assert (done.exit_code, "VERIFIED" in done.output) == (0, True), done.output
+    done = CliRunner().invoke(app, ["verify", "policy", str(tmp_path / "policy.yaml"), *by, *given[:2]])
+    assert (done.exit_code, "no attestation" in done.output) == (1, True)
 
 
 def test_a_policy_whose_key_was_revoked_is_signed_again(portal: Portal):

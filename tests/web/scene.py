@@ -31,7 +31,7 @@ from handoffs.models import (
     SigningKey,
     Status,
 )
-from leoportal.setup import ensure_builder, ensure_lanes, ensure_person, ensure_policy
+from leoportal.setup import appoint, ensure_builder, ensure_lanes, ensure_person, ensure_policy
 from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.models import VerificationWork
@@ -41,6 +41,7 @@ BUILDER_ID = "https://builders.example/codex-a"
 CAST = {
     "plan": Role.PLAN,
     "lead": Role.LEAD,
+    "lead2": Role.LEAD,
     "auditor": Role.AUDITOR,
     "exec": Role.ENFORCER,
     "outsider": Role.REPORTER,
@@ -292,6 +293,7 @@ def make_scene(root: Path) -> Scene:
         ensure_person(name, role)
     builder = ensure_builder("codex-a", sponsor="b.builder", builder_id=BUILDER_ID, email="a@example.org")
     ensure_policy((BUILDER_ID,))
+    appoint(("xena", "yuri"))
     now = timezone.now()
     key = SigningKey.objects.create(
         fingerprint="AB" * 20,

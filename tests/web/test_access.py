@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.template import Template
@@ -14,7 +15,8 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from audit.models import LogEntry
+from audit.covering import raise_alarm
+from audit.models import LogEntry, Principal
 from leoportal.web import DenyByDefaultMiddleware
 from tests.web.scene import Scene
 
@@ -57,10 +59,10 @@ def test_sign_up_and_password_reset_have_no_address():
 
 PAGES = {
     "/turn/": {"plan"},
-    "/prs/": {"plan", "lead", "auditor", "exec"},
-    "{pull}": {"plan", "lead", "auditor", "exec"},
-    "{pull}diff/": {"plan", "lead", "auditor", "exec"},
-    "{pull}history/": {"plan", "lead", "auditor", "exec"},
+    "/prs/": {"plan", "lead", "auditor"},
+    "{pull}": {"plan", "lead", "auditor"},
+    "{pull}diff/": {"plan", "lead", "auditor"},
+    "{pull}history/": {"plan", "lead", "auditor"},
     "/escalations/": {"plan", "lead", "auditor"},
     "/escalations/{pk}/": {"plan", "lead", "auditor"},
     "/handoffs/": {"plan", "lead", "auditor", "exec"},
@@ -70,6 +72,9 @@ PAGES = {
     "/audit{pull}": {"plan", "lead", "auditor"},
     "/audit/exports/": {"plan", "lead", "auditor"},
     "/keys/": {"plan", "lead", "auditor", "exec"},
+    "/audit/registry/": {"auditor", "xena"},
+    "/break-glass/": {"plan", "lead", "auditor", "exec", "xena"},
+    "{pull}break-glass/": {"lead"},
     "/keys/{key}/public.asc": {"plan", "lead", "auditor", "exec"},
     "/keys/{key}/revocation/": {"plan", "lead", "auditor", "exec"},
 }
@@ -79,12 +84,21 @@ POSTS = {
     "{pull}merge/": {"plan", "lead"},
     "/escalations/{pk}/decide/": {"lead"},
     "/audit/exports/make/": {"auditor"},
+    "/audit{pull}proof/": {"auditor"},
+    "/audit/exports/packs/": {"auditor"},
     "/handoffs/{handoff}/acknowledge/": {"lead"},
     "/keys/rotate/": {"exec"},
+    "/audit/registry/propose/": {"xena"},
+    "/break-glass/1/open/": {"lead", "xena"},
+    "/break-glass/1/review/": {"lead", "xena"},
+    "/audit/registry/proposals/1/decide/": {"xena"},
     "/keys/rotations/1/cancel/": {"exec"},
     "/keys/rotations/1/retry/": {"exec"},
     "/keys/{key}/revoke/": {"lead", "exec"},
 }
+
+
+EVERYBODY = {"plan", "lead", "auditor", "exec", "outsider", "xena"}
 
 
 def fill(address: str, pull) -> str:
@@ -99,7 +113,7 @@ def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):
     pull = scene.passing()
     found = {}
     for address in PAGES:
-        for name in ("plan", "lead", "auditor", "exec", "outsider"):
+        for name in EVERYBODY:
             status = scene.client(name).get(fill(address, pull)).status_code
             assert status in {200, 403}, (address, name, status)
             if status == 200:
@@ -110,7 +124,7 @@ def test_every_page_answers_exactly_the_roles_of_the_matrix(scene: Scene):
 def test_every_write_refuses_the_other_roles(scene: Scene):
     pull = scene.passing()
     for address, allowed in POSTS.items():
-        for name in {"plan", "lead", "auditor", "exec", "outsider"} - allowed:
+        for name in EVERYBODY - allowed:
             assert scene.client(name).post(fill(address, pull)).status_code == 403, (address, name)
         assert scene.client(min(allowed)).get(fill(address, pull)).status_code == 405, address
 
@@ -123,7 +137,7 @@ def test_nothing_but_sign_in_and_health_is_open_to_strangers(scene: Scene):
             assert answer.status_code == 302, address
             assert answer["Location"].startswith(reverse("account_login"))
     assert Client().get("/healthz/live").json() == {"status": "ok"}
-    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok"}
+    assert Client().get("/healthz/ready").json() == {"status": "ok", "database": "ok", "clock": "ok", "log": "ok"}
     assert Client().post("/healthz/ready").status_code == 405
 
 
@@ -140,7 +154,13 @@ def test_a_form_without_its_token_changes_nothing(scene: Scene):
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("plan", "/turn/"), ("lead", "/escalations/"), ("auditor", "/audit/"), ("exec", "/handoffs/")],
+    [
+        ("plan", "/turn/"),
+        ("lead", "/escalations/"),
+        ("auditor", "/audit/"),
+        ("exec", "/handoffs/"),
+        ("xena", "/audit/registry/"),
+    ],
 )
 def test_each_role_lands_where_its_work_is(scene: Scene, name: str, start: str):
     assert scene.client(name).get("/")["Location"] == start
@@ -162,6 +182,35 @@ def test_a_wrong_password_is_refused_and_the_name_is_kept(scene: Scene):
     assert answer.status_code == 200
     assert "You are not signed in" in text
     assert 'value="plan"' in text
+
+
+@pytest.mark.threat("AUD-04")
+def test_who_signs_in_or_may_not_is_in_the_log_and_from_where_is_not(scene: Scene):
+    def entries() -> list[LogEntry]:
+        return list(LogEntry.objects.filter(kind__startswith="session.").order_by("pk"))
+
+    user = User.objects.get(username="plan")
+    user.set_password(password := "battery horse staple 7")
+    user.save()
+    client = Client(REMOTE_ADDR="203.0.113.77", headers={"user-agent": "telltale"})
+    for name, typed in (("plan", "wrong wrong wrong"), ("nobody-here", "a password by mistake"), ("plan", password)):
+        client.post("/signin/", {"login": name, "password": typed})
+    plan = Principal.objects.get(name="plan")
+    found = entries()
+    assert [(e.kind, e.principal, e.role) for e in found] == [
+        ("session.refused", plan.pk, "PLAN"),
+        ("session.started", plan.pk, "PLAN"),
+    ]
+    for entry in found:
+        assert not any(
+            word in bytes(entry.leaf) + bytes(entry.body or b"") for word in (b"203.0.113", b"telltale", b"wrong")
+        )
+        assert bytes(entry.leaf).split(b"\n")[0].endswith(b"/leo_visitor")
+        assert b"plan" not in bytes(entry.leaf).partition(b"\n")[2]
+    raise_alarm("log.rollback", "a test")
+    client.post("/signout/")
+    assert client.post("/signin/", {"login": "plan", "password": password}).status_code == 302, "to read what is wrong"
+    assert len(entries()) == 2
 
 
 def test_pages_are_private_and_carry_a_strict_policy(scene: Scene):

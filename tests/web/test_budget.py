@@ -9,12 +9,12 @@ from handoffs.models import PullRequest
 from tests.web.scene import Scene, finding
 from verdicts.results import AgentKind, Severity
 
-BUDGET = 14
+BUDGET = 15
 PAGES = (
     ("plan", "/turn/"),
     ("plan", "/prs/"),
     ("plan", "{pull}"),
-    ("lead", "{pull}"),
+    ("lead", "{escalated_pull}"),
     ("plan", "{pull}diff/"),
     ("plan", "{pull}history/"),
     ("lead", "/escalations/"),
@@ -44,6 +44,7 @@ def test_a_page_keeps_its_budget_with_many_rows(scene: Scene, django_assert_max_
     address = page.format(
         pull=f"/prs/acme/payments/{first.number}/",
         escalated=escalated.pk,
+        escalated_pull=f"/prs/acme/payments/{escalated.number}/",
         handoff=first.handoff_id,
         fingerprint=scene.key.fingerprint,
         entry=LogEntry.objects.latest("pk").pk,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from pathlib import Path
 
 from django.utils import timezone
 
 from handoffs.models import KeyRotation, Lane, RotationStep, SigningKey
+from handoffs.signatures.sigstore_verifying import production_root
 from tests.web.scene import Scene
 
 
@@ -112,3 +115,27 @@ def test_a_revocation_lists_what_it_concerns_before_it_is_made(scene: Scene):
 def test_an_unknown_key_is_not_found(scene: Scene):
     for address in ("/keys/00/public.asc", "/keys/00/revocation/"):
         assert scene.client("lead").get(address).status_code == 404
+
+
+def test_the_trusted_root_shows_its_age_and_what_to_do(scene: Scene, settings, tmp_path: Path):
+    file = tmp_path / "trusted_root.json"
+    file.write_bytes(production_root().raw)
+    settings.SIGSTORE_TRUSTED_ROOT = str(file)
+    digest = production_root().digest
+    for days, mirror, word, advice in (
+        (0, "https://tuf.example", "Fresh", False),
+        (2, "", "Fresh", False),
+        (2, "https://tuf.example", "Refresh is due", True),
+        (8, "", "Refresh is due", True),
+    ):
+        written = (timezone.now() - timedelta(days=days)).timestamp()
+        os.utime(file, (written, written))
+        settings.SIGSTORE_TUF_MIRROR = mirror
+        text = text_of(scene, "plan")
+        assert digest in text
+        assert word in text
+        assert ("manage.py operate trusted-root refresh" in text) is advice
+    settings.SIGSTORE_TRUSTED_ROOT = str(tmp_path / "none.json")
+    text = text_of(scene, "plan")
+    assert "Judges nothing" in text
+    assert "sigstore.root" in text

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import io
 import json
+import re
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.http import StreamingHttpResponse
 
 from audit import events
-from audit.actions import append_event, integrate_log, take_part
+from audit.actions import append_event, take_part
 from audit.events import Actor, Role
-from audit.export import log_sheet, stream, tree_head
+from audit.export import log_sheet, tree_head
 from audit.merkle import leaf_hash
 from audit.models import LogEntry, Participation
+from tests.support.exports import export as make_export
+from tests.support.exports import text_of
+from tests.support.log import settle_log
 from tests.web.scene import Scene
 from tests.web.test_lead import decision_form
 from tests.web.test_review import address, verdict_form
+from verdicts.models import Export
 
 
 def export(scene: Scene, name: str = "auditor", **values: str):
-    form = {"table": "leo_log_entry", "file_format": "jsonl", "pull": "", "first": "", "last": ""}
-    return scene.client(name).post("/audit/exports/make/", {**form, **values})
+    return make_export(scene.client(name), **values)
 
 
 def body_of(answer: StreamingHttpResponse) -> bytes:
@@ -36,7 +43,7 @@ def test_the_explorer_filters_by_every_field(scene: Scene):
     pull = scene.passing()
     client = scene.client("auditor")
     everything = client.get("/audit/").content.decode()
-    assert "Checkpoints are not signed yet." in everything
+    assert "nothing is signed yet" in everything
     assert "no leaf yet" in everything
     one = client.get(f"/audit/?subject=H-{pull.handoff_id}&kind=gate.reported&role=REPORTER").content.decode()
     assert one.count("<tr data-row>") == 3
@@ -58,9 +65,39 @@ def test_explorer_pages_never_shift(scene: Scene, monkeypatch: pytest.MonkeyPatc
     assert [f"/audit/events/{key}/" in second for key in keys[4:11]] == [False, *[True] * 5, False]
 
 
+@contextmanager
+def clock_set_by_hand():
+    """Entries get their time from the database; only its owner can pretend another."""
+    with connection.cursor() as owner:
+        owner.execute("ALTER TABLE leo_log_entry DISABLE TRIGGER append_only_rows")
+        yield owner
+        owner.execute("ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER append_only_rows")
+
+
+def test_pages_hold_every_entry_once_whatever_the_order_of_times_and_numbers(scene: Scene, monkeypatch):
+    """A later number may carry an earlier time, and one moment several entries."""
+    monkeypatch.setattr("audit.views.PAGE_SIZE", 3)
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for minutes in (0, 0, 0, 0, 5, 5, -5, 5, 0):
+        entry = append_event("gate.reported", Actor(0, "clocks", Role.REPORTER), "", {})
+        with clock_set_by_hand() as owner:
+            owner.execute(
+                "UPDATE leo_log_entry SET created_at = %s WHERE id = %s", [noon + timedelta(minutes=minutes), entry.pk]
+            )
+    address, seen = "/audit/?actor=clocks&first=2026-03-01&last=2026-03-01", []
+    while address:
+        text = scene.client("auditor").get(address).content.decode()
+        seen += [int(key) for key in re.findall(r'class="row-link" href="/audit/events/(\d+)/"', text)]
+        older = re.search(r'href="(/audit/\?[^"]*before=[^"]*)"', text)
+        address = html.unescape(older[1]) if older else ""
+    rows = LogEntry.objects.filter(actor="clocks").values_list("created_at", "pk")
+    assert seen == [pk for _, pk in sorted(rows, reverse=True)]
+    assert scene.client("auditor").get("/audit/?before=999999999").status_code == 404
+
+
 def test_an_entry_shows_its_leaf_and_its_hash_computed_again(scene: Scene):
     scene.passing()
-    integrate_log()
+    settle_log()
     entry = LogEntry.objects.order_by("-pk")[0]
     client = scene.client("plan")
     text = client.get(f"/audit/events/{entry.pk}/").content.decode()
@@ -138,11 +175,12 @@ def test_missing_markers_break_the_separation(scene: Scene):
 
 def test_an_export_is_recorded_before_it_is_streamed(scene: Scene):
     scene.passing()
-    integrate_log()
+    settle_log()
     answer = export(scene)
     entry = LogEntry.objects.get(kind=events.EXPORT_MADE)
     assert entry.actor == "auditor"
     assert isinstance(answer, StreamingHttpResponse)
+    assert entry.pk == Export.objects.get().log_entry_id
     assert answer["Content-Disposition"].startswith('attachment; filename="leo_log_entry-')
     assert answer["X-Content-Type-Options"] == "nosniff"
     body_of(answer)
@@ -151,7 +189,7 @@ def test_an_export_is_recorded_before_it_is_streamed(scene: Scene):
 
 def test_a_json_export_can_be_checked_line_by_line(scene: Scene):
     scene.passing()
-    integrate_log()
+    settle_log()
     raw = body_of(export(scene))
     *lines, last = raw.splitlines(keepends=True)
     rows = [json.loads(line) for line in lines]
@@ -219,17 +257,8 @@ def test_only_an_auditor_exports(scene: Scene):
 def test_no_cell_is_a_formula(scene: Scene, start: str):
     append_event("gate.reported", Actor(0, f"{start}cmd|' /C calc'!A0", Role.REPORTER), "", {})
     sheet = log_sheet(LogEntry.objects.filter(kind="gate.reported"))
-    integrate_log()
-    text = b"".join(stream(sheet, "csv", tree_head())).decode()
+    settle_log()
+    text = text_of(sheet, "csv", tree_head()).decode()
     row = list(csv.reader(io.StringIO(text, newline="")))[1]
     assert row[2].startswith(f"'{start}")
     assert all(not cell.startswith(start) for cell in row)
-
-
-def test_an_export_reads_its_rows_in_chunks(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("audit.export.CHUNK", 4)
-    scene.passing()
-    integrate_log()
-    chunks = list(stream(log_sheet(LogEntry.objects.all()), "jsonl", tree_head()))
-    assert len(chunks) == -(-LogEntry.objects.count() // 4) + 1
-    assert max(chunk.count(b"\n") for chunk in chunks) == 4

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit import events
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.checks.evidence import Outcome
 from handoffs.models import PullStatus, Status
 from leoportal.templatetags import portal
-from leoportal.words import EVENTS, WORDS, percent_of, span_of, word_of
+from leoportal.words import CHECK_GROUPS, EVENTS, WORDS, percent_of, span_of, word_of
 from verdicts.decision import Clearer, Verdict
 from verdicts.models import DecisionKind
 from verdicts.results import AgentOutcome, GateOutcome, Grade, Severity
@@ -21,6 +22,11 @@ from verdicts.results import AgentOutcome, GateOutcome, Grade, Severity
 )
 def test_every_state_has_a_word_a_glyph_and_a_shape(kind):
     assert [value for value in kind if str(value) not in WORDS] == []
+
+
+def test_every_group_of_checks_has_a_heading():
+    assert {check.group for check in (*CHECKS, *RECORD_CHECKS)} == set(CHECK_GROUPS)
+    assert (portal.check_group("merge_base"), portal.check_group("sbom")) == ("Merge base", "SBOM")
 
 
 def test_only_success_looks_like_a_pass_among_gates():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,24 +11,31 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
-from audit.actions import issue_token, link_email
-from audit.events import AuditError, Role
-from audit.models import Kind, Principal
+from audit.actions import actor_of, add_identity, issue_token
+from audit.administration import Change, approve_change, decline_change, propose_change
+from audit.events import Actor, AuditError, Role
+from audit.models import Identity, Kind, Principal, ProposalKind
+from audit.proofs import challenge_for, link_by_proof
 from handoffs.actions import retry_handoff
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.keys import create_signing_key, request_rotation
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
-from handoffs.signatures.openpgp import SignatureError
-from handoffs.tasks import ENFORCER, key_vault, rotate_key
+from handoffs.signatures.openpgp import SignatureError, verify_detached
+from handoffs.signatures.openpgp_verifying import PinnedKey, fingerprint_of, refuse_unfit
+from handoffs.signatures.refusals import RefusedError
+from handoffs.tasks import ENFORCER, key_vault, rotate_key, trusted_root, tuf_mirror
+from handoffs.trusted_roots import refresh_root, use_root, waiting_root
 from leoportal import setup
 from leoportal.setup import OPERATOR
 from verdicts.actions import enact_policy
-from verdicts.evidence import VERIFIER
+from verdicts.evidence import VERIFIER, policy_in_force
 from verdicts.models import VerdictError
 from verdicts.policy_document import PolicyError
 from verdicts.revoking import Revocation, revoke_key
+from verdicts.statements import trusted_statement
 from verdicts.tasks import sweep_statements
 
 PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Role.ENFORCER, Role.REPORTER)]
@@ -36,7 +44,7 @@ PEOPLE = [role.value.lower() for role in (Role.PLAN, Role.LEAD, Role.AUDITOR, Ro
 class Command(BaseCommand):
     """Set up, people, builders, tokens, repositories, policies."""
 
-    help = "What an operator does: setup, person, builder, reporter, token, govern, retry, policy, key. Safe to repeat."
+    help = "What an operator does at the machine: set up, people, tokens, repositories, policies, keys. Safe to repeat."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One sub-command for each act."""
@@ -47,6 +55,9 @@ class Command(BaseCommand):
         person = acts.add_parser("person", help="somebody who signs in, in one role; prints the password once")
         person.add_argument("name")
         person.add_argument("role", choices=PEOPLE)
+        first = acts.add_parser("administrators", help="appoint the first administrators, two at least; once, for ever")
+        first.add_argument("names", nargs="+")
+        self._add_registry_acts(acts)
         identity = acts.add_parser("identity", help="link a commit address to somebody: their commits are theirs")
         identity.add_argument("principal")
         identity.add_argument("--email", required=True)
@@ -61,6 +72,14 @@ class Command(BaseCommand):
         token.add_argument("principal")
         token.add_argument("--days", type=int, default=30)
         token.add_argument("--name", default="leo")
+        proof = acts.add_parser("prove", help="link an OpenPGP key to its owner, who signs a challenge with it")
+        proof.add_argument("principal")
+        proof.add_argument("certificate", type=Path, help="the public half, ASCII-armoured")
+        proof.add_argument(
+            "--challenge", type=Path, help="the challenge that was signed; made and printed if not given"
+        )
+        proof.add_argument("--signature", type=Path, help="gpg --detach-sign --armor of the challenge")
+        proof.add_argument("--password-file", type=Path, help="the owner's password; asked for if not given")
         govern = acts.add_parser("govern", help="protect a bare repository on this machine by the portal's hooks")
         govern.add_argument("full_name", metavar="OWNER/NAME")
         govern.add_argument("path", type=Path)
@@ -69,8 +88,34 @@ class Command(BaseCommand):
         retry.add_argument("handoff", type=int, metavar="NUMBER", help="7 for H-7")
         policy = acts.add_parser("policy", help="put a policy document in force")
         policy.add_argument("file", type=Path)
+        export = acts.add_parser("policy-export", help="the policy in force with signature and attestation, as files")
+        export.add_argument("folder", type=Path)
+
+        root = acts.add_parser(
+            "trusted-root", help="the Sigstore trusted root: show, refresh over TUF, use what was fetched"
+        )
+        steps = root.add_subparsers(dest="verb", required=True)
+        steps.add_parser("show", help="which root is in use, how old it is, and what waits to be used")
+        steps.add_parser("refresh", help="fetch it from SIGSTORE_TUF_MIRROR and show what changed; nothing is used yet")
+        use = steps.add_parser("use", help="use a root that was fetched")
+        use.add_argument("digest", help="its whole SHA-256, as `refresh` showed it")
 
         self._add_key_acts(acts.add_parser("key", help="signing keys: make, rotate, revoke"))
+
+    def _add_registry_acts(self, acts: Any) -> None:
+        """Two administrators, each with their own password, as on the page Registry."""
+        propose = acts.add_parser("propose", help="one administrator's half of a change of the registry")
+        propose.add_argument("change", choices=ProposalKind.values)
+        propose.add_argument("--about", default="", help="the principal; nobody for principal.add")
+        propose.add_argument("--detail", action="append", default=[], metavar="NAME=VALUE")
+        propose.add_argument("--reason", required=True)
+        approve = acts.add_parser("approve", help="the other administrator's half")
+        decline = acts.add_parser("decline", help="say no to a proposal, or withdraw one's own")
+        for verb in (approve, decline):
+            verb.add_argument("proposal", type=int)
+        for verb in (propose, approve, decline):
+            verb.add_argument("--by", required=True, help="the administrator who acts")
+            verb.add_argument("--password-file", type=Path, help="asked for if not given")
 
     def _add_key_acts(self, key: ArgumentParser) -> None:
         verbs = key.add_subparsers(dest="verb", required=True)
@@ -87,8 +132,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Do one act; what it refuses is said with its code."""
         try:
-            getattr(self, f"_{options['act']}")(options)
-        except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError) as error:
+            getattr(self, f"_{options['act'].replace('-', '_')}")(options)
+        except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError, RefusedError) as error:
             raise CommandError(f"[{error.code}] {error.detail}") from None
         except Principal.DoesNotExist:
             known = ", ".join(Principal.objects.order_by("name").values_list("name", flat=True)[:30])
@@ -109,8 +154,61 @@ class Command(BaseCommand):
         self.stdout.write(f"{options['name']}: " + (f"password {password}" if password else "is there already"))
 
     def _identity(self, options: dict[str, Any]) -> None:
-        linked = link_email(Principal.objects.get(name=options["principal"]), options["email"], by=OPERATOR)
+        principal = Principal.objects.get(name=options["principal"])
+        linked = add_identity(principal, Identity.Kind.EMAIL, options["email"], by=OPERATOR)
         self.stdout.write(f"commits by {linked.value} are {options['principal']}'s")
+
+    def _administrators(self, options: dict[str, Any]) -> None:
+        for name, password in setup.appoint(tuple(options["names"])).items():
+            self.stdout.write(f"{name}: " + (f"password {password}" if password else "is there already"))
+
+    def _propose(self, options: dict[str, Any]) -> None:
+        by = self._administrator(options)
+        detail = dict(item.split("=", 1) for item in options["detail"] if "=" in item)
+        about = Principal.objects.get(name=options["about"]) if options["about"] else None
+        change = Change(ProposalKind(options["change"]), about, detail, options["reason"])
+        proposal = propose_change(change, by=by)
+        self.stdout.write(
+            f"proposal {proposal.pk} waits for another administrator until {proposal.expires_at:%Y-%m-%d}"
+        )
+
+    def _approve(self, options: dict[str, Any]) -> None:
+        proposal = approve_change(options["proposal"], by=self._administrator(options))
+        self.stdout.write(f"proposal {proposal.pk} is {proposal.status}")
+
+    def _decline(self, options: dict[str, Any]) -> None:
+        proposal = decline_change(options["proposal"], by=self._administrator(options))
+        self.stdout.write(f"proposal {proposal.pk} is {proposal.status}")
+
+    def _prove(self, options: dict[str, Any]) -> None:
+        """First without, then with `--challenge` and `--signature`. Owner and key both have to say so."""
+        certificate: str = options["certificate"].read_text()
+        fingerprint = fingerprint_of(certificate)
+        if options["challenge"] is None or options["signature"] is None:
+            self.stdout.write(challenge_for(Principal.objects.get(name=options["principal"]), fingerprint), ending="")
+            return
+        owner = self._signed_in(options["principal"], options["password_file"])
+        signature: str = options["signature"].read_text()
+
+        def verify(data: bytes, wanted: str) -> None:
+            now = timezone.now()
+            refuse_unfit(PinnedKey(certificate, wanted, now))
+            verify_detached(data, signature, public_key=certificate, fingerprint=wanted, received_at=now)
+
+        linked = link_by_proof(owner, options["challenge"].read_text(), verify=verify, by=OPERATOR)
+        self.stdout.write(f"{linked.value} is {owner.name}'s, by its own signature")
+
+    def _administrator(self, options: dict[str, Any]) -> Actor:
+        """The administrator who typed the password: being at the machine makes nobody one."""
+        return actor_of(self._signed_in(options["by"], options["password_file"]))
+
+    def _signed_in(self, name: str, file: Path | None) -> Principal:
+        principal = Principal.objects.select_related("user").get(name=name)
+        password = file.read_text().strip() if file else getpass.getpass(f"Password of {principal.name}: ")
+        user = principal.user
+        if user is None or not user.is_active or not user.check_password(password):
+            raise CommandError(f"[password.wrong] that is not the password of {principal.name}; nothing was changed")
+        return principal
 
     def _builder(self, options: dict[str, Any]) -> None:
         setup.ensure_builder(
@@ -144,6 +242,55 @@ class Command(BaseCommand):
         version = enact_policy(options["file"].read_bytes(), by=OPERATOR)
         self.stdout.write(f"policy v{version.number} is in force, sha256 {version.digest}")
         sweep_statements()
+
+    def _policy_export(self, options: dict[str, Any]) -> None:
+        folder: Path = options["folder"]
+        version = policy_in_force()
+        found = trusted_statement(version)
+        if found is None:
+            raise CommandError(f"[policy.unsigned] policy v{version.number} is not signed yet; the sweep does it")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "policy.yaml").write_bytes(version.document.encode())
+        (folder / "policy.yaml.asc").write_text(found.signature)
+        (folder / "policy.dsse.json").write_bytes(bytes(found.envelope))
+        self.stdout.write(
+            f"policy v{version.number} by {found.key.fingerprint}, received {found.signed_at.isoformat()}; next: "
+            "leo verify policy policy.yaml --signature policy.yaml.asc --attestation policy.dsse.json --key … "
+        )
+
+    def _trusted_root(self, options: dict[str, Any]) -> None:
+        getattr(self, f"_trusted_root_{options['verb']}")(options)
+
+    def _trusted_root_show(self, _options: dict[str, Any]) -> None:
+        root = trusted_root()
+        self.stdout.write(
+            f"in use {root.digest}, from {root.source}, refreshed {root.refreshed_at or 'nobody knows when'}"
+        )
+        is_online = bool(settings.SIGSTORE_TUF_MIRROR)
+        if warning := root.age_warning(timezone.now(), is_online=is_online):
+            self.stdout.write(f"warning: {warning}")
+        if waiting := waiting_root(root):
+            self.stdout.write(f"fetched {waiting.created_at} and not used: {waiting.digest}")
+
+    def _trusted_root_refresh(self, _options: dict[str, Any]) -> None:
+        mirror, current = tuf_mirror(), trusted_root()
+        found = refresh_root(mirror, current, by=OPERATOR)
+        self.stdout.write(f"old {current.digest}\nnew {found.root.digest}")
+        for change in found.changes:
+            self.stdout.write(f"  {change}")
+        if found.root.digest == current.digest:
+            self.stdout.write("unchanged; the root in use is fresh again")
+        else:
+            self.stdout.write(f"stored, not used; next: manage.py operate trusted-root use {found.root.digest}")
+
+    def _trusted_root_use(self, options: dict[str, Any]) -> None:
+        root = use_root(options["digest"], by=OPERATOR)
+        pinned = settings.SIGSTORE_TRUSTED_ROOT_SHA256
+        self.stdout.write(f"{root.digest} is in use")
+        if pinned and root.digest not in pinned:
+            self.stdout.write(
+                "warning: SIGSTORE_TRUSTED_ROOT_SHA256 does not name it, so nothing is judged until it does"
+            )
 
     def _key(self, options: dict[str, Any]) -> None:
         getattr(self, f"_key_{options['verb']}")(options)

@@ -1,0 +1,192 @@
+"""The commits of the protected branches in an evidence pack: all of them, each in its class.
+
+A branch is followed over first parents from its tip to where the portal began, over the commits' own bytes, so that
+none that landed on it can be left out. What a merge brought along may be left out; then it is not in a class.
+Source: product.md section 9 (G6); git's object format.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from audit.canonical import JsonValue
+from audit.leaves import Leaf
+from audit.pack_reading import Pack, PackError
+
+
+class Recorded(Protocol):
+    """A leaf and its body."""
+
+    @property
+    def leaf(self) -> Leaf:
+        """What the database wrote."""
+
+    @property
+    def body(self) -> Mapping[str, JsonValue] | None:
+        """What happened, unless it was erased."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of the pack: its parents, and the class that the pack gives it."""
+
+    name: str
+    parents: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A protected branch: its tip, and the commit at which the portal began; older ones are PRE-ENROLMENT."""
+
+    name: str
+    tip: str
+    repository: str
+    begun: str
+    is_whole: bool
+
+
+def check_commits(
+    pack: Pack, acts: Sequence[Recorded], broken: Callable[[str, str], None], gap: Callable[[str, str], None]
+) -> str:
+    """Follow every branch, and look for what released each commit."""
+    branches, commits = _read(pack)
+    reached: set[str] = set()
+    older: set[str] = set()
+    for branch in branches:
+        mine = _older(branch, commits)
+        older |= mine
+        reached |= mine | _follow(branch, commits, mine)
+        _check_begun(branch, acts, gap)
+    for name in commits.keys() - reached:
+        raise PackError("commits.jsonl", f"the commit {name[:12]} is on no branch of the pack")
+    for commit in commits.values():
+        _check_class(commit, commits, acts, is_older=commit.name in older)
+    past = [commit.name[:12] for commit in commits.values() if commit.kind == "BYPASS"]
+    if past:
+        broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
+    counts = Counter(commit.kind for commit in commits.values())
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
+
+
+def _read(pack: Pack) -> tuple[list[Branch], dict[str, Commit]]:
+    branches: list[Branch] = []
+    commits: dict[str, Commit] = {}
+    for where, row in pack.rows("commits.jsonl"):
+        match row:
+            case {
+                "repository": str(repository), "branch": str(name), "tip": str(tip), "begun": str(begun),
+                "isWhole": bool(whole),
+            }:  # fmt: skip
+                branches.append(Branch(f"{repository} {name}", tip, repository, begun, whole))
+            case {"commit": str(name), "object": str(text), "class": str(kind)} if name not in commits:
+                commits[name] = Commit(name, _parents(name, text, where), kind)
+            case _:
+                raise PackError(where, "expected a branch, or a commit that does not stand here twice")
+    return branches, commits
+
+
+def _parents(name: str, text: str, where: str) -> tuple[str, ...]:
+    """The parents in a commit's bytes, once they are the bytes that its name stands for."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise PackError(where, "the object is not base64") from None
+    content = b"commit %d\0" % len(raw) + raw
+    found = hashlib.sha256(content) if len(name) == 64 else hashlib.sha1(content, usedforsecurity=False)
+    if found.hexdigest() != name:
+        raise PackError(where, f"the object is {found.hexdigest()[:12]}, not the commit {name[:12]}")
+    head = raw.partition(b"\n\n")[0].split(b"\n")
+    return tuple(line.removeprefix(b"parent ").decode() for line in head if line.startswith(b"parent "))
+
+
+def _older(branch: Branch, commits: Mapping[str, Commit]) -> set[str]:
+    """Where the portal began, and all that is behind it; none of it may be missing."""
+    seen: set[str] = set()
+    stack = [branch.begun] if branch.is_whole and branch.begun else []
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        if name not in commits:
+            raise PackError("commits.jsonl", f"the commit {name[:12]}, older than the portal, is missing")
+        seen.add(name)
+        stack += commits[name].parents
+    return seen
+
+
+def _follow(branch: Branch, commits: Mapping[str, Commit], older: set[str]) -> set[str]:
+    seen: set[str] = set()
+    stack = [(branch.tip, True)]
+    while stack:
+        name, is_landed = stack.pop()
+        if name in seen or name in older or name == branch.begun or not name:
+            continue
+        if name not in commits:
+            if is_landed and branch.is_whole:
+                raise PackError("commits.jsonl", f"the commit {name[:12]} of {branch.name} is missing")
+            continue
+        seen.add(name)
+        first, *others = commits[name].parents or ("",)
+        stack += [(first, is_landed), *((other, False) for other in others)]
+    return seen
+
+
+def _check_begun(branch: Branch, acts: Sequence[Recorded], gap: Callable[[str, str], None]) -> None:
+    """The portal began where the leaf says that it put the repository under protection."""
+    governed = [act for act in acts if act.leaf.kind == "repository.governed" and act.body]
+    tips = {
+        str(act.body.get("tip")) for act in governed if act.body and act.body.get("repository") == branch.repository
+    }
+    if branch.is_whole and tips != {branch.begun}:
+        gap("commits", f"no leaf says that {branch.name} was at {branch.begun[:12]} when the portal began")
+
+
+def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Recorded], *, is_older: bool) -> None:
+    merges = [act for act in acts if act.leaf.kind == "pull.merged" and commit.name in brought(act.body or {}, commits)]
+    found = (
+        "PRE-ENROLMENT"
+        if is_older
+        else "BYPASS"
+        if not merges
+        else _release(merges[0], {commit.name, *commit.parents[1:]}, acts)
+    )
+    if commit.kind != found:
+        raise PackError(f"commit {commit.name[:12]}", f"it is called {commit.kind[:20]}, the leaves say {found}")
+
+
+def _release(merge: Recorded, heads: set[str], acts: Sequence[Recorded]) -> str:
+    """By what the newest act before a merge that could release it did: PLAN's PASS, LEAD's approval, two people's."""
+    found = "merged without a release"
+    for act in acts:
+        if act is merge:
+            break
+        body = act.body or {}
+        if act.leaf.subject != merge.leaf.subject or body.get("head") not in heads:
+            continue
+        if act.leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
+            found = "PASS"
+        elif act.leaf.kind == "decision.recorded" and body.get("decision") == "approve":
+            found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+    return found
+
+
+def brought(body: Mapping[str, JsonValue], commits: Mapping[str, Commit]) -> set[str]:
+    """What one merge brought to its branch: its commit, and the commits of the head it merged that are in the pack."""
+    merge, base = body.get("commit"), body.get("base")
+    found: set[str] = set()
+    first = commits.get(str(merge))
+    stack = [str(merge), *(first.parents[1:] if first else ())]
+    while stack:
+        name = stack.pop()
+        if name in found or name == base or (name != merge and name not in commits):
+            continue
+        found.add(name)
+        stack += [] if name == merge else [parent for parent in commits[name].parents if parent != base]
+    return found

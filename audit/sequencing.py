@@ -1,0 +1,176 @@
+"""The sequencer: committed entries get their place in the tree, in batches, by one process at a time.
+
+Entries are read by (transaction, number) below the oldest transaction that still runs: whatever comes later sorts
+later, so that nothing is skipped and no queue is needed that somebody could empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from django.apps import apps
+from django.db import connection, models, transaction
+from django.db.models import QuerySet
+
+from audit.events import AuditError
+from audit.merkle import Frontier, Node, leaf_hash
+from audit.models import LogEntry, LogEpoch, LogLeaf, LogTile, TreeHead
+from audit.tiles import ENTRIES, HASH_BYTES, WIDTH, Tile, TileError, nodes_from, subtree_root, tiles_of, write_bundle
+
+LOCK: Final = 0x1E0_106
+BATCH: Final = 5000
+# The columns stay qualified: ORDER BY an alias of the same name would lose the index.
+DUE: Final = """
+SELECT e.id, e.xid, e.leaf, e.leaf_hash FROM leo_log_entry e
+WHERE (e.xid, e.id) > (%s, %s) AND e.xid < coalesce(%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+  AND NOT EXISTS (SELECT FROM leo_log_leaf l WHERE l.entry_id = e.id)
+ORDER BY e.xid, e.id LIMIT %s
+"""
+RECENT: Final = 10_000  # entries whose rows are looked at again, about a minute of the fastest load
+
+
+@transaction.atomic(durable=True)
+def integrate_log(*, batch: int = BATCH, below: int | None = None) -> int:
+    """Give committed entries their place in the tree and store the new root. Returns how many were placed.
+
+    `below` is the transaction whose entries, and later ones, are left for another time; if not given, the oldest that
+    still runs.
+    Raises: AuditError("log.leaf_changed") for an entry that does not hash to what was stored with it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return 0
+        if (epoch := LogEpoch.objects.filter(log_entry__tree_leaf=None).order_by("number").first()) is not None:
+            _place_epoch(epoch.log_entry_id)
+            return 1
+        head = newest_head()
+        place = (head.last_xid, head.last_entry) if head else (0, 0)
+        cursor.execute(DUE, [*place, below, batch])
+        due = [(pk, xid, bytes(leaf), bytes(stored)) for pk, xid, leaf, stored in cursor.fetchall()]
+    if due:
+        _place(head, due, last=(due[-1][1], due[-1][0]))
+    return len(due)
+
+
+def _place_epoch(pk: int) -> None:
+    """Give an epoch's first entry the next place, and read on from the oldest transaction that still runs.
+
+    After a restore transactions may be numbered anew, so that where reading stood before says nothing.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1")
+        oldest = cursor.fetchone()[0]
+    entry = LogEntry.objects.get(pk=pk)
+    _place(newest_head(), [(pk, entry.xid, bytes(entry.leaf), bytes(entry.leaf_hash))], last=(oldest, 0))
+
+
+def _place(head: TreeHead | None, due: Sequence[tuple[int, int, bytes, bytes]], *, last: tuple[int, int]) -> None:
+    for pk, _, leaf, stored in due:
+        if leaf_hash(leaf) != stored:
+            raise AuditError("log.leaf_changed", f"entry {pk} no longer has the hash it was appended with")
+    before = frontier_at(head)
+    after = before.extend(stored for *_, stored in due)
+    LogLeaf.objects.bulk_create(
+        LogLeaf(index=before.size + offset, entry_id=pk, leaf_hash=stored)
+        for offset, (pk, _, _, stored) in enumerate(due)
+    )
+    _store_tiles(before.size, after.size)
+    TreeHead.objects.create(
+        size=after.size,
+        root=after.root,
+        frontier=b"".join(after.hashes),
+        last_xid=last[0],
+        last_entry=last[1],
+    )
+
+
+def newest_head() -> TreeHead | None:
+    """The newest tree head."""
+    return TreeHead.objects.order_by("-size").first()
+
+
+def frontier_at(head: TreeHead | None) -> Frontier:
+    """The frontier that a head stores."""
+    raw = bytes(head.frontier) if head else b""
+    return Frontier(head.size if head else 0, tuple(raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)))
+
+
+def governed_models() -> list[type[models.Model]]:
+    """The tables whose rows each name their entry of the log."""
+    return [
+        model
+        for model in apps.get_models()
+        if any(field.name == "log_entry" for field in model._meta.concrete_fields)  # noqa: SLF001  Django documents it
+    ]
+
+
+def find_lost(*, since: int = 0) -> list[str]:
+    """Rows whose entry is not in the log: their leaf was taken away after the act was committed."""
+    found = []
+    for model in governed_models():
+        rows: QuerySet[models.Model] = QuerySet(model).filter(log_entry_id__gte=since)
+        lost = rows.filter(~models.Exists(LogEntry.objects.filter(pk=models.OuterRef("log_entry_id"))))
+        found += [f"{model.__name__} {pk}" for pk in lost.values_list("pk", flat=True)[:20]]
+    return found
+
+
+def refuse_lost() -> None:
+    """Look at the newest rows of the governed tables for a leaf that was taken away.
+
+    Raises: AuditError("log.leaf_missing").
+    """
+    newest = LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    if lost := find_lost(since=newest - RECENT):
+        raise AuditError("log.leaf_missing", f"no entry of the log for {', '.join(lost[:20])}")
+
+
+def read_tile(tile: Tile) -> bytes:
+    """The bytes of a tile or a bundle of entries, as the database has them.
+
+    Raises: TileError("tile.missing").
+    """
+    if tile.level == ENTRIES:
+        leaves = _between(tile).values_list("entry__leaf", flat=True)
+        found = [bytes(leaf) for leaf in leaves]
+        _refuse_short(tile, len(found))
+        return write_bundle(found)
+    if tile.width == WIDTH:
+        row = LogTile.objects.filter(level=tile.level, index=tile.index).first()
+        if row is not None:
+            return bytes(row.hashes)
+    hashes = _hashes_of(tile)
+    _refuse_short(tile, len(hashes))
+    return b"".join(hashes)
+
+
+def nodes_at(size: int) -> Node:
+    """The perfect subtrees of the tree of `size` leaves, from its tiles."""
+    return nodes_from(size, read_tile)
+
+
+def _store_tiles(before: int, after: int) -> None:
+    """Each tile that became full, lowest level first: a tile is made of the ones below it."""
+    for tile in tiles_of(after, since=before):
+        if tile.level != ENTRIES and tile.width == WIDTH:
+            raw = b"".join(_hashes_of(tile))
+            LogTile.objects.create(level=tile.level, index=tile.index, root=subtree_root(raw), hashes=raw)
+
+
+def _hashes_of(tile: Tile) -> Sequence[bytes]:
+    first = tile.index * WIDTH
+    if tile.level == 0:
+        return [bytes(found) for found in _between(tile).values_list("leaf_hash", flat=True)]
+    below = LogTile.objects.filter(level=tile.level - 1, index__gte=first, index__lt=first + tile.width)
+    return [bytes(found) for found in below.order_by("index").values_list("root", flat=True)]
+
+
+def _between(tile: Tile) -> models.QuerySet[LogLeaf]:
+    first = tile.index * WIDTH
+    return LogLeaf.objects.filter(index__gte=first, index__lt=first + tile.width).order_by("index")
+
+
+def _refuse_short(tile: Tile, found: int) -> None:
+    if found != tile.width:
+        raise TileError("tile.missing", f"got {found} of {tile.path}, expected {tile.width}")

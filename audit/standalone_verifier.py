@@ -1,0 +1,981 @@
+#!/usr/bin/env python3
+"""Check an evidence pack of leoportal with Python alone: no other package, no network, nothing of the portal.
+
+    python3 standalone_verifier.py PACK --key VKEY [--witness VKEY] [--checkpoint EARLIER] [--json]
+
+PACK is a folder or a .tar. VKEY is the log's public key, one line, as you got it on another way than with the pack.
+A witness's key says whether that witness signed the pack's checkpoint.
+EARLIER is a checkpoint you kept: then nothing before it can have changed.
+Exit codes: 0 everything checked holds; 1 the pack is genuine but something in it breaks a rule, or no key was given;
+2 usage; 5 the pack is not what was signed.
+
+This file repeats on purpose what the portal has in modules of its own: two programs that agree are worth more than one.
+Not checked here: the decision function (`leo audit verify` runs it again) and OpenPGP and Sigstore signatures.
+Source: RFC 8032 (Ed25519), RFC 9162 (tree and proofs), C2SP signed-note and tlog-checkpoint, POSIX ustar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+SCHEMA: Final = "leoportal/evidence-pack/v1"
+OK, FAILED, BROKEN, GAP = "ok", "FAILED", "BROKEN", "gap"
+NEEDED: Final = (
+    "VERIFY.md", "bodies.jsonl", "checkpoint", "commits.jsonl", "keys.json", "leaves.txt", "policies.jsonl",
+    "principals.jsonl", "proofs.jsonl", "records.jsonl", "separation.jsonl", "signatures.jsonl",
+)  # fmt: skip
+OPTIONAL: Final = ("earlier.json", "trusted_root.json")
+EXCLUSIVE: Final = ("BUILDER", "ENFORCER", "PLAN", "LEAD")
+KEPT: Final = ("verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed")
+
+
+class PackError(Exception):
+    """What is wrong, and with which part of the pack."""
+
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"{where}: {detail}")
+        self.where = where
+        self.detail = detail
+
+
+# --- Ed25519, RFC 8032 section 5.1, checking only -------------------------------------------------------------------
+
+P: Final = 2**255 - 19
+ORDER: Final = 2**252 + 27742317777372353535851937790883648493
+D: Final = -121665 * pow(121666, P - 2, P) % P
+SQRT_MINUS_1: Final = pow(2, (P - 1) // 4, P)
+type Point = tuple[int, int, int, int]
+
+
+def _add(p: Point, q: Point) -> Point:
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
+    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def _times(factor: int, point: Point) -> Point:
+    found: Point = (0, 1, 1, 0)
+    while factor:
+        if factor & 1:
+            found = _add(found, point)
+        point = _add(point, point)
+        factor >>= 1
+    return found
+
+
+def _recover(raw: bytes) -> Point | None:
+    """The point that 32 bytes stand for, or None: not on the curve, or not in the one way it is written."""
+    y = int.from_bytes(raw, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * SQRT_MINUS_1 % P
+    if (x * x - square) % P or (x == 0 and sign):
+        return None
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+_Y: Final = 4 * pow(5, P - 2, P) % P
+BASE: Final = _recover(_Y.to_bytes(32, "little"))
+
+
+def verify_ed25519(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` over `message` is by `public_key`."""
+    if len(public_key) != 32 or len(signature) != 64 or BASE is None:
+        return False
+    key, commitment = _recover(public_key), _recover(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if key is None or commitment is None or s >= ORDER:
+        return False
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + public_key + message).digest(), "little") % ORDER
+    left, right = _times(s, BASE), _add(commitment, _times(challenge, key))
+    return (left[0] * right[2] - right[0] * left[2]) % P == 0 and (left[1] * right[2] - right[1] * left[2]) % P == 0
+
+
+def verify_by_openssl(public_key: bytes, message: bytes, signature: bytes) -> bool | None:
+    """The same by `openssl pkeyutl`, or None where there is no openssl that can (3.0 or newer)."""
+    program = shutil.which("openssl")
+    if program is None:
+        return None
+    der = bytes.fromhex("302a300506032b6570032100") + public_key
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in (("key", der), ("message", message), ("signature", signature)):
+            (folder / file).write_bytes(content)
+        command = [program, "pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER", "-inkey", "key"]
+        done = subprocess.run(
+            [*command, "-in", "message", "-sigfile", "signature"],
+            cwd=folder, check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    if done.returncode == 0 and "Verified Successfully" in done.stdout:
+        return True
+    return False if "Verification Failure" in done.stdout + done.stderr else None
+
+
+# --- signed notes and checkpoints -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Key:
+    """A verifier key: name, four-byte id, the 32 bytes of an Ed25519 public key, and whether it is a witness's."""
+
+    name: str
+    key_id: bytes
+    public: bytes
+    is_witness: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A tree head that a trusted key signed."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def decode(text: str, where: str) -> bytes:
+    """Base64 in the one way it is written."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise PackError(where, f"{text[:60]!r} is not base64") from None
+    if base64.b64encode(raw).decode() != text:
+        raise PackError(where, f"{text[:60]!r} is base64 written in another way")
+    return raw
+
+
+def parse_key(vkey: str, *, is_witness: bool = False) -> Key:
+    """`name+hash+base64(type || key)`: type 1 (Ed25519) of a log, 4 (cosignature/v1) of a witness."""
+    name, _, rest = vkey.strip().partition("+")
+    hexadecimal, _, encoded = rest.partition("+")
+    raw = decode(encoded, "key")
+    if len(raw) != 33 or raw[0] != (4 if is_witness else 1):
+        raise PackError("key", f"{name[:80]} is no Ed25519 key of a {'witness' if is_witness else 'log'}")
+    key_id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
+    if key_id.hex() != hexadecimal:
+        raise PackError("key", f"the key {name[:80]} has the id {key_id.hex()}, its line says {hexadecimal[:20]}")
+    return Key(name, key_id, raw[1:], is_witness)
+
+
+def cosigned_at(raw: bytes, key: Key, where: str) -> int | None:
+    """When a witness says that it signed this checkpoint; None if it did not."""
+    text, _, signatures = raw.decode("utf-8", "replace").partition("\n\n")
+    for line in signatures.splitlines():
+        _, name, encoded = (*line.split(" "), "", "", "")[:3]
+        found = decode(encoded, where)
+        if (name, found[:4]) != (key.name, key.key_id):
+            continue
+        moment = int.from_bytes(found[4:12], "big")
+        if not verify_ed25519(key.public, f"cosignature/v1\ntime {moment}\n{text}\n".encode(), found[12:]):
+            raise PackError(where, f"the signature by the witness {name} does not hold")
+        return moment
+    return None
+
+
+def open_checkpoint(raw: bytes, keys: Sequence[Key], where: str) -> Checkpoint:
+    """The tree head of a signed note, if one of `keys` signed it. Cosignatures of others are left aside."""
+    text, blank, signatures = raw.decode("utf-8", "replace").partition("\n\n")
+    lines = text.split("\n")
+    if not blank or len(lines) < 3 or not lines[1].isascii() or not lines[1].isdigit() or len(lines[1]) > 19:
+        raise PackError(where, "this is no checkpoint: expected a name, a size, a root, an empty line and signatures")
+    message = (text + "\n").encode()
+    is_signed = False
+    for line in signatures.splitlines():
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.partition(" ")
+        found = decode(encoded, where)
+        for key in keys:
+            if dash != "—" or (name, found[:4]) != (key.name, key.key_id):
+                continue
+            if not verify_ed25519(key.public, message, found[4:]):
+                raise PackError(where, f"the signature by {name} does not hold")
+            if verify_by_openssl(key.public, message, found[4:]) is False:
+                raise PackError(where, f"openssl does not accept the signature by {name}")
+            is_signed = True
+    root = decode(lines[2], where)
+    if not is_signed:
+        raise PackError(where, f"no key that you trust signed it; trusted: {', '.join(key.name for key in keys)}")
+    if len(root) != 32 or lines[1] != str(int(lines[1])):
+        raise PackError(where, "the size or the root is malformed")
+    return Checkpoint(lines[0], int(lines[1]), root)
+
+
+# --- the tree, RFC 9162 section 2.1 ---------------------------------------------------------------------------------
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """SHA-256(0 || leaf)."""
+    return hashlib.sha256(b"\0" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(1 || left || right)."""
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root that a leaf hash and its proof lead to (section 2.1.3.2); None if the proof has the wrong length."""
+    if not 0 <= index < size:
+        return None
+    at, last, found = index, size - 1, leaf
+    for step in path:
+        if last == 0:
+            return None
+        if at & 1 or at == last:
+            found = node_hash(step, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node_hash(found, step)
+        at, last = at >> 1, last >> 1
+    return found if last == 0 else None
+
+
+def is_consistent(old: Checkpoint, new: Checkpoint, path: Sequence[bytes]) -> bool:
+    """Whether the tree of `new` begins with the tree of `old` (section 2.1.4.2)."""
+    if old.size > new.size:
+        return False
+    if old.size == new.size:
+        return old.root == new.root and not path
+    if old.size == 0:
+        return not path and old.root == hashlib.sha256(b"").digest()
+    steps = [old.root, *path] if old.size & (old.size - 1) == 0 else list(path)
+    if not steps:
+        return False
+    at, last = old.size - 1, new.size - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    first = second = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            first, second = node_hash(step, first), node_hash(step, second)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            second = node_hash(second, step)
+        at, last = at >> 1, last >> 1
+    return last == 0 and first == old.root and second == new.root
+
+
+class Frontier:
+    """The perfect subtrees of the leaves so far, largest first: enough to go on and to say the root."""
+
+    def __init__(self, size: int, hashes: Sequence[bytes]) -> None:
+        if len(hashes) != size.bit_count():
+            raise PackError("proofs.jsonl", f"got {len(hashes)} hashes for {size} leaves")
+        self.size, self.hashes = size, list(hashes)
+
+    def add(self, found: bytes) -> None:
+        """One more leaf hash."""
+        rest = self.size
+        while rest & 1:
+            found, rest = node_hash(self.hashes.pop(), found), rest >> 1
+        self.hashes.append(found)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The tree hash of the leaves so far."""
+        if not self.hashes:
+            return hashlib.sha256(b"").digest()
+        found = self.hashes[-1]
+        for left in reversed(self.hashes[:-1]):
+            found = node_hash(left, found)
+        return found
+
+
+# --- the pack as files ----------------------------------------------------------------------------------------------
+
+
+class Pack:
+    """The files of a folder, or of a POSIX tar of regular files. Nothing is unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.places: dict[str, tuple[Path, int, int]] = {}
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.is_symlink() or not (file.is_file() or file.is_dir()):
+                    raise PackError(file.name, "neither a file nor a folder")
+                if file.is_file():
+                    self._add(file.relative_to(path).as_posix(), file, 0, file.stat().st_size)
+        else:
+            self._read_tar()
+
+    def _add(self, name: str, file: Path, offset: int, size: int) -> None:
+        if name in self.places:
+            raise PackError(name, "it is in the pack twice")
+        self.places[name] = (file, offset, size)
+
+    def _read_tar(self) -> None:
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            at = 0
+            while True:
+                header = file.read(512)
+                if len(header) < 512:
+                    raise PackError(self.path.name, f"the tar ends early, at byte {at}")
+                if not any(header):
+                    break
+                total = sum(header[:148]) + 8 * 32 + sum(header[156:])
+                try:
+                    length, told = int(header[124:135], 8), int(header[148:154], 8)
+                except ValueError:
+                    raise PackError(self.path.name, f"the tar header at byte {at} is malformed") from None
+                if total != told or header[156:157] != b"0" or header[345:500].strip(b"\0"):
+                    raise PackError(self.path.name, f"the tar header at byte {at} is malformed")
+                self._add(header[:100].rstrip(b"\0").decode("ascii", "replace"), self.path, at + 512, length)
+                at += 512 + (length + 511) // 512 * 512
+                file.seek(at)
+            rest = file.read()
+            if any(rest) or at + 1024 != size:
+                raise PackError(self.path.name, "there is something behind the end of the tar")
+
+    def read(self, name: str) -> bytes:
+        """All of one file."""
+        file, offset, size = self._place(name)
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """One file line by line, each with its newline."""
+        file, offset, size = self._place(name)
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            while size > 0:
+                line = stream.readline(size)
+                if not line.endswith(b"\n"):
+                    raise PackError(name, "the last line has no end")
+                size -= len(line)
+                yield line
+
+    def rows(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """A file of JSON objects, one a line, with the number of each line."""
+        for number, line in enumerate(self.lines(name), 1):
+            yield number, read_object(line, f"{name} line {number}")
+
+    def digest(self, name: str) -> tuple[int, str]:
+        """Length and SHA-256 of one file."""
+        file, offset, size = self._place(name)
+        found, rest = hashlib.sha256(), size
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            while rest and (block := stream.read(min(rest, 1 << 20))):
+                found.update(block)
+                rest -= len(block)
+        return size - rest, found.hexdigest()
+
+    def _place(self, name: str) -> tuple[Path, int, int]:
+        if name not in self.places:
+            raise PackError(name, "it is missing")
+        return self.places[name]
+
+
+def read_object(raw: bytes, where: str) -> dict[str, Any]:
+    """A JSON object, without keys that stand twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise PackError(where, "a key stands twice")
+        return found
+
+    try:
+        value = json.loads(raw, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise PackError(where, f"no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise PackError(where, "no JSON object")
+    return value
+
+
+def want(value: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+    """A member of an object, of the type it has to have."""
+    found = value.get(name)
+    if not isinstance(found, kind) or isinstance(found, bool) is not (kind is bool):
+        raise PackError(where, f"{name} is {str(found)[:40]!r}, expected {kind.__name__}")
+    return found
+
+
+# --- what is checked ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One act: what the database wrote of it, and its body, unless that was erased."""
+
+    index: int
+    entry: int
+    digest: str
+    kind: str
+    principal: int
+    role: str
+    subject: str
+    at: int
+    body: dict[str, Any] | None
+
+
+@dataclass
+class Report:
+    """What was found, in order."""
+
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, state: str, check: str, detail: str) -> None:
+        """One finding."""
+        self.rows.append((state, check, detail))
+
+    def attempt(self, check: str, work: Any) -> Any:
+        """Run one check; what it says, or where it fails, is a finding."""
+        try:
+            found, detail = work()
+        except PackError as error:
+            self.add(FAILED, check, str(error))
+            return None
+        self.add(OK, check, detail)
+        return found
+
+    @property
+    def status(self) -> int:
+        """The exit code."""
+        states = {state for state, _, _ in self.rows}
+        return 5 if FAILED in states else 1 if BROKEN in states else 0
+
+
+class Verifier:
+    """One pack, checked from the outside in."""
+
+    def __init__(self, pack: Pack, keys: Sequence[Key], earlier: bytes | None, witnesses: Sequence[Key] = ()) -> None:
+        self.pack, self.earlier, self.report, self.witnesses = pack, earlier, Report(), witnesses
+        self.is_pinned = bool(keys)
+        self.keys = list(keys)
+        self.leaves: list[Leaf] = []
+        self.parts: dict[str, dict[tuple[int, str], int]] = {}
+        self.manifest: dict[str, Any] = {}
+        self.commits: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> Report:
+        """Everything. A later check is left out only where an earlier one left it nothing to stand on."""
+        report = self.report
+        self.manifest = report.attempt("manifest", self.check_manifest) or {}
+        if not self.is_pinned:
+            self.keys = report.attempt("log key", self.keys_of_pack) or []
+            report.add(BROKEN, "trust", "no key was given: whoever made the pack chose its key. Next: --key VKEY")
+        head = report.attempt("checkpoint", self.check_checkpoint)
+        if head is None:
+            return report
+        report.attempt("witnesses", self.check_witnesses)
+        report.attempt("seal of the manifest", lambda: self.check_seal(head))
+        self.check_earlier(head)
+        report.attempt("leaves", lambda: self.check_leaves(head))
+        report.attempt("policies", self.check_policies)
+        report.attempt("commits", self.check_commits)
+        report.attempt("separation", self.check_separation)
+        self.tell_scope()
+        report.add(GAP, "decisions", "not run again here; `leo audit verify` does")
+        report.add(GAP, "signatures.jsonl", "OpenPGP and Sigstore are not checked here; `leo audit verify` does")
+        return report
+
+    def check_manifest(self) -> tuple[dict[str, Any], str]:
+        """Every file is the one the manifest names, and there is no other."""
+        manifest = read_object(self.pack.read("manifest.json"), "manifest.json")
+        if manifest.get("schema") != SCHEMA:
+            raise PackError("manifest.json", f"schema {str(manifest.get('schema'))[:60]!r}, expected {SCHEMA}")
+        files = want(manifest, "files", dict, "manifest.json")
+        wrong = []
+        for name in sorted({*files, *self.pack.places, *NEEDED} - {"manifest.json", "seal.json"}):
+            told = files.get(name)
+            if name not in self.pack.places:
+                wrong.append(f"{name} is missing")
+            elif not isinstance(told, dict) or name not in (*NEEDED, *OPTIONAL):
+                wrong.append(f"{name} is not in the manifest")
+            elif (told.get("bytes"), told.get("sha256")) != (found := self.pack.digest(name)):
+                wrong.append(f"{name} has {found[0]} bytes and SHA-256 {found[1]}, the manifest says {told}")
+        if wrong:
+            self.report.add(FAILED, "files", "; ".join(wrong))
+        return manifest, f"{len(files)} files"
+
+    def keys_of_pack(self) -> tuple[list[Key], str]:
+        """The keys that the pack itself names."""
+        lines = want(read_object(self.pack.read("keys.json"), "keys.json"), "log", list, "keys.json")
+        return [parse_key(str(line)) for line in lines], "taken from the pack"
+
+    def check_checkpoint(self) -> tuple[Checkpoint, str]:
+        """A trusted key signed the tree head, and it is the one the manifest names."""
+        head = open_checkpoint(self.pack.read("checkpoint"), self.keys, "checkpoint")
+        told = self.manifest.get("log")
+        if told != {"origin": head.origin, "size": head.size, "root": head.root.hex()}:
+            raise PackError("manifest.json", f"it names the tree head {told}, not the one that is signed")
+        return head, f"{head.origin}: {head.size} leaves, root {head.root.hex()}"
+
+    def check_witnesses(self) -> tuple[None, str]:
+        """Each witness that the reader trusts signed the checkpoint; how many others there are is said."""
+        raw, signed = self.pack.read("checkpoint"), 0
+        for key in self.witnesses:
+            moment = cosigned_at(raw, key, "checkpoint")
+            signed += moment is not None
+            if moment is None:
+                self.report.add(BROKEN, "witnesses", f"{key.name} did not sign this checkpoint")
+        others = raw.decode("utf-8", "replace").partition("\n\n")[2].count("\n") - signed - 1
+        if others > 0:
+            self.report.add(
+                GAP, "witnesses", f"{others} more signed it; not checked: their keys were not given. --witness"
+            )
+        return None, f"{signed} signed it"
+
+    def check_seal(self, head: Checkpoint) -> tuple[None, str]:
+        """The manifest's digest stands in a leaf of a later tree of the same log."""
+        raw = self.pack.read("seal.json")
+        seal = read_object(raw, "seal.json")
+        if json.dumps(seal, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != raw:
+            raise PackError("seal.json", "it is not written canonically")
+        texts = {name: want(seal, name, str, "seal.json") for name in ("leaf", "body", "salt", "checkpoint")}
+        if set(seal) != {*texts, "index", "path", "consistency"}:
+            raise PackError("seal.json", f"it has the members {sorted(seal)}")
+        later = open_checkpoint(texts["checkpoint"].encode(), self.keys, "seal.json")
+        if texts["checkpoint"].count("\n— ") != 1:
+            raise PackError("seal.json", "its checkpoint has more than one signature")
+        leaf = texts["leaf"].encode()
+        path = [decode(str(step), "seal.json") for step in want(seal, "path", list, "seal.json")]
+        index = want(seal, "index", int, "seal.json")
+        if root_from_inclusion(leaf_hash(leaf), index, later.size, path) != later.root:
+            raise PackError("seal.json", f"the leaf is not number {index} of the tree")
+        steps = [decode(str(step), "seal.json") for step in want(seal, "consistency", list, "seal.json")]
+        if later.origin != head.origin or not is_consistent(head, later, steps):
+            raise PackError("seal.json", "its tree does not begin with the pack's tree")
+        found = parse_leaf(index, leaf, {"salt": texts["salt"], "body": texts["body"]}, "seal.json")
+        told = (found.body or {}).get("manifestSha256")
+        _, digest = self.pack.digest("manifest.json")
+        if found.kind != "export.sealed" or told != digest:
+            raise PackError("manifest.json", f"it has the SHA-256 {digest}, the log says {told}")
+        return None, f"leaf {index} of {later.size}"
+
+    def check_earlier(self, head: Checkpoint) -> None:
+        """The tree begins with the one that the auditor saw before."""
+        report = self.report
+        path: list[bytes] = []
+        if "earlier.json" in self.pack.places:
+            value = read_object(self.pack.read("earlier.json"), "earlier.json")
+
+            def in_pack() -> tuple[None, str]:
+                old = open_checkpoint(
+                    want(value, "checkpoint", str, "earlier.json").encode(), self.keys, "earlier.json"
+                )
+                path.extend(decode(str(step), "earlier.json") for step in want(value, "path", list, "earlier.json"))
+                if old.origin != head.origin or not is_consistent(old, head, path):
+                    raise PackError(
+                        "earlier.json", f"the tree of {head.size} leaves does not begin with its {old.size}"
+                    )
+                return None, f"extends {old.size} leaves"
+
+            report.attempt("earlier checkpoint", in_pack)
+        if self.earlier is None:
+            report.add(
+                GAP, "consistency", "no checkpoint of yours was given: a forked log would not show. --checkpoint"
+            )
+            return
+        mine = self.earlier
+
+        def own() -> tuple[None, str]:
+            old = open_checkpoint(mine, self.keys, "your checkpoint")
+            if old.origin != head.origin or old.size > head.size:
+                raise PackError(
+                    "your checkpoint", f"it is {old.origin} at {old.size}, the pack {head.origin} at {head.size}"
+                )
+            if not is_consistent(old, head, path):
+                raise PackError(
+                    "your checkpoint", "the pack does not extend it, or has no proof from it: ask for one with it"
+                )
+            return None, f"the log still begins with your {old.size} leaves"
+
+        report.attempt("consistency", own)
+
+    def check_leaves(self, head: Checkpoint) -> tuple[None, str]:
+        """Every leaf stands in the signed tree where its proof says, every body and row says what its leaf says."""
+        lines, bodies = self.pack.lines("leaves.txt"), self.pack.rows("bodies.jsonl")
+        rows = self.pack.rows("records.jsonl")
+        pending = next(rows, None)
+        last, count, erased, records = -1, 0, 0, 0
+        for number, proof in self.pack.rows("proofs.jsonl"):
+            where = f"proofs.jsonl line {number}"
+            if "index" in proof:
+                first = want(proof, "index", int, where)
+                end, frontier = first + 1, None
+                path = [decode(str(step), where) for step in want(proof, "path", list, where)]
+            else:
+                first, end = want(proof, "first", int, where), want(proof, "end", int, where)
+                frontier = Frontier(first, [decode(str(step), where) for step in want(proof, "left", list, where)])
+                path = [decode(str(step), where) for step in want(proof, "right", list, where)]
+            if not last < first < end <= head.size:
+                raise PackError(where, f"leaves {first} to {end} after leaf {last}, in a tree of {head.size}")
+            last = end - 1
+            for index in range(first, end):
+                raw = next(lines, b"") + next(lines, b"")[:-1]
+                _, body = next(bodies, (0, {}))
+                found = leaf_hash(raw)
+                if frontier is not None:
+                    frontier.add(found)
+                elif root_from_inclusion(found, index, head.size, path) != head.root:
+                    raise PackError(f"leaf {index}", "it is not in the signed tree")
+                leaf = parse_leaf(index, raw, body, f"leaf {index}")
+                while pending is not None and pending[1].get("leafIndex") == index:
+                    check_record(pending, leaf)
+                    pending, records = next(rows, None), records + 1
+                self.keep(leaf)
+                count, erased = count + 1, erased + (leaf.body is None)
+            if frontier is not None and not is_consistent(Checkpoint("", end, frontier.root()), head, path):
+                raise PackError(f"leaves {first} to {end - 1}", "one of them is not in the signed tree")
+        if next(lines, None) is not None or next(bodies, None) is not None:
+            raise PackError("leaves.txt", "there are more leaves or bodies than proofs")
+        if pending is not None:
+            where = f"records.jsonl line {pending[0]}"
+            raise PackError(where, f"its leaf {pending[1].get('leafIndex')} is not in the pack, or not in this order")
+        if erased:
+            self.report.add(GAP, "bodies", f"{erased} were erased: their acts are proved, their words are gone")
+        self.report.add(OK, "records", f"{records} rows say what their leaves say")
+        return None, f"{count} leaves are in the tree"
+
+    def keep(self, leaf: Leaf) -> None:
+        """What later checks need of it: who did what on a handoff, and the short parts of the acts that release."""
+        if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
+            self.parts.setdefault(leaf.subject, {}).setdefault((leaf.principal, leaf.role), leaf.index)
+        if leaf.kind in KEPT:
+            body = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str)}
+            self.leaves.append(replace(leaf, body=body))
+
+    def check_policies(self) -> tuple[None, str]:
+        """Every policy that a verdict was judged by is there, and is the text that was enacted."""
+        texts = {}
+        for number, row in self.pack.rows("policies.jsonl"):
+            text = want(row, "document", str, f"policies.jsonl line {number}")
+            texts[hashlib.sha256(text.encode()).hexdigest()] = number
+        enacted = {str(leaf.body.get("digest")) for leaf in self.of("policy.enacted") if leaf.body}
+        for leaf in self.of("verdict.recorded"):
+            digest = (leaf.body or {}).get("policy")
+            if leaf.body is not None and (digest not in texts or digest not in enacted):
+                raise PackError("policies.jsonl", f"the policy {digest} of leaf {leaf.index} is missing")
+        if unknown := set(texts) - enacted:
+            raise PackError("policies.jsonl", f"nobody enacted {min(unknown)}")
+        return None, f"{len(texts)} policies"
+
+    def of(self, kind: str) -> list[Leaf]:
+        """The kept leaves of one kind."""
+        return [leaf for leaf in self.leaves if leaf.kind == kind]
+
+    def check_commits(self) -> tuple[None, str]:
+        """The commits of each branch are all there, from its tip to where the portal began, each in its class."""
+        counts: dict[str, int] = {}
+        branches: list[dict[str, Any]] = []
+        owner: dict[str, str] = {}
+        for number, row in self.pack.rows("commits.jsonl"):
+            where = f"commits.jsonl line {number}"
+            if "tip" in row:
+                branches.append(row)
+                continue
+            commit, raw = want(row, "commit", str, where), decode(want(row, "object", str, where), where)
+            algorithm = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
+            if algorithm(b"commit %d\0" % len(raw) + raw).hexdigest() != commit:  # git's own digest
+                raise PackError(where, f"the object is not the commit {commit[:12]}")
+            row["parents"] = [
+                line[7:].decode() for line in raw.split(b"\n\n")[0].split(b"\n") if line[:7] == b"parent "
+            ]
+            self.commits[commit] = row
+            counts[str(row.get("class"))] = counts.get(str(row.get("class")), 0) + 1
+        older: set[str] = set()
+        for branch in branches:
+            older |= self.older(branch)
+        for branch in branches:
+            self.follow(branch, owner, older)
+        for commit, row in self.commits.items():
+            if commit not in owner and commit not in older:
+                raise PackError("commits.jsonl", f"the commit {commit[:12]} is on no branch of the pack")
+            self.check_class(commit, row, is_older=commit in older)
+        if bypassed := [commit for commit, row in self.commits.items() if row.get("class") == "BYPASS"]:
+            self.report.add(
+                BROKEN, "bypass", f"{len(bypassed)} commits landed without the portal: {bypassed[0][:12]} …"
+            )
+        return None, ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+    def older(self, branch: dict[str, Any]) -> set[str]:
+        """Where the portal began and everything behind it: PRE-ENROLMENT, and none of it may be missing."""
+        found: set[str] = set()
+        stack = [want(branch, "begun", str, "commits.jsonl")] if branch.get("isWhole") and branch.get("begun") else []
+        while stack:
+            commit = stack.pop()
+            if commit not in self.commits:
+                raise PackError("commits.jsonl", f"the commit {commit[:12]}, older than the portal, is missing")
+            if commit not in found:
+                found.add(commit)
+                stack += self.commits[commit]["parents"]
+        return found
+
+    def follow(self, branch: dict[str, Any], owner: dict[str, str], older: set[str]) -> None:
+        """From the tip over first parents to where the portal began: none of these may be missing."""
+        begun, name = want(branch, "begun", str, "commits.jsonl"), str(branch.get("branch"))
+        stack = [(want(branch, "tip", str, "commits.jsonl"), True)]
+        while stack:
+            commit, is_landed = stack.pop()
+            if commit in owner or commit in older or commit in {begun, ""}:
+                continue
+            if commit not in self.commits:
+                if is_landed and branch.get("isWhole"):
+                    raise PackError("commits.jsonl", f"the commit {commit[:12]} of {name} is missing")
+                continue
+            owner[commit] = name
+            parents = self.commits[commit]["parents"] or [""]
+            stack += [(parents[0], is_landed), *((parent, False) for parent in parents[1:])]
+        tips = {
+            str(leaf.body.get("tip"))
+            for leaf in self.of("repository.governed")
+            if leaf.body and leaf.body.get("repository") == branch.get("repository")
+        }
+        if branch.get("isWhole") and tips != {begun}:
+            self.report.add(GAP, "commits", f"no leaf says that {name} was at {begun[:12]} when the portal began")
+
+    def check_class(self, commit: str, row: dict[str, Any], *, is_older: bool) -> None:
+        """Each commit is called what the leaves say: by what let it through last, or that nothing did."""
+        merges = [leaf for leaf in self.of("pull.merged") if leaf.body and commit in landed(leaf.body, self.commits)]
+        found = "PRE-ENROLMENT" if is_older else "BYPASS"
+        if merges and not is_older:
+            found = "merged without a release"
+            for leaf in self.leaves[: self.leaves.index(merges[0])]:
+                body = leaf.body or {}
+                if leaf.subject != merges[0].subject or body.get("head") not in {commit, *row["parents"][1:]}:
+                    continue
+                if leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
+                    found = "PASS"
+                if leaf.kind == "decision.recorded" and body.get("decision") == "approve":
+                    found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+        if row.get("class") != found:
+            raise PackError(
+                f"commit {commit[:12]}", f"it is called {str(row.get('class'))[:20]}, the leaves say {found}"
+            )
+
+    def check_separation(self) -> tuple[None, str]:
+        """Nobody, and nobody who answers for somebody, holds two duties on one pull request."""
+        rows = [row for _, row in self.pack.rows("principals.jsonl")]
+        people = persons(rows)
+        count = 0
+        for number, row in self.pack.rows("separation.jsonl"):
+            where = f"separation.jsonl line {number}"
+            name = f"{row.get('repository')}#{row.get('pull')}"
+            handoffs = {f"H-{pk}" for pk in want(row, "handoffs", list, where)}
+            parts = {(part.get("principal"), part.get("duty")) for part in want(row, "parts", list, where)}
+            for subject in handoffs:
+                for (principal, role), index in self.parts.get(subject, {}).items():
+                    if (principal, role) not in parts:
+                        raise PackError(
+                            where, f"leaf {index} is an act of principal {principal} as {role}, who is not listed"
+                        )
+            held: dict[Any, str] = {}
+            clashes = []
+            for principal, duty in sorted(parts, key=str):
+                if principal not in people:
+                    raise PackError(where, f"nobody known answers for principal {principal}")
+                person = people[principal]
+                if held.setdefault(person, str(duty)) != duty:
+                    clashes.append(f"{name}: person {person} stands behind {held[person]} and {duty}")
+            if clashes:
+                self.report.add(BROKEN, "separation", clashes[0])
+            if bool(clashes) and row.get("state") == "ok":
+                raise PackError(where, f"{name} is called separated, and is not")
+            if row.get("state") == "broken" and not clashes:
+                self.report.add(BROKEN, "separation", f"{name}: the portal itself says that a rule is broken")
+            count += 1
+        return None, f"{count} pull requests looked at"
+
+    def tell_scope(self) -> None:
+        """What the pack does not hold, and so does not prove."""
+        scope = self.manifest.get("scope") or {}
+        if scope.get("kind") == "pull":
+            self.report.add(
+                GAP,
+                "completeness",
+                "a pack of one pull request proves what it holds, not that nothing else "
+                "was recorded about it; a pack of a period does",
+            )
+        else:
+            self.report.add(
+                OK,
+                "completeness",
+                f"all leaves of {scope.get('first') or 'the start'} to {scope.get('last') or 'the end'}",
+            )
+        if self.manifest.get("assurance") == "single_operator":
+            self.report.add(GAP, "assurance", "one person operates every agent: separation of persons is not claimed")
+
+
+def check_record(numbered: tuple[int, Mapping[str, Any]], leaf: Leaf) -> None:
+    """A row says what its leaf says."""
+    number, row = numbered
+    where = f"records.jsonl line {number}"
+    if row.get("leafHash") != leaf.digest:
+        raise PackError(where, f"its leaf {leaf.index} is another one")
+    cells = want(row, "row", dict, where)
+    for name in sorted(TEXTS & cells.keys()):
+        if not holds_text(*(cells.get(f"{name}{part}") for part in ("", "_text", "_salt", "_erased_at"))):
+            raise PackError(where, f"its {name} is not what leaf {leaf.index} holds the digest of")
+    for name, value in cells.items():
+        if name not in TEXT_PARTS and not agrees(name, value, leaf):
+            raise PackError(where, f"{name} is {str(value)[:60]!r}, its leaf {leaf.index} says otherwise")
+
+
+def parse_leaf(index: int, raw: bytes, told: Mapping[str, Any], where: str) -> Leaf:
+    """A leaf and its body, whose digest with its salt stands in the leaf."""
+    head, _, rest = raw.partition(b"\n")
+    fields = head.decode("utf-8", "replace").split(" ")
+    if len(fields) != 4 or fields[0] != "leo-audit/v1" or not (fields[1] + fields[2]).isdigit():
+        raise PackError(where, "its first line is not one that the database writes")
+    value = read_object(rest, where)
+    body = None
+    if told.get("body") is not None:
+        text, salt = want(told, "body", str, where), want(told, "salt", str, where)
+        try:
+            digest = hashlib.sha256(bytes.fromhex(salt) + text.encode()).hexdigest()
+        except ValueError:
+            raise PackError(where, "its salt is not hexadecimal") from None
+        if digest != value.get("bodySha256") or salt != salt.lower():
+            raise PackError(where, "its body is not the one that was recorded")
+        body = read_object(text.encode(), where)
+    texts = {name: want(value, name, str, where) for name in ("kind", "role", "subject")}
+    principal = want(value, "principal", int, where)
+    digest = leaf_hash(raw).hex()
+    return Leaf(
+        index, int(fields[1]), digest, texts["kind"], principal, texts["role"], texts["subject"], int(fields[2]), body
+    )
+
+
+RENAMED: Final = {
+    "head_sha": "head", "base_sha": "base", "bundle_digest": "bundle", "policy_digest": "policy", "pull_request": "pr",
+    "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes", "supervisor": "actor",
+    "lead": "actor", "reporter": "actor",
+}  # fmt: skip
+
+
+TEXTS: Final = frozenset({"justification", "question"})
+TEXT_PARTS: Final = frozenset(f"{name}_{part}" for name in TEXTS for part in ("text", "salt", "erased_at"))
+
+
+def holds_text(digest: Any, text: Any, salt: Any, erased_at: Any) -> bool:
+    """Whether a text is the one that was committed to; or was erased, and says when; or there never was one."""
+    if text is None and salt is None:
+        return (digest is None) == (erased_at is None)
+    if erased_at is not None or not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", str(salt)):
+        return False
+    return bool(hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).hexdigest() == digest)
+
+
+def agrees(name: str, value: Any, leaf: Leaf) -> bool:
+    """Whether a column of a row is what the leaf says. Columns that stand in no leaf are refused."""
+    body = leaf.body
+    match name:
+        case "id" | "policy_version":
+            return True
+        case "event":
+            return bool(value == leaf.kind)
+        case "role":
+            return bool(value == leaf.role)
+        case "handoff":
+            return f"H-{value}" == leaf.subject
+        case "created_at":
+            return microseconds(str(value)) == leaf.at
+        case _ if body is None:
+            return True
+        case "detail":
+            return isinstance(value, dict) and all(body.get(key) == item for key, item in value.items())
+        case _:
+            told = body.get(RENAMED.get(name, name), None)
+            return bool(told == value or (name == "expires_at" and microseconds(str(told)) == microseconds(str(value))))
+
+
+def microseconds(text: str) -> int | None:
+    """A UTC time in ISO 8601 as microseconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) if moment.tzinfo else None
+
+
+def landed(body: Mapping[str, Any], commits: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """What one merge brought to the branch: its commit, and the commits of the head that it merged."""
+    merge = str(body.get("commit"))
+    found, stack = {merge}, list(commits.get(merge, {}).get("parents", ()))[1:]
+    base = str(body.get("base"))
+    while stack:
+        commit = stack.pop()
+        if commit not in found and commit != base and commit in commits:
+            found.add(commit)
+            stack += [parent for parent in commits[commit]["parents"] if parent != base]
+    return found
+
+
+def persons(rows: Sequence[Mapping[str, Any]]) -> dict[Any, Any]:
+    """The person behind each principal: whoever answers for it, and all who were linked as one. Nobody: not in here."""
+    groups = {row["id"]: {row["id"]} for row in rows if "id" in row}
+    pairs = [(row["id"], row.get("sponsor")) for row in rows if "id" in row]
+    pairs += [(row.get("one"), row.get("other")) for row in rows if "id" not in row]
+    for one, other in pairs:
+        if one in groups and other in groups and groups[one] is not groups[other]:
+            merged = groups[one] | groups[other]
+            groups.update(dict.fromkeys(merged, merged))
+    human = {row["id"] for row in rows if "id" in row and row.get("sponsor") is None}
+    return {member: min(group & human) for member, group in groups.items() if group & human}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--key", action="append", default=[], help="the log's public key, one line; may be repeated")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="a witness's public key, one line; may be repeated"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="a checkpoint of this log that you kept")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    told = parser.parse_args(arguments)
+    try:
+        keys = [parse_key(line) for line in told.key]
+        earlier = told.checkpoint.read_bytes() if told.checkpoint else None
+        witnesses = [parse_key(line, is_witness=True) for line in told.witness]
+        report = Verifier(Pack(told.pack), keys, earlier, witnesses).run()
+    except OSError as error:
+        print(f"cannot read: {error}", file=sys.stderr)
+        return 2
+    except PackError as error:
+        report = Report([(FAILED, "pack", str(error))])
+    if told.as_json:
+        rows = [{"state": state, "check": check, "detail": detail} for state, check, detail in report.rows]
+        print(json.dumps({"status": report.status, "checks": rows}, indent=1, ensure_ascii=True))
+    else:
+        for state, check, detail in report.rows:
+            print(f"{state:<7} {check:<22} {ascii(detail)[1:-1]}")
+        said = {0: "holds", 1: "genuine, but see BROKEN", 5: "NOT what was signed"}[report.status]
+        print(f"result: {said}. What it proves and what it does not: VERIFY.md")
+    return report.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""`leo db lanes`: one PostgreSQL login for each lane, made and checked against the matrix of this release.
+
+DATABASE_ADMIN_URL makes the roles (an administrator of the cluster), DATABASE_MIGRATE_URL grants (the schema's owner).
+Exit codes: 0 everything is as the matrix says, 1 something is not, 2 usage, 4 the database cannot be reached.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Final
+
+import psycopg
+import typer
+
+from leoportal.lanes.agreeing import connect, find_differences, is_administrator, make_grants, make_roles
+from leoportal.lanes.catalogue import Connection
+
+ADMIN: Final = "DATABASE_ADMIN_URL"
+OWNER: Final = "DATABASE_MIGRATE_URL"
+EXIT_DIFFERENT, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 4
+
+db_app = typer.Typer(no_args_is_help=True, help="The portal's PostgreSQL.")
+
+
+@db_app.callback()
+def database() -> None:
+    """The portal's PostgreSQL."""
+
+
+@db_app.command("lanes")
+def lanes(
+    check: Annotated[bool, typer.Option("--check", help="change nothing")] = False,  # noqa: FBT002 - an option
+) -> None:
+    """Make the logins of all lanes and give each what the matrix says; print what differed. Safe to repeat."""
+    admin, owner = os.environ.get(ADMIN), os.environ.get(OWNER)
+    if not admin and not owner:
+        _say(f"neither {ADMIN} nor {OWNER} is set. Next: export an administrator's address, or the schema owner's")
+        raise typer.Exit(EXIT_USAGE)
+    try:
+        if admin and not check:
+            with connect(admin) as connection:
+                _refuse_no_administrator(connection)
+                _tell("mended", make_roles(connection))
+        if owner and not check:
+            with connect(owner) as connection:
+                _tell("mended", make_grants(connection))
+        with connect(owner or admin or "") as connection:
+            left = [difference.what for difference in find_differences(connection)]
+    except psycopg.OperationalError as error:
+        _say(f"the database cannot be reached: {_one_line(error)}. Next: check the address and the login")
+        raise typer.Exit(EXIT_UNREACHABLE) from None
+    except psycopg.Error as error:
+        _say(f"refused: {_one_line(error)}. Next: {ADMIN} needs CREATEROLE, {OWNER} the role leoportal_migrate")
+        raise typer.Exit(EXIT_DIFFERENT) from None
+    _tell("differs", left)
+    if left:
+        _say(f"{len(left)} differences are left")
+        raise typer.Exit(EXIT_DIFFERENT)
+    _say("the database does what the matrix says")
+
+
+def _refuse_no_administrator(connection: Connection) -> None:
+    if not is_administrator(connection):
+        _say(
+            f"{connection.info.user} may not create roles. Next: give {ADMIN} the address of one that may (CREATEROLE)"
+        )
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _tell(word: str, lines: list[str]) -> None:
+    for line in lines:
+        _say(f"{word}: {line}")
+
+
+def _one_line(error: psycopg.Error) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:300]
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

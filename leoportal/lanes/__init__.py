@@ -1,0 +1,1 @@
+"""Who may do what in PostgreSQL: one matrix, and what is derived from it."""

@@ -1,0 +1,47 @@
+"""The tampering campaign: each kind at many places, with a checkpoint over them and without. PLACES=100 does all of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from audit.fsck import check_log
+from audit.notes import SignerKey
+from audit.signer import LogSigner
+from tests.audit.tampering import KINDS, append, places, rewrite, trial
+from tests.support.log import settle_log
+
+PLACES = int(os.environ.get("PLACES", "3"))
+SIZE = max(40, 3 * PLACES)
+
+
+@pytest.mark.threat("AUD-01")
+@pytest.mark.threat("AUD-02")
+@pytest.mark.parametrize("is_covered", [True, False], ids=["covered", "not-covered"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_a_checkpoint_covers_cannot_be_rewritten_unseen(transactional_db, tmp_path: Path, kind, is_covered: bool):
+    signer = LogSigner(SignerKey.generate("portal.example/log/1"), tmp_path / "signed.json")
+    keys = (signer.key.verifier(),)
+    append(SIZE // 2)
+    settle_log()
+    signer.sign()
+    append(SIZE - SIZE // 2)
+    settle_log()
+    if is_covered:
+        signer.sign()
+    first, end = (0, SIZE) if is_covered else (SIZE // 2, SIZE)
+    tried, seen = 0, Counter[str]()
+    for place in places(end - first, PLACES):
+        found = trial(kind, first + place, signer, keys)
+        tried += 1
+        seen.update({who.split()[0] for who in found})
+        seen["anybody"] += bool(found)
+    assert check_log(keys) == []
+    print(f"{kind.__name__:9} {'below' if is_covered else 'above'} the checkpoint: {dict(seen)} of {tried}")
+    if is_covered:
+        assert seen["fsck"] == seen["signer"] == tried
+    elif kind is rewrite:
+        assert seen["anybody"] == 0, "the window: nothing in the database contradicts it and nobody signed it"

@@ -1,0 +1,43 @@
+"""Bundles are kept as long as the settings say, and as long as somebody needs them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from audit.models import LogEntry, Principal
+from handoffs.bundles.store import BundleStore
+from handoffs.expiring import expire_old_bundles
+from handoffs.models import Handoff, PullRequest
+from tests.web.scene import Scene, make_scene
+
+
+@pytest.fixture
+def scene(db, settings, tmp_path: Path) -> Scene:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return make_scene(tmp_path)
+
+
+def test_old_bundles_are_erased_but_those_in_use_young_or_held(scene: Scene, tmp_path: Path):
+    root = tmp_path / "bundles"
+    handoffs = {what: scene.pull().handoff for what in ("done", "open", "young", "held")}
+    handoffs["refused"] = scene.handoff(outcome="FAILED")
+    files = {what: root / handoff.digest[:2] / handoff.digest for what, handoff in handoffs.items()}
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"bundle")
+    PullRequest.objects.exclude(handoff=handoffs["open"]).update(status="superseded")
+    now = timezone.now()
+    Handoff.objects.exclude(pk=handoffs["young"].pk).update(received_at=now - timedelta(days=401))
+    sponsor = Principal.objects.create(name="held", kind="human", is_held=True)
+    Handoff.objects.filter(pk=handoffs["held"].pk).update(sponsor=sponsor)
+    before, store = now - timedelta(days=400), BundleStore(root)
+    assert expire_old_bundles(store, before=before, by=scene.enforcer) == 2
+    assert {what for what, file in files.items() if file.exists()} == {"open", "young", "held"}
+    body: Any = LogEntry.objects.get(kind="bundles.erased").open()
+    assert sorted(body["bundles"]) == sorted(handoffs[what].digest for what in ("done", "refused"))
+    assert expire_old_bundles(store, before=before, by=scene.enforcer) == 0

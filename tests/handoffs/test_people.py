@@ -1,0 +1,66 @@
+"""What the portal's records say of the people behind a bundle: each check is in the catalogue, as it is recorded."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from audit.actions import add_identity
+from audit.events import Actor, Role
+from audit.models import Identity, Principal
+from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
+from handoffs.models import BundleCheck, Handoff, Status
+from handoffs.people import People, take_parts
+from leoportal.setup import OPERATOR
+from tests.support.portal import GOOD_CHANGE, Portal
+
+ROOT = Path(__file__).parents[2]
+
+
+def recorded(handoff: Handoff) -> dict[str, BundleCheck]:
+    return {check.code: check for check in BundleCheck.objects.filter(handoff=handoff)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_sponsor_than_the_registered_one_is_refused(portal: Portal):
+    portal.push_bundle(portal.bundle(GOOD_CHANGE, sponsor="opal"))
+    handoff = portal.receive()
+    assert handoff.status == Status.REFUSED
+    found = recorded(handoff)["manifest.sponsor"]
+    assert (found.outcome, found.got, found.expected) == ("FAILED", "opal", "ada")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_answers_for_the_enforcer_has_not_written_the_change(portal: Portal):
+    add_identity(Principal.objects.get(name="opal"), Identity.Kind.EMAIL, "opal@acme.example", by=OPERATOR)
+    portal.push_bundle(portal.bundle(GOOD_CHANGE), email="opal@acme.example")
+    handoff = portal.receive()
+    assert (handoff.status, handoff.refusal_code) == (Status.REFUSED, "sod.conflict")
+    found = recorded(handoff)["sod.conflict"]
+    assert found.outcome == "FAILED"
+    assert "opal took part" in found.got
+
+
+@pytest.mark.django_db(transaction=True)
+def test_somebody_nobody_knows_is_a_check_that_failed(portal: Portal):
+    portal.push_bundle(portal.bundle(GOOD_CHANGE))
+    handoff = portal.receive()
+    found = take_parts(handoff, People(None, None, ()), [Actor(10**9, "ghost", Role.BUILDER)], portal.actor("plan"))
+    assert found is not None
+    assert (found.code, found.outcome) == ("sod.unknown_principal", "FAILED")
+
+
+def test_only_the_catalogue_makes_results_of_checks():
+    """So that a check nobody listed cannot be recorded: whoever adds one has to add it there, and to docs/checks.md."""
+    codes = [check.code for check in (*CHECKS, *RECORD_CHECKS)]
+    assert len(set(codes)) == len(codes)
+    makers = [
+        path.relative_to(ROOT).as_posix()
+        for app in ("leoportal", "handoffs", "verdicts", "audit")
+        for path in sorted((ROOT / app).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("CheckResult")
+    ]
+    assert set(makers) == {"handoffs/checks/catalogue.py"}

@@ -1,0 +1,42 @@
+"""The guards of the log: sequencer, signer, witness, quorum, and what may not land before it is signed."""
+
+from __future__ import annotations
+
+from tests.sabotage.engine import Guard
+
+LOG = "tests/audit/test_log.py"
+WITNESS = f"{LOG}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_else"
+COVERED = "tests/verdicts/test_covered.py"
+QUORUM = f"{LOG}::test_nothing_counts_before_a_checkpoint_with_its_quorum_covers_it"
+
+LOG_GUARDS: tuple[Guard, ...] = (
+    # Append and sequence.
+    Guard("audit/actions.py", "    if not connection.in_atomic_block:", "    if False:", "tests/audit/test_trail.py::test_no_act_without_a_leaf"),
+    Guard("audit/migrations/0008_log_guards.py", "    NEW.created_at := clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
+    Guard("leoportal/lanes/guards.py", "IF NOT lane || ' ' || NEW.kind = ANY", "IF FALSE AND lane || ' ' || NEW.kind = ANY", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
+    Guard("leoportal/lanes/guards.py", "IF NOT lane || ' ' || NEW.role = ANY", "IF FALSE AND lane || ' ' || NEW.role = ANY", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
+    Guard("audit/sequencing.py", "AND e.xid < coalesce(%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)", "AND e.xid < coalesce(%s, 1::bigint << 62)", f"{LOG}::test_no_leaf_is_skipped_that_commits_late_and_none_counts_that_was_taken_back"),
+    Guard("audit/sequencing.py", "rows.filter(~models.Exists(", "rows.filter(models.Exists(", f"{LOG}::test_a_governed_row_whose_entry_was_taken_away_is_an_alarm"),
+    Guard("leoportal/management/commands/log.py", "            refuse_lost()\n", "", f"{LOG}::test_a_governed_row_whose_entry_was_taken_away_is_an_alarm"),
+    # Sign.
+    Guard("audit/signer.py", "if size < state.tree.size:", "if False:", f"{LOG}::test_a_log_that_was_cut_or_set_back_is_not_signed"),
+    Guard("audit/signer.py", "if tuple(_leaf_hashes(first, state.tree.size)) != state.tail:", "if False:", "tests/audit/test_tampering.py::test_what_a_checkpoint_covers_cannot_be_rewritten_unseen[edit-covered]"),
+    Guard("audit/signer.py", "if tree.root != bytes(head.root):", "if False:", f"{LOG}::test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed"),
+    Guard("audit/signer.py", "if LogCheckpoint.objects.filter(origin=self.key.name).exists():", "if False:", f"{LOG}::test_a_signer_without_its_memory_signs_nothing"),
+    Guard("audit/signer.py", "        self._write(grown)\n", "", f"{LOG}::test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it"),
+    # Witness.
+    Guard("audit/witness.py", "        if submission.old_size != known.size:", "        if False:", WITNESS),
+    Guard("audit/witness.py", "if known.size == checkpoint.size and known.root != checkpoint.root:", "if False:", WITNESS),
+    Guard("audit/witness.py", "            return Answer(422, f\"{error.detail}\\n\")", "            pass", WITNESS),
+    Guard("audit/witness.py", "            submission.note.verify([log])", "            pass", WITNESS),
+    Guard("audit/witness.py", "        self._store(checkpoint)\n", "", f"{LOG}::test_a_witness_stores_before_it_signs"),
+    Guard("audit/notes.py", "        if not found:\n            names", "        if False:\n            names", f"{LOG}::test_only_the_witness_that_was_named_counts"),
+    # What may be relied on.
+    Guard("audit/migrations/0008_log_guards.py", ">= coalesce((SELECT witnesses FROM quorum), 0)", ">= 0", QUORUM),
+    Guard("audit/migrations/0007_log.py", "fields=(\"checkpoint\", \"witness\"), name", "fields=(\"checkpoint\", \"witness\", \"line\"), name", QUORUM),
+    Guard("audit/migrations/0008_log_guards.py", "       AND NOT EXISTS (SELECT FROM leo_log_alarm a", "       AND 0 <= (SELECT count(*) FROM leo_log_alarm a", QUORUM),
+    Guard("verdicts/merging.py", "    _wait_for_the_log(pull, tools.log_seconds)\n", "", f"{COVERED}::test_a_merge_waits_for_its_quorum_and_lands_with_it"),
+    Guard("verdicts/migrations/0016_covered_before_merge.py", "AND live.merge_tree = pull.merge_tree AND leo_log_covers(live.log_entry_id))", "AND live.merge_tree = pull.merge_tree)", f"{COVERED}::test_the_hook_takes_no_merge_that_is_not_covered_whatever_the_portal_thinks"),
+    Guard("audit/epochs.py", " or len(people) != 2", "", f"{LOG}::test_an_epoch_takes_two_people_quotes_the_last_checkpoint_and_ends_the_alarm"),
+    Guard("audit/views_log.py", "if tile.last_leaf > size:", "if False:", f"{LOG}::test_checkpoint_and_tiles_are_served_and_entries_only_to_who_sees_the_trail"),
+)  # fmt: skip

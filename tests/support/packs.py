@@ -1,0 +1,203 @@
+"""Evidence packs without a portal: a log of leaves made here, signed here, and one pull request that ran through it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from audit.canonical import write_json
+from audit.checkpoint import Checkpoint
+from audit.merkle import Node, consistency_proof, leaf_hash, nodes_of, root_of
+from audit.notes import Note, Signature, SignerKey
+from audit.pack_writing import MANIFEST, SEAL, PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves
+
+ORIGIN = "leo.example/audit/1"
+KEY = SignerKey.generate(ORIGIN)
+START = 1_790_000_000_000_000
+
+
+@dataclass
+class Log:
+    """A log in memory."""
+
+    key: SignerKey = KEY
+    leaves: list[PackedLeaf] = field(default_factory=list)
+
+    def append(self, kind: str, principal: int, role: str, subject: str, body: dict[str, Any]) -> int:
+        """One act. Returns its index."""
+        index = len(self.leaves)
+        raw = write_json({**body, "actor": f"principal {principal}"})
+        salt = hashlib.sha256(b"salt %d" % index).digest()[:16]
+        content: dict[str, Any] = {
+            "bodySha256": hashlib.sha256(salt + raw).hexdigest(),
+            "kind": kind,
+            "principal": principal,
+            "role": role,
+            "subject": subject,
+        }
+        header = f"leo-audit/v1 {index + 1} {self.time(index)} leo_app\n"
+        self.leaves.append(PackedLeaf(header.encode() + write_json(content), raw, salt))
+        return index
+
+    @staticmethod
+    def time(index: int) -> int:
+        return START + 1_000_000 * index
+
+    @property
+    def node(self) -> Node:
+        return nodes_of([leaf_hash(found.leaf) for found in self.leaves])
+
+    def checkpoint(
+        self, size: int | None = None, *, origin: str = "", root: bytes = b"", by: Sequence[Signature] = ()
+    ) -> bytes:
+        size = len(self.leaves) if size is None else size
+        text = Checkpoint(origin or self.key.name, size, root or root_of(size, self.node)).text
+        return Note(text, (self.key.sign(text), *by)).raw
+
+    def row(self, table: str, index: int, **row: Any) -> dict[str, Any]:
+        return {"table": table, "leafIndex": index, "leafHash": leaf_hash(self.leaves[index].leaf).hex(), "row": row}
+
+
+def git_commit(text: str, *parents: str) -> tuple[str, str]:
+    """A commit's digest and its object in base64."""
+    lines = ["tree " + "4b825dc642cb6eb9a060e54bf8d69288fbee4904", *(f"parent {parent}" for parent in parents)]
+    raw = ("\n".join([*lines, "author a <a@example.org> 1790000000 +0000", "", text]) + "\n").encode()
+    return hashlib.sha1(b"commit %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest(), base64.b64encode(
+        raw
+    ).decode()
+
+
+def whole_pack(
+    folder: Path,
+    *,
+    kind: str = "log",
+    earlier: int | None = 4,
+    log: Log | None = None,
+    changed: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    release: str = "PASS",
+    told: str = "",
+    witnesses: Sequence[SignerKey] = (),
+) -> Log:
+    """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
+
+    `release` is what let the merge through, `told` the class that the pack gives it instead.
+    """
+    log = log or Log()
+    document = "policy: 1\n"
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    begun, begun_object = git_commit("start")
+    head, head_object = git_commit("change", begun)
+    merge, merge_object = git_commit("merge", begun, head)
+    log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": begun})
+    policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest})
+    received = log.append(
+        "handoff.received",
+        2,
+        "ENFORCER",
+        "H-1",
+        {"branch": "staging/codex-1", "marker": "", "repository": "acme/payments"},
+    )
+    log.append("other.act", 9, "REPORTER", "H-2", {})
+    judged = log.append(
+        "verdict.recorded", 3, "PLAN", "H-1",
+        {"verdict": "PASS" if release == "PASS" else "ESCALATE", "head": head, "policy": digest, "repository": "acme/payments", "pr": 1, "confidence": "95.00"},
+    )  # fmt: skip
+    decision = {
+        "decision": "approve",
+        "head": head,
+        "reason_class": "break-glass" if release == "BREAK-GLASS" else "other",
+    }
+    decided = [log.append("decision.recorded", 7, "LEAD", "H-1", decision)] if release != "PASS" else []
+    merged = log.append(
+        "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
+    )
+    size = len(log.leaves)
+    chosen = range(size) if kind == "log" else [0, policy, received, judged, *decided, merged]
+    node = log.node
+    proofs = [run_of_leaves(0, size, size, node)] if kind == "log" else [one_leaf(at, size, node) for at in chosen]
+    at = log.time(judged)
+    tables: dict[str, Sequence[dict[str, Any]]] = {
+        "records.jsonl": [
+            log.row("leo_verification_results", judged, id=1, verdict="PASS" if release == "PASS" else "ESCALATE", head_sha=head, policy_digest=digest,
+                    supervisor="principal 3", handoff=1, created_at=iso(at)),
+        ],
+        "commits.jsonl": [
+            {"repository": "acme/payments", "branch": "main", "tip": merge, "begun": begun, "isWhole": True},
+            {"repository": "acme/payments", "commit": head, "object": head_object, "class": told or release, "pull": 1},
+            {"repository": "acme/payments", "commit": merge, "object": merge_object, "class": told or release, "pull": 1},
+            {"repository": "acme/payments", "commit": begun, "object": begun_object, "class": "PRE-ENROLMENT", "pull": None},
+        ],
+        "policies.jsonl": [{"number": 1, "document": document}],
+        "principals.jsonl": [{"id": 1, "kind": "machine", "sponsor": 4}, {"id": 4, "kind": "human", "sponsor": None},
+                             {"id": 2, "kind": "machine", "sponsor": 5}, {"id": 5, "kind": "human", "sponsor": None},
+                             {"id": 3, "kind": "human", "sponsor": None}, {"id": 7, "kind": "human", "sponsor": None}],
+        "separation.jsonl": [
+            {"repository": "acme/payments", "pull": 1, "handoffs": [1], "state": "ok",
+             "parts": [{"principal": 1, "duty": "BUILDER"}, {"principal": 2, "duty": "ENFORCER"}, {"principal": 3, "duty": "PLAN"},
+                       *([{"principal": 7, "duty": "LEAD"}] if decided else [])]},
+        ],
+        "signatures.jsonl": [],
+        **(changed or {}),
+    }  # fmt: skip
+    writer = PackWriter(folder)
+    writer.add_leaves(log.leaves[index] for index in chosen)
+    writer.add_rows("proofs.jsonl", proofs)
+    for name, rows in tables.items():
+        writer.add_rows(name, rows)
+    writer.add("VERIFY.md", b"How to verify.\n")
+    text = log.checkpoint().decode().partition("\n\n")[0] + "\n"
+    writer.add("checkpoint", log.checkpoint(by=[witness.cosign(text, 1_790_000_009) for witness in witnesses]))
+    writer.add("keys.json", write_json({"log": [log.key.verifier().vkey], "signing": []}))
+    if earlier is not None:
+        path = encoded(consistency_proof(earlier, size, node))
+        writer.add("earlier.json", write_json({"checkpoint": log.checkpoint(earlier).decode(), "path": path}))
+    digest = writer.finish(
+        {
+            "scope": {"kind": kind},
+            "log": {"origin": log.key.name, "size": size, "root": root_of(size, node).hex()},
+            "assurance": "two_persons",
+        }
+    )
+    seal(folder, log, size, digest)
+    return log
+
+
+def reseal(folder: Path, log: Log) -> None:
+    """What only the log's own signer can do: a manifest of what the files are now, sealed by the log."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    for file in folder.iterdir():
+        if file.name not in {MANIFEST, SEAL}:
+            raw = file.read_bytes()
+            manifest["files"][file.name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    raw = write_json(manifest)
+    (folder / MANIFEST).write_bytes(raw)
+    log.leaves.pop()
+    seal(folder, log, len(log.leaves), hashlib.sha256(raw).hexdigest())
+
+
+def seal(folder: Path, log: Log, size: int, digest: str) -> None:
+    """Put the manifest's digest into the log, and the proof of it into the pack."""
+    index = log.append("export.sealed", 6, "AUDITOR", "", {"manifestSha256": digest})
+    found, node = log.leaves[index], log.node
+    assert found.body is not None
+    assert found.salt is not None
+    value: dict[str, Any] = {
+        "leaf": found.leaf.decode(),
+        "body": found.body.decode(),
+        "salt": found.salt.hex(),
+        "index": index,
+        "path": one_leaf(index, index + 1, node)["path"],
+        "checkpoint": log.checkpoint().decode(),
+        "consistency": encoded(consistency_proof(size, index + 1, node)),
+    }
+    (folder / SEAL).write_bytes(write_json(value))
+
+
+def iso(microseconds: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds")

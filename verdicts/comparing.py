@@ -1,0 +1,104 @@
+"""Rows of the four tables against what their leaves stand for: a row that was changed beside the log is found here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+
+from audit.canonical import JsonValue, write_json
+from audit.fsck import Finding, check_log
+from audit.keeping import log_vkeys
+from audit.leaves import LeafError
+from audit.models import ErasableText, LogEntry
+from audit.sequencing import find_lost
+from handoffs.models import HandoffEvent
+from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict
+
+# The column of a row, and its name in the body of the entry.
+_COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
+    HandoffEvent: {"marker": "marker"},
+    GateExecution: {
+        **{name: name for name in ("gate", "conclusion", "run_id", "evidence")},
+        "head_sha": "head",
+        "reporter": "actor",
+    },
+    Verdict: {
+        **{name: name for name in ("verdict", "computed", "inputs", "reasons", "justification", "question")},
+        "confidence": "confidence",
+        "merge_tree": "merge_tree",
+        "head_sha": "head",
+        "base_sha": "base",
+        "bundle_digest": "bundle",
+        "supersedes_id": "supersedes",
+    },
+    Decision: {
+        **{name: name for name in ("decision", "reason_class", "justification", "reference", "round", "run")},
+        "is_override": "override",
+        "verdict_id": "verdict",
+        "head_sha": "head",
+        "merge_tree": "merge_tree",
+    },
+    AgentReport: {"agent": "agent", "round": "round", "result": "result", "reporter": "actor"},
+    PolicyVersion: {"number": "number", "digest": "digest"},
+}
+_TEXTS: Final = ("justification", "question")
+_TIMED: Final = (HandoffEvent, GateExecution, Verdict, Decision, AgentReport)
+
+
+def check_everything() -> list[Finding]:
+    """The log computed again, and the portal's rows against it. Needs a login that reads both."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        # One snapshot: the log grows meanwhile. It takes no transaction number, so the sequencer does not wait for it.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        lost = [Finding("log.leaf_missing", f"{row} names an entry that is not in the log") for row in find_lost()]
+        changed = [Finding("log.row_changed", row) for row in find_changed_rows()]
+        return [*check_log(log_vkeys()), *lost, *changed]
+
+
+def find_changed_rows() -> list[str]:
+    """Rows that do not say what their entry of the log says, and rows that are gone although their entry is there."""
+    return [found for model in _COLUMNS for found in _changed(model)] + list(_gone())
+
+
+def _changed(model: type[Model]) -> Iterator[str]:
+    texts = [name for name in _COLUMNS[model] if name in _TEXTS]
+    rows: QuerySet[Any] = QuerySet(model).select_related("log_entry", *texts).order_by("pk")
+    for row in rows.iterator(chunk_size=1000):
+        try:
+            body = row.log_entry.open()
+        except LeafError as error:
+            if error.code != "leaf.erased":
+                yield f"{model.__name__} {row.pk}: {error.detail}"
+            continue
+        wrong = [name for name, key in _COLUMNS[model].items() if _plain(getattr(row, name)) != _plain(body.get(key))]
+        if isinstance(row, HandoffEvent) and not row.detail.items() <= body.items():
+            wrong.append("detail")
+        if model in _TIMED and row.created_at != row.log_entry.created_at:
+            wrong.append("created_at")
+        if isinstance(row, PolicyVersion) and hashlib.sha256(row.document.encode()).hexdigest() != body["digest"]:
+            wrong.append("document")
+        if wrong:
+            yield f"{model.__name__} {row.pk}: {', '.join(wrong)} are not what entry {row.log_entry_id} says"
+
+
+def _gone() -> Iterator[str]:
+    """Entries whose row was deleted."""
+    for kind, name in (
+        ("verdict.recorded", "verdict"),
+        ("decision.recorded", "decision"),
+        ("gate.reported", "gateexecution"),
+        ("agent.reported", "agentreport"),
+        ("policy.enacted", "policyversion"),
+    ):
+        lost = LogEntry.objects.filter(kind=kind, **{name: None}).order_by("pk")
+        yield from (f"entry {pk} ({kind}) has lost its row" for pk in lost.values_list("pk", flat=True)[:20])
+
+
+def _plain(value: JsonValue | Any) -> bytes:
+    if isinstance(value, ErasableText):
+        return _plain(value.digest if value.is_intact is not False else "not the text that was committed to")
+    return write_json(value if isinstance(value, (str, int, list, dict, bool, type(None))) else str(value))

@@ -1,0 +1,127 @@
+"""Judging the contents of an evidence pack: decisions computed again, OpenPGP signatures by the keys in the pack.
+
+Pure. Not checked: Sigstore bundles; `leo verify bundle` judges one by the trusted root that the reader trusts.
+Source: product.md sections 7 and 9.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from audit.canonical import JsonError, JsonValue
+from audit.pack_checks import Act
+from audit.pack_reading import PackError
+from handoffs.signatures.openpgp import SignatureError, open_envelope
+from verdicts.decision import Verdict
+from verdicts.policy import PolicyError, decide, inputs_from_json, is_at_least_as_strict, judgement_to_json
+from verdicts.results import ResultError
+
+
+def replay_decision(body: dict[str, JsonValue]) -> str:
+    """Why a recorded verdict or decision does not follow from what is stored with it; empty if it does.
+
+    A verdict may be stricter than what was computed, never laxer.
+    """
+    try:
+        found = decide(inputs_from_json(body.get("inputs")))
+    except (PolicyError, ResultError) as error:
+        return f"its inputs cannot be read: {error}"
+    computed = found.verdict.value if found.verdict else ""
+    said = body.get("computed", body.get("computed_now"))
+    if computed != said:
+        return f"its inputs give {computed or 'nothing yet'}, it says {said}"
+    if "verdict" not in body or "confidence" not in body:
+        return ""
+    if judgement_to_json(found) != body.get("reasons") or str(found.confidence) != body.get("confidence"):
+        return "its inputs give other reasons or another confidence"
+    verdict = body.get("verdict")
+    if verdict not in set(Verdict) or not is_at_least_as_strict(Verdict(str(verdict)), found.verdict):
+        return f"it is {verdict}, laxer than the computed {computed}"
+    return ""
+
+
+_TIMES: Final = ("createdAt", "expiresAt", "retiredAt", "distrustedSince")
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The signing keys of a pack, by fingerprint."""
+
+    keys: Mapping[str, Mapping[str, JsonValue]]
+
+    @classmethod
+    def of(cls, published: JsonValue) -> Keyring:
+        """From the document in keys.json.
+
+        Raises: PackError.
+        """
+        match published:
+            case {"signing": {"keys": list(rows)}}:
+                keys = [row for row in rows if isinstance(row, dict)]
+                return cls({str(row.get("fingerprint")): row for row in keys})
+            case _:
+                raise PackError("keys.json", "expected the published signing keys")
+
+    def check(self, row: dict[str, JsonValue], acts: Mapping[int, Act]) -> str:
+        """Why a row of signatures.jsonl does not hold; empty if it does, or if it is Sigstore's."""
+        if row.get("kind") == "bundle" and row.get("method") == "sigstore":
+            return ""
+        try:
+            at = datetime.fromisoformat(str(row.get("receivedAt")))
+            return self._check(row, acts, at)
+        except (SignatureError, JsonError, binascii.Error, ValueError) as error:
+            return str(error)
+
+    def _check(self, row: dict[str, JsonValue], acts: Mapping[int, Act], at: datetime) -> str:
+        fingerprint = str(row.get("fingerprint"))
+        key = self.keys.get(fingerprint)
+        if key is None:
+            return f"the key {fingerprint} is not in keys.json"
+        if problem := _outside_window(key, at):
+            return f"{fingerprint}: {problem}"
+        public = str(key.get("publicKey"))
+        envelope = base64.b64decode(str(row.get("envelope")), validate=True)
+        said = open_envelope(envelope, public_key=public, fingerprint=fingerprint, received_at=at)
+        if row.get("kind") == "bundle":
+            return _check_bundle(row, said)
+        index = row.get("leafIndex")
+        return _check_statement(said, acts.get(index) if isinstance(index, int) else None)
+
+
+def _check_bundle(row: dict[str, JsonValue], said: JsonValue) -> str:
+    match said:
+        case {"subject": [{"digest": {"sha256": str(digest)}}, *_]} if digest == row.get("digest"):
+            return ""
+        case _:
+            return "its statement is about another artifact"
+
+
+def _check_statement(said: JsonValue, act: Act | None) -> str:
+    digest = act.digest if act else ""
+    match said:
+        case {"predicate": {"leoportal_logLeafHash": str(found), **told}}:
+            signed, recorded = told.get("leoportal_assurance"), act.body.get("assurance") if act and act.body else None
+            if found == digest and None not in (signed, recorded) and signed != recorded:
+                return f"it says {signed} of the people, its leaf says {recorded}"
+        case {"predicate": {"logLeafHash": str(found)}}:
+            pass
+        case _:
+            return "it names no leaf of the log"
+    return "" if found == digest else f"it is about the leaf {found[:16]}, not {digest[:16]}"
+
+
+def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:
+    """Why a key does not vouch for what was received at this moment."""
+    moments = {name: datetime.fromisoformat(str(key[name])) for name in _TIMES if key.get(name)}
+    if at < moments["createdAt"]:
+        return "it was made later"
+    if at >= min(moments["expiresAt"], moments.get("retiredAt", moments["expiresAt"])):
+        return "it had expired or retired"
+    if "distrustedSince" in moments and at >= moments["distrustedSince"]:
+        return "it is revoked, and was not trusted any more"
+    return ""
