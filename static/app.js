@@ -7,8 +7,9 @@ const late = document.getElementById("late");
 let waitingFor = "";
 let openBefore = [];
 
+// A closed dialog keeps the focus for one more frame; nobody types there.
 function isTyping(target) {
-  return target.closest("input, textarea, select, [contenteditable]") !== null;
+  return target.closest("input, textarea, select, [contenteditable]") !== null && !dialog.contains(target);
 }
 
 function keyed(combination) {

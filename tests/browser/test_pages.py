@@ -198,7 +198,7 @@ def test_the_pages_of_the_auditor_and_the_enforcer(site: Site, gallery):
     auditor.visit(f"/escalations/{pull.pk}/", "escalation-for-auditor")
     enforcer = gallery("exec")
     enforcer.visit("/", "handoffs-for-enforcer")
-    enforcer.visit(address(pull), "pr-for-enforcer")
+    enforcer.visit(f"/handoffs/{pull.handoff_id}/", "handoff-for-enforcer")
 
 
 def test_a_handoff_that_waits_for_its_signer_and_one_signed_with_sigstore(
@@ -265,21 +265,22 @@ def test_the_keys(site: Site, gallery):
 
 
 def test_the_pages_of_exports(site: Site, gallery):
-    """Nothing exported, one of each state, and forms that are refused; and the separation with its proof."""
+    """Before an export, one of each state, and forms that are refused; and the separation with its proof."""
     pull = escalated(site)
     auditor = gallery("auditor")
-    auditor.visit("/audit/exports/", "exports-empty")
+    auditor.visit("/audit/exports/", "exports-before")
+    rows, before = auditor.visitor.page.locator("#exports-live tbody tr"), Export.objects.count()
     page = auditor.visitor.page
     page.get_by_label("Subject").fill(str(pull.handoff))
     page.get_by_role("button", name="Make export").click()
-    expect(page.locator("#exports-live tbody tr")).to_have_count(1)
+    expect(rows).to_have_count(before + 1)
     made = Export.objects.latest("pk")
     assert made.filters == {"subject": str(pull.handoff)}
     assert run_export(made.pk) == "done"
     parquet = request_export("leo_gate_executions", "parquet", {}, by=site.portal.actor("auditor"))
     fail_export(parquet, AuditError("export.no_parquet", "Parquet needs pyarrow: pip install 'leoportal[parquet]'"))
     page.get_by_role("button", name="Make evidence pack").click()
-    expect(page.locator("#exports-live tbody tr")).to_have_count(3)
+    expect(rows).to_have_count(before + 3)
     auditor.look("exports")
     page.locator("#id_pack_pull").fill("not a pull request")
     page.get_by_role("button", name="Make evidence pack").click()

@@ -40,6 +40,6 @@ def test_a_worker_killed_around_a_step_of_a_rotation(arrivals: Arrivals, step: s
     said: Any = open_envelope(bytes(transition), public_key=public_key, fingerprint=old)
     assert said["predicate"]["newFingerprint"] == new
     switched = stack.rows(
-        "SELECT 1 FROM leo_log_entry WHERE kind = 'key.rotated' AND position(%s in encode(leaf, 'escape')) > 0", new
+        "SELECT 1 FROM leo_log_entry WHERE kind = 'key.rotated' AND position(%s in encode(body, 'escape')) > 0", new
     )
     assert len(switched) == 1

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
+from audit.sequencing import governed_models
 from leoportal.lanes.matrix import Grant, Role, read_matrix
 
 MATRIX = read_matrix()
@@ -123,7 +124,16 @@ def test_the_builder_only_reads():
         "handoffs_repository",
         "leo_bundle_check",
         "leo_policy_version",
+        *("leo_log_head", "leo_log_epoch", "leo_log_alarm"),
     }
+
+
+def test_the_sequencer_sees_every_row_that_needs_an_entry(as_role):
+    sequencer = as_role("sequencer")
+    for model in governed_models():
+        key = model._meta.pk.column
+        columns = sql.SQL(", ").join([sql.Identifier(key), sql.Identifier("log_entry_id")])
+        sequencer.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, sql.Identifier(model._meta.db_table)))
 
 
 def test_no_lane_makes_anything_in_the_database(as_role):

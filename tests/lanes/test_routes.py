@@ -60,6 +60,7 @@ PAGES: dict[str, tuple[set[str], set[str]]] = {
     "verdicts:separation": (TRAIL, set()),
     "verdicts:proof": (set(), {"auditor"}),
     "verdicts:exports": (TRAIL, set()),
+    "verdicts:pack": (set(), {"auditor"}),
     "verdicts:export": (set(), {"auditor"}),
     "verdicts:export_file": ({"auditor"}, set()),
     "audit:explorer": (TRAIL, set()),

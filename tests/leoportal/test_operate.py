@@ -29,7 +29,8 @@ def test_a_person_gets_a_password_once_and_signs_in_with_it(portal: Portal, caps
     password = said.removeprefix("paula: password ")
     assert authenticate(rf.post("/signin/"), username="paula", password=password) is not None
     assert operate(capsys, "person", "paula", "plan") == "paula: is there already"
-    leaf = bytes(LogEntry.objects.filter(kind="role.granted").latest("pk").leaf)
+    entry = LogEntry.objects.filter(kind="role.granted").latest("pk")
+    leaf = bytes(entry.leaf) + bytes(entry.body)
     paula = Principal.objects.get(name="paula")
     assert paula.commit("paula").encode() in leaf
     assert f'"principal":{paula.pk},'.encode() in leaf

@@ -257,6 +257,8 @@ def test_no_process_is_told_the_login_of_another_lane_or_of_the_owner(place):
         "web": {"DATABASE_URL": "postgresql://leoportal_web@/db"},
         "enforcer": {"DATABASE_URL": "postgresql://leo_enforcer@/db"},
         "verifier": {"DATABASE_URL": "postgresql://leo_verifier@/db"},
+        "sequencer": {"DATABASE_URL": "postgresql://leo_log_sequencer@/db"},
+        "signer": {"DATABASE_URL": "postgresql://leo_log_signer@/db"},
         "beat": {},
     }
 

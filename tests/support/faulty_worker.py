@@ -4,7 +4,8 @@ A trap is a file `<point>@<branch>` that holds `kill` or `hold`. Whoever comes t
 file away, so that it fires once, and then either kills its whole process group with SIGKILL or stands still until
 the trap is released. Without such a file the wrapped process does what the product does.
 
-python -m tests.support.faulty_worker -A leoportal worker ...   is `python -m celery -A leoportal worker ...`
+python -m tests.support.faulty_worker celery -A leoportal worker ...   is `python -m celery -A leoportal worker ...`;
+python -m tests.support.faulty_worker manage log sequence              is `python -m manage log sequence`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import django
 from celery.__main__ import main as celery
+from django.core.management import execute_from_command_line
 
 FOLDER: Final = "LEO_TRAPS"
 LONGEST_HOLD_SECONDS: Final = 60.0
@@ -249,4 +251,5 @@ def _wrap_scanners(wrapper: Wrapper, verifying: Any, sandbox: Any) -> None:
 
 if __name__ == "__main__":
     install(Traps(Path(os.environ[FOLDER])))
-    sys.exit(celery())
+    del sys.argv[0]
+    sys.exit(celery() if sys.argv[0] == "celery" else execute_from_command_line(sys.argv))

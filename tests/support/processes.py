@@ -235,12 +235,12 @@ class Stack:
     def _children(self) -> tuple[list[Child], Child]:
         """The product's own commands; the workers start through the module that lays the traps."""
         children = product.children(self.environment, self.folder / "var", 0)
-        workers = [self._trapped(children[queue]) for queue in product.QUEUES]
-        return [*workers, *(children[login] for login in product.LOG_PROCESSES)], children["beat"]
+        names = (*product.QUEUES, *product.LOG_PROCESSES)
+        return [self._trapped(children[name]) for name in names], children["beat"]
 
     def _trapped(self, worker: Child) -> Child:
-        at = worker.command.argv.index("celery")
-        argv = (*worker.command.argv[:at], "tests.support.faulty_worker", *worker.command.argv[at + 1 :])
+        python, flag, *rest = worker.command.argv
+        argv = (python, flag, "tests.support.faulty_worker", *rest)
         return Child(dataclasses.replace(worker.command, argv=argv))
 
 
