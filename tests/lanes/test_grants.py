@@ -131,9 +131,8 @@ def test_the_builder_only_reads():
 def test_the_sequencer_sees_every_row_that_needs_an_entry(as_role):
     sequencer = as_role("sequencer")
     for model in governed_models():
-        key = model._meta.pk.column
-        columns = sql.SQL(", ").join([sql.Identifier(key), sql.Identifier("log_entry_id")])
-        sequencer.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, sql.Identifier(model._meta.db_table)))
+        table = sql.Identifier(model._meta.db_table)
+        sequencer.execute(sql.SQL("SELECT log_entry_id FROM {} LIMIT 0").format(table))
 
 
 def test_no_lane_makes_anything_in_the_database(as_role):

@@ -30,7 +30,7 @@ def test_a_person_gets_a_password_once_and_signs_in_with_it(portal: Portal, caps
     assert authenticate(rf.post("/signin/"), username="paula", password=password) is not None
     assert operate(capsys, "person", "paula", "plan") == "paula: is there already"
     entry = LogEntry.objects.filter(kind="role.granted").latest("pk")
-    leaf = bytes(entry.leaf) + bytes(entry.body)
+    leaf = bytes(entry.leaf) + bytes(entry.body or b"")
     paula = Principal.objects.get(name="paula")
     assert paula.commit("paula").encode() in leaf
     assert f'"principal":{paula.pk},'.encode() in leaf

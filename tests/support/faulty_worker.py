@@ -252,4 +252,6 @@ def _wrap_scanners(wrapper: Wrapper, verifying: Any, sandbox: Any) -> None:
 if __name__ == "__main__":
     install(Traps(Path(os.environ[FOLDER])))
     del sys.argv[0]
-    sys.exit(celery() if sys.argv[0] == "celery" else execute_from_command_line(sys.argv))
+    if sys.argv[0] == "celery":
+        sys.exit(celery())
+    execute_from_command_line(sys.argv)
