@@ -20,7 +20,7 @@ demo: $(INSTALLED) $(SCANNERS_INSTALLED)   ## the whole portal with one handoff 
 	@exec $(PY) -m leoportal.stack up --demo $${REPO:+--repo "$$REPO"} $${COMMIT:+--commit "$$COMMIT"}
 
 test: lint chromium   ## lint, then every test on a throw-away PostgreSQL and Valkey. ARGS='-k word' WORKERS=2
-	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: $(INSTALLED)   ## cases of other projects from ../shared/corpora, or LEO_CORPORA; part of `make test`, skipped if absent
 	@$(PY) -m pytest tests/test_conformance.py tests/test_conformance_signatures.py -rs $(ARGS)
