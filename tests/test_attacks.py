@@ -34,7 +34,7 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, VerdictError, VerificationWork
 from verdicts.results import GateOutcome
-from verdicts.tasks import run_work, sweep_verification
+from verdicts.tasks import run_work, sweep_verification, sweep_work
 
 WHEN = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -285,7 +285,7 @@ def test_a_large_file_does_not_keep_the_sub_agents_from_the_rest(portal: Portal)
 def test_work_that_failed_too_often_ends_as_an_error_and_can_be_run_again(portal: Portal):
     portal.hand_over()
     VerificationWork.objects.filter(name__in=["SECURITY", "slsa"]).update(attempts=MAX_ATTEMPTS, error="it broke")
-    sweep_verification()
+    sweep_work()
     portal.run_work()
     portal.report("story-release", GateOutcome.SUCCESS)
     pull = portal.pull()

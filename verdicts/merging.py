@@ -78,8 +78,11 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
 
 def _wait_for_the_log(pull: PullRequest, seconds: float) -> None:
     """Nothing lands before its cause is in a signed checkpoint. The repository's hook asks the same again."""
-    rows = (evidence.live_verdict(pull), evidence.live_approval(pull))
-    if not wait_covered([row.log_entry_id for row in rows if row is not None], seconds=seconds):
+    rows = [row for row in (evidence.live_verdict(pull), evidence.live_approval(pull)) if row is not None]
+    if not rows:
+        detail = f"what released PR-{pull.number} no longer holds: the approval has expired; LEAD decides again"
+        raise VerdictError("merge.no_pass", detail)
+    if not wait_covered([row.log_entry_id for row in rows], seconds=seconds):
         alarms = log_state().alarms
         detail = f"the log has an alarm, {alarms[0].code}: an operator has to look at it" if alarms else WAITING
         raise VerdictError(alarms[0].code if alarms else "merge.not_covered", detail)
