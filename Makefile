@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill sabotage tamper lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill crash sabotage tamper lock reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -71,6 +71,9 @@ chromium:   ## a Chromium for the browser tests, if this machine lets us
 
 fuzz: $(INSTALLED)   ## long fuzzing: archives, JSON, patches, envelopes, markers, SBOMs, policies. ARGS='json --seed 7 --rounds 1000'
 	@$(PY) -m tests.fuzz $(ARGS)
+
+crash: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 of PostgreSQL under load, TIMES=200, about 15 min; nothing acknowledged is lost
+	@LEO_CRASHES=$${TIMES:-200} $(PY) -m pytest -n 0 -s tests/kill/test_crashes.py $(ARGS)
 
 separation: $(INSTALLED)   ## the arithmetic of separation against its oracle: 2,000 histories of 50 steps, about 10 min
 	@SEPARATION_EXAMPLES=2000 $(PY) -m pytest -n 0 tests/audit/test_separation.py $(ARGS)

@@ -56,8 +56,9 @@ class LogSigner:
         """
         state = self._state
         if state is None:
-            state = self._state = self.read()
+            state = self.read()
             self._publish(state)
+            self._state = state
         head = newest_head()
         size = head.size if head else 0
         if size < state.tree.size:
@@ -70,9 +71,11 @@ class LogSigner:
         grown = self._extend(state, head)
         checkpoint = Checkpoint(self.key.name, size, grown.tree.root)
         grown = replace(grown, note=Note(checkpoint.text, (self.key.sign(checkpoint.text),)).raw)
+        self._state = None  # until it is shown: otherwise the next time begins with the file, and shows what is in it
         self._write(grown)
+        row = self._publish(grown)
         self._state = grown
-        return self._publish(grown)
+        return row
 
     def read(self) -> State:
         """The state, from the file; an empty one before the first signature of this log.

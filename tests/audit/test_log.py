@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 
 from audit import covering
@@ -205,6 +206,18 @@ def test_a_signer_without_its_memory_signs_nothing(signer: LogSigner):
     signer.path.write_bytes(b"{}")
     with pytest.raises(AuditError, match=r"signer\.state"):
         LogSigner(signer.key, signer.path).sign()
+
+
+def test_a_checkpoint_that_the_database_was_away_for_is_shown_although_nothing_comes_after_it(signer, monkeypatch):
+    append(3)
+    settle_log()
+    with monkeypatch.context() as away, pytest.raises(OperationalError):
+        away.setattr(LogCheckpoint.objects, "get_or_create", Mock(side_effect=OperationalError))
+        signer.sign()
+    signed = signer.path.read_bytes()
+    signer.sign()
+    assert LogCheckpoint.objects.get().size == 3
+    assert signer.path.read_bytes() == signed
 
 
 def test_a_signer_that_died_before_it_showed_its_checkpoint_shows_that_very_one(signer: LogSigner):

@@ -24,6 +24,7 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/signer.py", "if tree.root != bytes(head.root):", "if False:", f"{LOG}::test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed"),
     Guard("audit/signer.py", "if LogCheckpoint.objects.filter(origin=self.key.name).exists():", "if False:", f"{LOG}::test_a_signer_without_its_memory_signs_nothing"),
     Guard("audit/signer.py", "        self._write(grown)\n", "", f"{LOG}::test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it"),
+    Guard("audit/signer.py", "self._state = None  # until it is shown", "self._state = grown  # until it is shown", f"{LOG}::test_a_checkpoint_that_the_database_was_away_for_is_shown_although_nothing_comes_after_it"),
     # Witness.
     Guard("audit/witness.py", "        if submission.old_size != known.size:", "        if False:", WITNESS),
     Guard("audit/witness.py", "if known.size == checkpoint.size and known.root != checkpoint.root:", "if False:", WITNESS),

@@ -152,11 +152,17 @@ class Stack:
                 for process in (tree, *tree.children(recursive=True)):
                     process.kill()
 
-    def kill_postgres(self) -> None:
-        """SIGKILL for the postmaster."""
+    def kill_postgres(self, *, with_children: bool = False) -> None:
+        """SIGKILL for the postmaster, whose children notice in a moment, or for all of them at once."""
         self._hang_up()
         assert self.postgres.process is not None
-        os.kill(self.postgres.process.pid, signal.SIGKILL)
+        postmaster = psutil.Process(self.postgres.process.pid)
+        if with_children:
+            postmaster.suspend()  # it starts no more of them
+            for child in postmaster.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        postmaster.kill()
         assert wait_until(lambda: not self.postgres.is_running, seconds=10)
 
     def lose_broker(self) -> None:
