@@ -5,11 +5,11 @@ Everything here is safe to repeat and recorded in the trail as done by the opera
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -27,7 +27,7 @@ from handoffs.tasks import ENFORCER, key_vault
 from verdicts.actions import enact_policy
 from verdicts.evidence import VERIFIER
 from verdicts.models import PolicyVersion
-from verdicts.policy import default_policy_yaml
+from verdicts.policy import default_policy_yaml, parse_policy
 
 OPERATOR = Actor(0, "operator", Role.OPERATOR)
 
@@ -76,12 +76,12 @@ def ensure_policy(builder_ids: tuple[str, ...]) -> PolicyVersion:
     """A policy in force that allows these builders, on top of whom it allows now."""
     newest = PolicyVersion.objects.order_by("-number").first()
     text = newest.document if newest else default_policy_yaml().decode()
-    allowed = list(yaml.safe_load(text)["allowed_builders"])
+    allowed = parse_policy(text.encode()).allowed_builders
     missing = [builder for builder in builder_ids if builder not in allowed]
     if newest is not None and not missing:
         return newest
-    line = yaml.safe_dump({"allowed_builders": [*allowed, *missing]}, default_flow_style=True, width=10_000)
-    lines = [line.strip().strip("{}") if row.startswith("allowed_builders:") else row for row in text.splitlines()]
+    line = f"allowed_builders: {json.dumps([*allowed, *missing], ensure_ascii=False)}"
+    lines = [line if row.startswith("allowed_builders:") else row for row in text.splitlines()]
     return enact_policy(("\n".join(lines) + "\n").encode(), by=OPERATOR)
 
 

@@ -41,7 +41,8 @@ def ruff(text: str) -> str:
         ("import subprocess\n\nsubprocess.run('ls *', shell=True, check=True)", "S602"),
         ("import subprocess\n\nsubprocess.Popen('ls *', shell=True)", "S602"),
         ("import os\n\nos.system('ls')", "S605"), ("import os\n\nos.popen('ls')", "S605"),
-        ("from os import system\n\nsystem('ls')", "TID251"),
+        ("from os import system\n\nsystem('ls')", "TID251"), ("import yaml\n\nyaml.safe_load('x')", "TID251"),
+        ("from yaml import safe_load\n\nsafe_load('x')", "TID251"),
     ],
 )  # fmt: skip
 def test_a_planted_archive_module_or_shell_fails_the_lint(line, code):

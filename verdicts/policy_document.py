@@ -11,9 +11,8 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -27,11 +26,13 @@ from pydantic import (
 
 from audit.canonical import JsonValue, digest_json
 from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, RootAge, Signing, Staging
+from handoffs.strict_yaml import YamlError, parse_yaml_values
 from verdicts.findings import AgentKind, describe
 
 SCHEMA: Final = "leoportal/policy/v1"
 MAX_POLICY_BYTES: Final = 64 << 10
 MAX_DEPTH: Final = 8
+MAX_VALUES: Final = 10_000
 LOWEST_THRESHOLD: Final = Decimal("85.00")
 LONGEST_DEADLINE_SECONDS: Final = 4 * 3600
 MOST_ROUNDS: Final = 3
@@ -219,22 +220,13 @@ def default_policy_yaml() -> bytes:
 def parse_policy(raw: bytes) -> Policy:
     """Read a policy document.
 
-    Refuses duplicate and unknown keys, anchors and aliases, tags, nesting and size beyond need, floats where
-    exact numbers belong, and everything laxer than the SOP.
-    Raises: PolicyError `policy.too_long`, `policy.not_utf8`, `policy.syntax`, `policy.duplicate_key`, `policy.refused`.
+    Refuses what YAML's strict reader refuses, unknown keys, and everything laxer than the SOP.
+    Raises: PolicyError `yaml.*` for what is wrong with the text, `policy.refused` for what is wrong with the rules.
     """
-    if len(raw) > MAX_POLICY_BYTES:
-        raise PolicyError("policy.too_long", f"got {len(raw)} bytes, expected at most {MAX_POLICY_BYTES}")
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PolicyError("policy.not_utf8", f"byte {error.start} is not UTF-8") from None
-    try:
-        document = _StrictLoader(text).get_single_data()
-    except yaml.YAMLError as error:
-        raise PolicyError("policy.syntax", " ".join(str(error).split())[:300]) from None
-    except ValueError as error:  # an impossible date, an enormous number
-        raise PolicyError("policy.syntax", str(error)[:300]) from None
+        document = parse_yaml_values(raw, max_bytes=MAX_POLICY_BYTES, max_depth=MAX_DEPTH, max_values=MAX_VALUES)
+    except YamlError as error:
+        raise PolicyError(error.code, f"line {error.line}: {error.detail}") from None
     return policy_from_json(document)
 
 
@@ -253,32 +245,3 @@ def policy_from_json(value: object) -> Policy:
         return Policy.model_validate(value)
     except ValidationError as error:
         raise PolicyError("policy.refused", describe(error)) from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader without aliases, merge keys, explicit tags, duplicate keys or deep nesting."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(
-                problem="anchors, aliases and tags are not allowed", problem_mark=event.start_mark
-            )
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"deeper than {MAX_DEPTH} levels", problem_mark=event.start_mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # yaml's signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise yaml.MarkedYAMLError(problem="a key that is not a plain string", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise PolicyError("policy.duplicate_key", f"got the key {key.value[:80]!r} twice, expected once")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)

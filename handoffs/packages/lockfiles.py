@@ -25,6 +25,7 @@ from handoffs.packages import lockfiles_native as native
 from handoffs.packages import lockfiles_node as node
 from handoffs.packages import lockfiles_python as python
 from handoffs.packages.pins import Pin
+from handoffs.strict_yaml import YamlError
 
 type Reader = Callable[[bytes], Iterable[Pin]]
 
@@ -133,7 +134,7 @@ _REQUIREMENTS: Final = re.compile(
 )
 _REQUIREMENTS_FOLDER: Final = re.compile(r"(?:.*/)?requirements/.+\.(?:txt|in|pip|lock)\Z")
 _INCLUDED: Final = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*([^\s=]\S*)\Z")
-_BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError)
+_BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError, YamlError)
 
 
 class LockError(Exception):
@@ -257,6 +258,8 @@ def _complaint(error: Exception, content: bytes) -> str:
     """What is wrong and where, without repeating what the file says: it may hold a secret."""
     if isinstance(error, JsonError):
         return error.code
+    if isinstance(error, YamlError):
+        return f"{error.code} in line {error.line}"
     at = content.find(str(error).encode()) if str(error) else -1
     return f"{type(error).__name__} in line {content.count(10, 0, at) + 1}" if at >= 0 else type(error).__name__
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from audit.canonical import parse_json
 from handoffs.packages.pins import Pin, pin, setting, spelled, table, text
-from handoffs.packages.yamlfile import parse_yaml
+from handoffs.strict_yaml import parse_yaml_text
 
 MAX_BYTES: Final = 64 << 20
 _SECTIONS: Final = ("dependencies", "devDependencies", "peerDependencies", "optionalDependencies")
@@ -77,7 +77,7 @@ def npm_lock(content: bytes) -> Iterator[Pin]:
 
 def pnpm_lock(content: bytes) -> Iterator[Pin]:
     """pnpm-lock.yaml, versions 5 to 9."""
-    document = parse_yaml(content)
+    document = table(parse_yaml_text(content, max_bytes=MAX_BYTES))
     major = text(document.get("lockfileVersion", "")).partition(".")[0]
     if major not in {"5", "6", "7", "8", "9"}:
         raise ValueError("lockfileVersion")
@@ -106,7 +106,7 @@ def yarn_lock(content: bytes) -> Iterator[Pin]:
 
 
 def _berry(content: bytes) -> Iterator[Pin]:
-    for key, entry in parse_yaml(content).items():
+    for key, entry in table(parse_yaml_text(content, max_bytes=MAX_BYTES)).items():
         package = table(entry)
         if key == "__metadata":
             continue

@@ -10,6 +10,7 @@ from handoffs.attestations.attestations import parse_attestation
 from handoffs.bundles.bundle import BundleError, parse_manifest
 from handoffs.bundles.markers import MarkerError, MarkerKind, parse_marker, write_marker
 from handoffs.packages.sbom import parse_sbom
+from handoffs.scope.workflow_lint import lint_workflow
 from tests.fuzz.engine import Target, mutate_bytes, mutate_lines
 from tests.fuzz.oracle import OracleError, read_json, same
 from tests.support.bundles import honest_handover
@@ -112,12 +113,37 @@ def judge_policy(raw: bytes) -> bool:
     try:
         found = parse_policy(raw)
     except PolicyError as error:
-        assert error.code.startswith("policy.")
+        assert error.code.startswith(("policy.", "yaml."))
         return False
     assert policy_from_json(policy_to_json(found)) == found
     return True
 
 
+def judge_workflow(raw: bytes) -> bool:
+    """The linter finds something or nothing and breaks at nothing. Shape: whether it could be read."""
+    found = lint_workflow(raw, target_branch="main")
+    lines = raw.count(b"\n") + raw.count(b"\r") + 2  # what is missing at the end is missed after it
+    assert all(1 <= problem.line <= lines and problem.message for problem in found)
+    return not any(problem.rule == "gate.unreadable" for problem in found)
+
+
+WORKFLOW = b"""on: {pull_request: {branches: [main]}}
+defaults: {run: {shell: "bash -eo pipefail {0}"}}
+jobs:
+  gate:
+    if: ${{ github.actor != 'x' && !(failure() || false) }}
+    steps:
+      - name: "tests"
+        run: |
+          set -o pipefail
+          make test | tee "log" # | x
+          case $x in a|b) echo "$(ls | wc -l)";; esac
+          cat <<EOF || exit 1
+          a | b
+          EOF
+      - run: make lint
+        continue-on-error: false
+"""
 MARKERS = tuple(f"[{kind}:{'0123456789abcdef' * 4}] Round the amount".encode() for kind in MarkerKind)
 TARGETS = (
     Target("json", JSON_SEEDS, judge_json, mutate_bytes),
@@ -126,4 +152,5 @@ TARGETS = (
     Target("attestation", (MEMBERS["attestation.intoto.json"], ENVELOPE), judge_attestation, mutate_bytes),
     Target("marker", MARKERS, judge_marker, mutate_bytes),
     Target("policy", (default_policy_yaml(),), judge_policy, mutate_lines),
+    Target("workflow", (WORKFLOW,), judge_workflow, mutate_lines),
 )

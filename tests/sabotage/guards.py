@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from tests.sabotage.engine import Guard
 from tests.sabotage.log_guards import LOG_GUARDS
+from tests.sabotage.scope_guards import SCOPE_GUARDS
 
 type Line = tuple[str, str, str]
 
@@ -596,6 +597,7 @@ GUARDS: tuple[Guard, ...] = (
         "tests/lanes/test_sop.py::test_patches_by_the_forge",
     ),
     *LOG_GUARDS,
+    *SCOPE_GUARDS,
 )  # fmt: skip
 
 # A fixed handful, whose tests take no database and little time: what `make test` runs.

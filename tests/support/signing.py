@@ -6,31 +6,36 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from django.db import transaction
 
 from audit import events
 from audit.actions import append_event
-from audit.canonical import JsonValue
+from audit.canonical import JsonValue, write_json
 from handoffs.models import Handoff, HandoffEvent
 from handoffs.tasks import enforcer
 from leoportal.setup import OPERATOR
 from tests.support.loopback_sigstore import LoopbackSigstore
 from verdicts.actions import enact_policy
 from verdicts.models import PolicyVersion
+from verdicts.policy import parse_policy, policy_to_json
 
 IDENTITY: Final = "https://portal.leo.example/enforcer"
 
 
 def use_sigstore(
-    settings: Any, folder: Path, sigstore: LoopbackSigstore, *, fallback: str = "never", **signing: object
+    settings: Any, folder: Path, sigstore: LoopbackSigstore, *, fallback: str = "never", **signing: JsonValue
 ) -> None:
     """Settings, a fresh token, and a policy that pins this Sigstore's issuer."""
     settings.SIGSTORE_TRUST_CONFIG = str(sigstore.write_config(folder / "sigstore"))
     settings.SIGSTORE_IDENTITY_TOKEN_FILE = str(folder / "sigstore" / "token")
     settings.SIGSTORE_SECONDS = 60.0
     rotate_token(folder, sigstore)
-    document = {"method": "sigstore", "identity": IDENTITY, "issuer": sigstore.url, "fallback": fallback}
+    document: dict[str, JsonValue] = {
+        "method": "sigstore",
+        "identity": IDENTITY,
+        "issuer": sigstore.url,
+        "fallback": fallback,
+    }
     enact_signing(document | signing)
 
 
@@ -39,17 +44,18 @@ def rotate_token(folder: Path, sigstore: LoopbackSigstore, **claims: Any) -> Non
     (folder / "sigstore" / "token").write_text(sigstore.token(claims.pop("subject", IDENTITY), **claims))
 
 
-def enact_signing(signing: dict[str, object]) -> None:
+def enact_signing(signing: dict[str, JsonValue]) -> None:
     """The policy in force with another signing section."""
-    document = yaml.safe_load(PolicyVersion.objects.latest("number").document)
-    document["signing"] = {
+    document = policy_to_json(parse_policy(PolicyVersion.objects.latest("number").document.encode()))
+    changed: dict[str, JsonValue] = {
         "probes": 3,
         "probe_seconds": 600,
         "identity": "",
         "issuer": "",
         "fallback": "never",
-    } | signing
-    enact_policy(yaml.safe_dump(document, sort_keys=False).encode(), by=OPERATOR)
+    }
+    document["signing"] = changed | signing
+    enact_policy(write_json(document), by=OPERATOR)
 
 
 def fail_probe(handoff: Handoff, at: datetime) -> None:
