@@ -11,25 +11,12 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from audit.canonical import JsonValue
-from audit.leaves import Leaf
+from audit.pack_findings import Act, Report
 from audit.pack_reading import Pack, PackError
-
-
-class Recorded(Protocol):
-    """A leaf and its body."""
-
-    @property
-    def leaf(self) -> Leaf:
-        """What the database wrote."""
-
-    @property
-    def body(self) -> Mapping[str, JsonValue] | None:
-        """What happened, unless it was erased."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +39,7 @@ class Branch:
     is_whole: bool
 
 
-def check_commits(
-    pack: Pack, acts: Sequence[Recorded], broken: Callable[[str, str], None], gap: Callable[[str, str], None]
-) -> str:
+def check_commits(pack: Pack, acts: Sequence[Act], report: Report) -> str:
     """Follow every branch, and look for what released each commit."""
     branches, commits = _read(pack)
     reached: set[str] = set()
@@ -63,14 +48,14 @@ def check_commits(
         mine = _older(branch, commits)
         older |= mine
         reached |= mine | _follow(branch, commits, mine)
-        _check_begun(branch, acts, gap)
+        _check_begun(branch, acts, report)
     for name in commits.keys() - reached:
         raise PackError("commits.jsonl", f"the commit {name[:12]} is on no branch of the pack")
     for commit in commits.values():
         _check_class(commit, commits, acts, is_older=commit.name in older)
     past = [commit.name[:12] for commit in commits.values() if commit.kind == "BYPASS"]
     if past:
-        broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
+        report.broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
     counts = Counter(commit.kind for commit in commits.values())
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
 
@@ -138,17 +123,17 @@ def _follow(branch: Branch, commits: Mapping[str, Commit], older: set[str]) -> s
     return seen
 
 
-def _check_begun(branch: Branch, acts: Sequence[Recorded], gap: Callable[[str, str], None]) -> None:
+def _check_begun(branch: Branch, acts: Sequence[Act], report: Report) -> None:
     """The portal began where the leaf says that it put the repository under protection."""
     governed = [act for act in acts if act.leaf.kind == "repository.governed" and act.body]
     tips = {
         str(act.body.get("tip")) for act in governed if act.body and act.body.get("repository") == branch.repository
     }
     if branch.is_whole and tips != {branch.begun}:
-        gap("commits", f"no leaf says that {branch.name} was at {branch.begun[:12]} when the portal began")
+        report.gap("commits", f"no leaf says that {branch.name} was at {branch.begun[:12]} when the portal began")
 
 
-def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Recorded], *, is_older: bool) -> None:
+def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Act], *, is_older: bool) -> None:
     merges = [act for act in acts if act.leaf.kind == "pull.merged" and commit.name in brought(act.body or {}, commits)]
     found = (
         "PRE-ENROLMENT"
@@ -161,7 +146,7 @@ def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[R
         raise PackError(f"commit {commit.name[:12]}", f"it is called {commit.kind[:20]}, the leaves say {found}")
 
 
-def _release(merge: Recorded, heads: set[str], acts: Sequence[Recorded]) -> str:
+def _release(merge: Act, heads: set[str], acts: Sequence[Act]) -> str:
     """By what the newest act before a merge that could release it did: PLAN's PASS, LEAD's approval, two people's."""
     found = "merged without a release"
     for act in acts:

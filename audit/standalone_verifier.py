@@ -41,7 +41,11 @@ NEEDED: Final = (
 )  # fmt: skip
 OPTIONAL: Final = ("earlier.json", "trusted_root.json")
 EXCLUSIVE: Final = ("BUILDER", "ENFORCER", "PLAN", "LEAD")
-KEPT: Final = ("verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed")
+KEPT: Final = (
+    "verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed",
+    "break_glass.opened", "break_glass.reviewed",
+)  # fmt: skip
+REVIEW_WITHIN: Final = 24 * 3600 * 1_000_000  # microseconds
 
 
 class PackError(Exception):
@@ -494,6 +498,7 @@ class Verifier:
         report.attempt("policies", self.check_policies)
         report.attempt("commits", self.check_commits)
         report.attempt("separation", self.check_separation)
+        report.attempt("break-glass", self.check_glasses)
         self.tell_scope()
         report.add(GAP, "decisions", "not run again here; `leo audit verify` does")
         report.add(GAP, "signatures.jsonl", "OpenPGP and Sigstore are not checked here; `leo audit verify` does")
@@ -663,7 +668,7 @@ class Verifier:
         if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
             self.parts.setdefault(leaf.subject, {}).setdefault((leaf.principal, leaf.role), leaf.index)
         if leaf.kind in KEPT:
-            body = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str)}
+            body = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str | int)}
             self.leaves.append(replace(leaf, body=body))
 
     def check_policies(self) -> tuple[None, str]:
@@ -806,6 +811,38 @@ class Verifier:
                 self.report.add(BROKEN, "separation", f"{name}: the portal itself says that a rule is broken")
             count += 1
         return None, f"{count} pull requests looked at"
+
+    def check_glasses(self) -> tuple[None, str]:
+        """Two people broke each glass and a third looked at it within a day; every such release names its glass."""
+        people = persons([row for _, row in self.pack.rows("principals.jsonl")])
+        reviews = {(leaf.body or {}).get("break_glass"): leaf for leaf in self.of("break_glass.reviewed")}
+        opened = [leaf for leaf in self.of("break_glass.opened") if leaf.body]
+        released = set()
+        for leaf in opened:
+            where, body = f"leaf {leaf.index}", leaf.body or {}
+            names = {name: want(body, name, int, where) for name in ("break_glass", "requested_by", "second")}
+            if names["second"] != leaf.principal:
+                raise PackError(where, f"it names {names['second']} as the second, and is by {leaf.principal}")
+            review = reviews.get(names["break_glass"])
+            acted = [names["requested_by"], leaf.principal, *([review.principal] if review else [])]
+            if unknown := [one for one in acted if one not in people]:
+                raise PackError(where, f"nobody known answers for principal {unknown[0]}")
+            if len({people[one] for one in acted}) < len(acted):
+                self.report.add(BROKEN, "break-glass", f"{where}: one person acted twice among principals {acted}")
+            due = leaf.at + REVIEW_WITHIN
+            if review is not None and review.at > due:
+                self.report.add(BROKEN, "break-glass", f"{where}: it was reviewed late, by leaf {review.index}")
+            elif review is None and (microseconds(str(self.manifest.get("madeAt"))) or leaf.at) > due:
+                self.report.add(BROKEN, "break-glass", f"{where}: it was not reviewed within 24 hours")
+            elif review is None:
+                self.report.add(GAP, "break-glass", f"{where}: nobody reviewed it yet; due within 24 hours")
+            released.add((leaf.subject, names["requested_by"], names["second"], body.get("head")))
+        for leaf in self.of("decision.recorded"):
+            body = leaf.body or {}
+            told = (leaf.subject, leaf.principal, body.get("countersigned_by"), body.get("head"))
+            if body.get("reason_class") == "break-glass" and told not in released:
+                raise PackError(f"leaf {leaf.index}", "released by break-glass, and no leaf says that it was broken")
+        return None, f"{len(opened)} broken, {len(reviews)} reviewed"
 
     def tell_scope(self) -> None:
         """What the pack does not hold, and so does not prove."""

@@ -9,7 +9,8 @@ import typer
 
 from audit.canonical import JsonValue
 from audit.notes import KeyType, NoteError, parse_vkey
-from audit.pack_checks import Finding, Judges, State, Verification
+from audit.pack_checks import Verification
+from audit.pack_findings import Finding, Judges, State
 from audit.pack_reading import Pack, PackError, parse_object
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
 from verdicts.replaying import Keyring, replay_decision

@@ -15,7 +15,8 @@ from uuid import NAMESPACE_URL, uuid5
 from audit.canonical import JsonValue, write_json
 from audit.export import Head
 from handoffs.models import PullRequest
-from verdicts.duties import OK, Separation, read_separation
+from verdicts.duties import Separation, read_separation
+from verdicts.duty_facts import OK
 from verdicts.separation_proof import SCHEMA
 from verdicts.tables import plain
 

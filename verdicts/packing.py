@@ -50,6 +50,8 @@ from verdicts.tables import TABLES, plain, sheet_of
 
 CONTEXT: Final = (events.POLICY_ENACTED, events.REPOSITORY_GOVERNED, events.ROLE_GRANTED, events.KEY_CREATED,
                   events.KEY_ROTATED, events.KEY_REVOKED)  # fmt: skip
+RELEASES: Final = (events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.BREAK_GLASS_OPENED,
+                   events.BREAK_GLASS_REVIEWED)  # fmt: skip
 BATCH: Final = 500
 
 
@@ -122,7 +124,7 @@ def _releases() -> Q:
     """The leaves that say why what landed was allowed to."""
     merged = MergeIntent.objects.values_list("handoff_id", flat=True)
     subjects = [f"H-{pk}" for pk in merged if pk]
-    return Q(subject__in=subjects, kind__in=[events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED])
+    return Q(subject__in=subjects, kind__in=RELEASES)
 
 
 def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys: Sequence[VerifierKey]) -> str:

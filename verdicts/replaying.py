@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue
-from audit.pack_checks import Act
+from audit.pack_findings import Act
 from audit.pack_reading import PackError
 from handoffs.signatures.openpgp import SignatureError, open_envelope
 from verdicts.decision import Verdict

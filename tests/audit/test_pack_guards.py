@@ -126,13 +126,62 @@ def test_a_merge_is_called_what_let_it_through_and_nothing_else(
 ):
     for told in CLASSES:
         log = whole_pack(tmp_path / told, release=release, told=told)
-        assert len(log.leaves) == (7 if release == "PASS" else 8)
+        assert len(log.leaves) == {"PASS": 7, "OVERRIDE": 8, "BREAK-GLASS": 10}[release]
         said = verify(tmp_path / told)
         if told == release:
             assert said == Said(0, "")
         else:
             assert said.status == 5
             assert f"it is called {told}, the leaves say {release}" in said.wrong
+
+
+def linked(folder: Path, log: Log) -> None:
+    """Who asked and who opened are one person."""
+    path = folder / "principals.jsonl"
+    path.write_bytes(path.read_bytes() + write_json({"one": 7, "other": 8}) + b"\n")
+
+
+GLASSES: dict[str, tuple[dict[str, Any], Edit | None, int, str]] = {
+    "one person under two names": ({}, linked, 1, "leaf 5"),
+    "reviewed by who opened it": ({"reviewer": 8}, None, 1, "leaf 5"),
+    "reviewed by who asked": ({"reviewer": 7}, None, 1, "leaf 5"),
+    "not reviewed for a day": ({"reviewer": 0, "made_at": "2026-09-23T00:00:00+00:00"}, None, 1, "not reviewed"),
+    "not reviewed yet": ({"reviewer": 0, "made_at": "2026-09-21T15:00:00+00:00"}, None, 0, ""),
+    "opened by somebody else": ({"glass": {"second": 9}}, None, 5, "it names 9 as the second, and is by 8"),
+    "asked for by somebody else": ({"glass": {"requested_by": 9}}, None, 5, "released by break-glass, and no leaf"),
+    "for another head": ({"glass": {"head": "0" * 40}}, None, 5, "released by break-glass, and no leaf"),
+    "by nobody known": ({"reviewer": 99}, None, 5, "principal 99"),
+}
+
+
+@pytest.mark.threat("SOD-12")
+@BOTH
+@pytest.mark.parametrize("name", GLASSES)
+def test_a_glass_is_broken_by_two_and_reviewed_by_a_third_or_it_is_said(
+    tmp_path: Path, verify: Callable[..., Said], name: str
+):
+    given, edit, status, wrong = GLASSES[name]
+    log = whole_pack(tmp_path / "pack", release="BREAK-GLASS", **given)
+    if edit:
+        edit(tmp_path / "pack", log)
+        reseal(tmp_path / "pack", log)
+    said = verify(tmp_path / "pack")
+    assert said.status == status, said
+    assert wrong in said.wrong
+    assert ("separated, and is not" in said.wrong) is False
+
+
+@BOTH
+@pytest.mark.parametrize("hours", [23, 25])
+def test_a_review_after_a_day_is_late(tmp_path: Path, verify: Callable[..., Said], hours: int):
+    class Slow(Log):
+        @staticmethod
+        def time(index: int) -> int:
+            return Log.time(index) + (hours * 3_600_000_000 if index > 5 else 0)
+
+    whole_pack(tmp_path / "pack", release="BREAK-GLASS", log=Slow())
+    said = verify(tmp_path / "pack")
+    assert (said.status, "reviewed late" in said.wrong) == ((1, True) if hours > 24 else (0, False))
 
 
 @BOTH

@@ -34,6 +34,8 @@ TRAIL, RELEASE, DECIDING = "audit/test_trail.py", "verdicts/test_release.py", "v
 SIGNERS = "handoffs/test_commit_signatures.py"
 MERKLE, EXPORTS = "audit/test_merkle.py", "web/test_exports.py"
 PACKED = "audit/test_pack_guards.py"
+GLASS = f"{PACKED}::test_a_glass_is_broken_by_two_and_reviewed_by_a_third_or_it_is_said"
+PACKING = "verdicts/test_packing.py"
 SEALED = f"{PACKED}::test_a_pack_that_the_log_sealed_is_not_believed_for_that"
 SEAL_FORM = f"{PACKED}::test_a_seal_has_one_form"
 
@@ -349,7 +351,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
     ("verdicts/revoking.py", (("            verify_signature_again(pull)\n", "            pass\n", f"{RESIGNING}::test_an_open_handoff_is_signed_again_by_the_new_key"),)),
 )  # fmt: skip
 
-PACKS: tuple[Line, ...] = (
+PACK_HEADS: tuple[Line, ...] = (
     ("if not rest and write_json(seal) == raw:", "if not rest:", f"{SEAL_FORM}[other white space-by_portal]"),
     ("if old.origin != head.origin:", "if False:", f"{SEALED}[the earlier checkpoint is another log's-by_portal]"),
     (
@@ -358,10 +360,19 @@ PACKS: tuple[Line, ...] = (
         f"{SEALED}[the earlier checkpoint has another root-by_portal]",
     ),
     (
-        '                verify_inclusion(found, first, head.size, decoded(proof.get("path"), PROOFS), head.root)\n',
+        "            if key.name not in {found.name for found in signed}:",
+        "            if False:",
+        f"{PACKED}::test_a_witness_that_the_reader_trusts_has_to_have_signed[by_portal]",
+    ),
+)
+PACK_LEAVES: tuple[Line, ...] = (
+    (
+        '            verify_inclusion(found, first, head.size, decoded(proof.get("path"), PROOFS), head.root)\n',
         "",
         f"{SEALED}[a single leaf is another-by_portal]",
     ),
+)
+PACK_DUTIES: tuple[Line, ...] = (
     ('if problem and state == "ok":', "if False:", f"{SEALED}[it is called separated, and is not-by_portal]"),
     (
         "for part in self.parts.get(subject, set()) - parts:",
@@ -369,11 +380,19 @@ PACKS: tuple[Line, ...] = (
         f"{SEALED}[a participant is not listed-by_portal]",
     ),
     (
-        'if act.leaf.kind == "verdict.recorded" and body.get("policy") not in texts & enacted:',
-        "if False:",
-        f"{SEALED}[a policy is missing-by_portal]",
+        "        if glass.second != act.leaf.principal:",
+        "        if False:",
+        f"{GLASS}[opened by somebody else-by_portal]",
     ),
-    ("        if texts - enacted:", "        if False:", f"{SEALED}[a policy was never enacted-by_portal]"),
+    ("        if len(people) < len(acted):", "        if False:", f"{GLASS}[one person under two names-by_portal]"),
+    (
+        'elif act.leaf.kind == DECISION_RECORDED and (act.body or {}).get("reason_class") == "break-glass":',
+        "elif False:",
+        f"{GLASS}[for another head-by_portal]",
+    ),
+    ("else made_at or act.leaf.at) > due:", "else act.leaf.at) > due:", f"{GLASS}[not reviewed for a day-by_portal]"),
+)
+PACK_RECORDS: tuple[Line, ...] = (
     (
         "        if name not in TEXT_PARTS and not _agrees(name, value, act):",
         "        if False:",
@@ -384,10 +403,25 @@ PACKS: tuple[Line, ...] = (
         "if not isinstance(row, dict):",
         f"{SEALED}[a row names another leaf's hash-by_portal]",
     ),
+)
+PACKS: tuple[Line, ...] = (
     (
-        "            if key.name not in {found.name for found in signed}:",
-        "            if False:",
-        f"{PACKED}::test_a_witness_that_the_reader_trusts_has_to_have_signed[by_portal]",
+        'if act.leaf.kind == events.VERDICT_RECORDED and body.get("policy") not in texts & enacted:',
+        "if False:",
+        f"{SEALED}[a policy is missing-by_portal]",
+    ),
+    ("        if texts - enacted:", "        if False:", f"{SEALED}[a policy was never enacted-by_portal]"),
+)
+DUTIES: tuple[Line, ...] = (
+    (
+        "    if len(people) < len(acted):",
+        "    if False:",
+        f"{PACKING}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
+    ),
+    (
+        "    if glass.review_due_at is None or looked_at > glass.review_due_at:",
+        "    if False:",
+        f"{PACKING}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
     ),
 )
 PACK_COMMITS: tuple[Line, ...] = (
@@ -459,11 +493,36 @@ STANDALONE: tuple[Line, ...] = (
         "        if False:",
         f"{PACKED}::test_a_merge_is_called_what_let_it_through_and_nothing_else[PASS-standing_alone]",
     ),
+    (
+        '            if names["second"] != leaf.principal:',
+        "            if False:",
+        f"{GLASS}[opened by somebody else-standing_alone]",
+    ),
+    (
+        "            if len({people[one] for one in acted}) < len(acted):",
+        "            if False:",
+        f"{GLASS}[one person under two names-standing_alone]",
+    ),
+    (
+        'if body.get("reason_class") == "break-glass" and told not in released:',
+        "if False:",
+        f"{GLASS}[for another head-standing_alone]",
+    ),
+    (
+        'elif review is None and (microseconds(str(self.manifest.get("madeAt"))) or leaf.at) > due:',
+        "elif review is None and leaf.at > due:",
+        f"{GLASS}[not reviewed for a day-standing_alone]",
+    ),
 )
 
 GUARDS: tuple[Guard, ...] = (
     *_of("audit/pack_checks.py", PACKS),
     *_of("audit/pack_commits.py", PACK_COMMITS),
+    *_of("audit/pack_heads.py", PACK_HEADS),
+    *_of("audit/pack_leaves.py", PACK_LEAVES),
+    *_of("audit/pack_duties.py", PACK_DUTIES),
+    *_of("audit/pack_records.py", PACK_RECORDS),
+    *_of("verdicts/duty_rules.py", DUTIES),
     *_of("audit/standalone_verifier.py", STANDALONE),
     *_of("handoffs/bundles/archive.py", ARCHIVE),
     *_of("handoffs/bundles/patches.py", PATCH),

@@ -83,10 +83,14 @@ def whole_pack(
     release: str = "PASS",
     told: str = "",
     witnesses: Sequence[SignerKey] = (),
+    glass: Mapping[str, Any] | None = None,
+    reviewer: int = 9,
+    made_at: str = "",
 ) -> Log:
     """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
 
-    `release` is what let the merge through, `told` the class that the pack gives it instead.
+    `release` is what let the merge through, `told` the class that the pack gives it instead; `glass` is what the leaf
+    says of a broken one, `reviewer` who looked at it (0: nobody).
     """
     log = log or Log()
     document = "policy: 1\n"
@@ -108,12 +112,20 @@ def whole_pack(
         "verdict.recorded", 3, "PLAN", "H-1",
         {"verdict": "PASS" if release == "PASS" else "ESCALATE", "head": head, "policy": digest, "repository": "acme/payments", "pr": 1, "confidence": "95.00"},
     )  # fmt: skip
-    decision = {
+    decision: dict[str, Any] = {
         "decision": "approve",
         "head": head,
         "reason_class": "break-glass" if release == "BREAK-GLASS" else "other",
     }
-    decided = [log.append("decision.recorded", 7, "LEAD", "H-1", decision)] if release != "PASS" else []
+    decided = []
+    if release == "BREAK-GLASS":
+        broken: dict[str, Any] = {"break_glass": 1, "requested_by": 7, "second": 8, "head": head, **(glass or {})}
+        decision |= {"countersigned_by": 8}
+        decided = [log.append("break_glass.opened", 8, "LEAD", "H-1", broken)]
+        if reviewer:
+            decided.append(log.append("break_glass.reviewed", reviewer, "AUDITOR", "H-1", {"break_glass": 1}))
+    if release != "PASS":
+        decided.append(log.append("decision.recorded", 7, "LEAD", "H-1", decision))
     merged = log.append(
         "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
     )
@@ -136,11 +148,13 @@ def whole_pack(
         "policies.jsonl": [{"number": 1, "document": document}],
         "principals.jsonl": [{"id": 1, "kind": "machine", "sponsor": 4}, {"id": 4, "kind": "human", "sponsor": None},
                              {"id": 2, "kind": "machine", "sponsor": 5}, {"id": 5, "kind": "human", "sponsor": None},
-                             {"id": 3, "kind": "human", "sponsor": None}, {"id": 7, "kind": "human", "sponsor": None}],
+                             {"id": 3, "kind": "human", "sponsor": None}, {"id": 7, "kind": "human", "sponsor": None},
+                             {"id": 8, "kind": "human", "sponsor": None}, {"id": 9, "kind": "human", "sponsor": None}],
         "separation.jsonl": [
             {"repository": "acme/payments", "pull": 1, "handoffs": [1], "state": "ok",
              "parts": [{"principal": 1, "duty": "BUILDER"}, {"principal": 2, "duty": "ENFORCER"}, {"principal": 3, "duty": "PLAN"},
-                       *([{"principal": 7, "duty": "LEAD"}] if decided else [])]},
+                       *([{"principal": 7, "duty": "LEAD"}] if decided else []),
+                       *([{"principal": 8, "duty": "LEAD"}] if release == "BREAK-GLASS" else [])]},
         ],
         "signatures.jsonl": [],
         **(changed or {}),
@@ -162,6 +176,7 @@ def whole_pack(
             "scope": {"kind": kind},
             "log": {"origin": log.key.name, "size": size, "root": root_of(size, node).hex()},
             "assurance": "two_persons",
+            **({"madeAt": made_at} if made_at else {}),
         }
     )
     seal(folder, log, size, digest)

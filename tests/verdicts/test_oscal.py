@@ -77,7 +77,7 @@ def test_a_role_separation_proof_as_oscal_has_what_the_model_requires(scene: Sce
     seen = [observation["uuid"] for observation in result["observations"]]
     (finding,) = result["findings"]
     assert [one["observation-uuid"] for one in finding["related-observations"]] == seen
-    assert len(set(seen)) == len(seen) == 15
+    assert len(set(seen)) == len(seen) == 16
     assert finding["target"]["status"] == {"state": "satisfied", "reason": "pass"}
     plan = document["assessment-results"]["back-matter"]["resources"][0]["uuid"]
     assert document["assessment-results"]["import-ap"]["href"] == f"#{plan}"
@@ -96,7 +96,7 @@ def test_the_model_of_this_test_bites(scene: Scene):
 def test_what_is_not_separated_does_not_satisfy(scene: Scene, monkeypatch):
     pull = scene.escalated()
     assert Verdict.objects.filter(pull_request=pull).exists()
-    monkeypatch.setattr("verdicts.duties.conflicts", lambda parts, _registry: [(parts[0], parts[-1])])
+    monkeypatch.setattr("verdicts.duty_rules.conflicts", lambda parts, _registry: [(parts[0], parts[-1])])
     answer = scene.client("auditor").post(f"/audit/prs/acme/payments/{pull.number}/proof/", {"file_format": "oscal"})
     (result,) = json.loads(answer.content)["assessment-results"]["results"]
     assert result["findings"][0]["target"]["status"] == {"state": "not-satisfied", "reason": "fail"}

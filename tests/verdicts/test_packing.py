@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,24 +19,29 @@ from django.test import Client
 from django.utils import timezone
 from typer.testing import CliRunner
 
-from audit import pack_checks, standalone_verifier
+from audit import pack_records, standalone_verifier
 from audit.checkpoint import Checkpoint
 from audit.commitments import commitment
 from audit.covering import log_state
 from audit.erasure import apply_retention
 from audit.events import Role
 from audit.keeping import log_vkeys
-from audit.models import ErasableText, LogEntry
+from audit.models import ErasableText, LogEntry, PersonLink
 from audit.notes import Note, SignerKey
 from audit.sequencing import newest_head
 from audit.texts import ERASED
 from handoffs.git.repository import Git
+from handoffs.models import PullRequest
 from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
 from tests.support.portal import Portal, git
-from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
+from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass, review_break_glass
+from verdicts.break_glass_rows import BreakGlass
 from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.duties import read_separation
+from verdicts.duty_facts import gather
+from verdicts.duty_rules import glass_by_two_and_a_third
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
 from verdicts.tasks import run_export, sweep_statements
@@ -82,6 +88,11 @@ def make_pack(settings, **filters: str) -> Path:
     path = Path(settings.EXPORTS) / f"{made.pk}.tar"
     path.write_bytes(client.get(f"/audit/exports/{made.pk}/file").getvalue())
     return path
+
+
+def states_of(path: Path, check: str) -> set[str]:
+    done = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", key_of_the_log(), "--json"])
+    return {row["state"] for row in json.loads(done.stdout)["checks"] if row["check"] == check}
 
 
 def by_command(path: Path, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -168,9 +179,8 @@ def by_worker(export: Export, settings, address: Callable[[str], str]) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.threat("SOD-12")
-def test_a_merge_behind_broken_glass_is_a_class_of_its_own(portal: Portal, settings):
-    pull = portal.verified()
+def broken_glass(portal: Portal, pull: PullRequest) -> BreakGlass:
+    """Two LEADs release a head that PLAN never judged."""
     second = portal.add_person("lead2", Role.LEAD)
     wanted = BreakGlassRequest(
         "Payments are down; this is the fix, and the runner is down, too.", "INC-7", pull.head_sha
@@ -178,14 +188,45 @@ def test_a_merge_behind_broken_glass_is_a_class_of_its_own(portal: Portal, setti
     with acting_in("lead"):
         glass = request_break_glass(pull.pk, wanted, by=portal.actor("lead"))
         open_break_glass(glass.pk, by=second)
+    return BreakGlass.objects.get(pk=glass.pk)
+
+
+@pytest.mark.threat("SOD-12")
+def test_a_merge_behind_broken_glass_is_a_class_of_its_own(portal: Portal, settings):
+    pull = portal.verified()
+    glass = broken_glass(portal, pull)
     sign_log()
     merge_pull_request(pull.pk, portal.tools(), by=portal.actor("lead"))
     sign_log()
-    for path in (make_pack(settings), make_pack(settings, pull="acme/payments#1")):
+    pull.refresh_from_db()
+    for state, told, filters in (("not_computed", "note", {}), ("ok", "ok", {"pull": "acme/payments#1"})):
+        if state == "ok":
+            words = "Looked at the change after the incident: it does what the request says, and nothing else."
+            review_break_glass(glass.pk, words, by=portal.add_person("yuri", Role.ADMIN))
+            sign_log()
+        path = make_pack(settings, **filters)
         status, said = by_command(path)
-        assert status == 1  # genuine, and PLAN never judged it: the separation page says so, too
+        assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
         assert said["commits"][1].startswith("2 BREAK-GLASS")
-        assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 1
+        assert said["break-glass"][0] == "ok"
+        assert ("note" in states_of(path, "break-glass")) is (told == "note")
+        assert read_separation(pull).state == state
+        assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
+
+
+@pytest.mark.threat("SOD-12")
+def test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation(portal: Portal):
+    pull = portal.verified()
+    glass = broken_glass(portal, pull)
+    assert read_separation(pull).state == "not_computed"
+    assert glass.review_due_at is not None
+    late = replace(gather(pull), now=glass.review_due_at + timedelta(seconds=1))
+    assert glass_by_two_and_a_third(late).state == "broken"
+    alone = replace(gather(pull), parts=())
+    assert glass_by_two_and_a_third(alone).state == "broken"
+    one, other = sorted((portal.actor("lead").principal_id, portal.actor("lead2").principal_id))
+    PersonLink.objects.create(one_id=one, other_id=other, starts_at=timezone.now())
+    assert read_separation(pull).state == "broken"
 
 
 def test_a_commit_that_came_past_the_portal_is_listed_as_a_bypass(full: Portal, settings):
@@ -262,7 +303,7 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("holds", [pack_checks.holds_text, standalone_verifier.holds_text], ids=["portal", "file"])
+@pytest.mark.parametrize("holds", [pack_records.holds_text, standalone_verifier.holds_text], ids=["portal", "file"])
 @pytest.mark.parametrize("case", TEXTS)
 def test_both_verifiers_hold_a_text_against_its_digest(case: str, holds):
     given, expected = TEXTS[case]

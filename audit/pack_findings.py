@@ -1,0 +1,79 @@
+"""What the checks of an evidence pack say, what they keep of a leaf, and what their caller has to bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from audit.canonical import JsonValue
+from audit.leaves import Leaf, LeafError
+from audit.merkle import ProofError
+from audit.notes import NoteError
+from audit.pack_reading import PackError
+
+
+class State(StrEnum):
+    """How a check came out. BROKEN: the pack is genuine, and what it shows breaks a rule."""
+
+    OK = "ok"
+    FAILED = "FAIL"
+    BROKEN = "BROKEN"
+    GAP = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    state: State
+    check: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What the trail cannot judge by itself. Each says what is wrong, or nothing.
+
+    `decision` gets the body of a recorded verdict or decision, `signature` a row of signatures.jsonl and the acts
+    of the pack by their place.
+    """
+
+    decision: Callable[[dict[str, JsonValue]], str]
+    signature: Callable[[dict[str, JsonValue], Mapping[int, Act]], str]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What later checks need of a leaf."""
+
+    index: int
+    digest: str
+    leaf: Leaf
+    body: Mapping[str, JsonValue] | None
+
+
+@dataclass
+class Report:
+    """The findings so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def say(self, state: State, check: str, detail: str) -> None:
+        """One finding."""
+        self.findings.append(Finding(state, check, detail))
+
+    def broken(self, check: str, detail: str) -> None:
+        """The pack is genuine, and what it shows breaks a rule."""
+        self.say(State.BROKEN, check, detail)
+
+    def gap(self, check: str, detail: str) -> None:
+        """Something that is not checked, or not proved."""
+        self.say(State.GAP, check, detail)
+
+    def attempt(self, check: str, work: Callable[[], str]) -> None:
+        """Run one check; what it says, or why it fails, is a finding."""
+        try:
+            self.say(State.OK, check, work())
+        except (PackError, NoteError, ProofError, LeafError) as error:
+            self.say(State.FAILED, check, str(error))

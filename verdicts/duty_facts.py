@@ -1,0 +1,126 @@
+"""What the role separation of one pull request is computed from: rows, log entries and commits, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from django.utils import timezone
+
+from audit.events import Role
+from audit.models import LogEntry, Participation, Principal
+from audit.separation import Part, Registry
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
+from handoffs.models import Handoff, PullRequest
+from verdicts.break_glass_rows import BreakGlass
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.models import BREAK_GLASS, Decision, Verdict
+
+OK: Final = "ok"
+BROKEN: Final = "broken"
+NOT_COMPUTED: Final = "not_computed"
+NOT_NEEDED: Final = "not_needed"
+
+
+@dataclass(frozen=True)
+class ActRow:
+    """One act of the SOP's matrix: who had to do it, who did it when, and whether that fits."""
+
+    act: str
+    required: str
+    done_by: str
+    role: str
+    at: datetime | None
+    state: str
+    note: str
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One rule and whether it holds."""
+
+    rule: str
+    state: str
+    got: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What every row is computed from, read once."""
+
+    pull: PullRequest
+    handoffs: tuple[Handoff, ...]
+    entries: tuple[LogEntry, ...]
+    parts: tuple[Part, ...]
+    principals: Mapping[int, Principal]
+    registry: Registry
+    verdict: Verdict | None
+    decision: Decision | None
+    glasses: tuple[BreakGlass, ...]
+    now: datetime
+    messages: Mapping[str, str]
+    unread: str
+
+    @property
+    def is_behind_glass(self) -> bool:
+        """Whether the newest decision is two people's, past PLAN and the gates."""
+        return self.decision is not None and self.decision.reason_class == BREAK_GLASS
+
+    def newest(self, kind: str) -> LogEntry | None:
+        """The newest entry of a kind on the handoff that is now on the pull request."""
+        subject = f"H-{self.pull.handoff_id}"
+        return next((e for e in reversed(self.entries) if e.kind == kind and e.subject == subject), None)
+
+
+def gather(pull: PullRequest) -> Facts:
+    """Everything, once."""
+    handoffs = tuple(Handoff.objects.filter(chain=pull.handoff.chain).order_by("pk"))
+    entries = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in handoffs]).defer("leaf").order_by("pk")
+    rows = list(
+        Participation.objects.filter(subject=pull.handoff.chain)
+        .select_related("principal__sponsor__sponsor")
+        .order_by("pk")
+    )
+    known: dict[int, Principal] = {}
+    for row in rows:
+        person: Principal | None = row.principal
+        while person is not None and person.pk not in known:
+            known[person.pk] = person
+            person = person.sponsor
+    messages, unread = _messages(pull)
+    verdicts = Verdict.objects.filter(pull_request=pull).select_related("supervisor").defer("inputs")
+    return Facts(
+        pull=pull,
+        handoffs=handoffs,
+        entries=tuple(entries),
+        parts=tuple(Part(row.principal_id, Role(row.duty)) for row in rows),
+        principals=known,
+        registry=Principal.objects.registry(),
+        verdict=verdicts.order_by("-pk").first(),
+        decision=Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first(),
+        glasses=tuple(BreakGlass.objects.filter(pull_request=pull, opened_at__isnull=False).order_by("pk")),
+        now=timezone.now(),
+        messages=messages,
+        unread=unread,
+    )
+
+
+def _messages(pull: PullRequest) -> tuple[dict[str, str], str]:
+    commits = {"staging": pull.handoff.staging_commit, "head": pull.head_sha, "merge": pull.merge_sha}
+    try:
+        git = Git(Path(pull.repository.path))
+        return {name: git.message_of(commit) for name, commit in commits.items() if commit}, ""
+    except GitError as error:
+        return {}, f"the repository cannot be read: {error.code}"
+
+
+def is_released(facts: Facts) -> bool:
+    """Whether PLAN's PASS or an approval is bound to the head."""
+    verdict, decision = facts.verdict, facts.decision
+    is_passed = verdict is not None and verdict.binds(facts.pull) and verdict.verdict == VerdictKind.PASS.value
+    is_approved = decision is not None and decision.decision == "approve" and decision.head_sha == facts.pull.head_sha
+    return is_passed or is_approved
