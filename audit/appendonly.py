@@ -1,4 +1,4 @@
-"""Migration operations that make a table append-only by trigger. The grants follow in `grant_runtime`.
+"""Migration operations that make a table append-only by trigger. The grants follow in `leo db lanes`.
 
 The triggers are ENABLE ALWAYS, so that replica mode does not silence them. A table's owner can still disable
 them: that is why the portal runs under another login, and why the log is hashed.

@@ -1,5 +1,5 @@
-"""`python -m bench`: every figure. One alone: goals, goal1 to goal5, goal16, bundle (stage by stage), pages, trail,
-goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at; 100,000 if not said.
+"""`python -m bench`: every figure. One alone: goals, goal1 to goal5, appends (goals 6 and 7), goal16, bundle (stage by
+stage), pages, trail, goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at; 100,000 if not said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import bundle, enforcement, goals, pages
+from bench import appending, bundle, enforcement, goals, pages
 from bench.measure import print_machine, print_table
 from bench.packs import goal9
 
@@ -21,6 +21,7 @@ PARTS = {
     "goals": (goals.run, TEMPORARY),
     "bundle": (bundle.run, TEMPORARY),
     "pages": (pages.run, pages.parent_folder()),
+    "appends": (appending.run, TEMPORARY),
     "goal16": (enforcement.run, pages.parent_folder()),
 }
 SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {

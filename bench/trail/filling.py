@@ -34,6 +34,11 @@ LEAVES: Final = """
 INSERT INTO leo_log_leaf (index, entry_id, leaf_hash)
 SELECT row_number() OVER (ORDER BY id) - 1, id, leaf_hash FROM leo_log_entry
 """
+# Where reading stands. Root and frontier are not those of these leaves: nothing here is integrated or proved.
+HEAD: Final = """
+INSERT INTO leo_log_head (size, root, frontier, last_xid, last_entry, created_at)
+SELECT count(*), sha256(''), '', max(xid), max(id), now() FROM leo_log_entry
+"""
 
 
 def superuser_url(database: str) -> str:
@@ -46,14 +51,15 @@ def fill(database: str, count: int) -> float:
     """Fill one database as its superuser; triggers are off meanwhile. Units: seconds it took."""
     begin = time.monotonic()
     with psycopg.connect(superuser_url(database), autocommit=True) as connection:
-        for table in ("leo_log_leaf", "leo_log_entry"):
+        for table in ("leo_log_leaf", "leo_log_head", "leo_log_entry"):
             connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         (before,) = connection.execute("SELECT coalesce(max(id), 0) FROM leo_log_entry").fetchone() or (0,)
         numbers = f"generate_series({before + 1}, {count})"
         connection.execute(ENTRIES.replace("generate_series(1, COUNT)", numbers).encode())
         connection.execute(LEAVES)
-        for table in ("leo_log_leaf", "leo_log_entry"):
+        connection.execute(HEAD)
+        for table in ("leo_log_leaf", "leo_log_head", "leo_log_entry"):
             connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL")
-        connection.execute("VACUUM (ANALYZE) leo_log_entry, leo_log_leaf")
+        connection.execute("VACUUM (ANALYZE) leo_log_entry, leo_log_leaf, leo_log_head")
         connection.execute("CHECKPOINT")
     return time.monotonic() - begin
