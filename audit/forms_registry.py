@@ -27,12 +27,15 @@ _HELP: Final = {
 
 
 class ProposalForm(forms.Form):
-    """One kind of change. `people` are the names to choose from."""
+    """One kind of change. `people` are the names to choose from.
+
+    It proposes `proposes`: some kinds have a field called kind, which is what a template would find by that name.
+    """
 
     def __init__(self, *args: Any, kind: ProposalKind, people: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.auto_id = f"{kind.value.replace('.', '-')}-%s"
-        self.kind = kind
+        self.proposes = kind
         names = [("", "Choose somebody"), *((name, name) for name in people)]
         if kind is not ProposalKind.ADD:
             self.fields["about"] = forms.ChoiceField(
@@ -57,7 +60,7 @@ class ProposalForm(forms.Form):
         if name == "role":
             return forms.ChoiceField(label=label, choices=_ROLES, error_messages={"required": "Choose a role."})
         if name == "kind":
-            return forms.ChoiceField(label=label, choices=_KINDS[self.kind])
+            return forms.ChoiceField(label=label, choices=_KINDS[self.proposes])
         if name in {"other", "sponsor"}:
             return forms.ChoiceField(label=label, choices=people, required=name == "other", help_text=text)
         return forms.CharField(label=label, max_length=300 if name == "value" else 100, help_text=text)
@@ -65,10 +68,10 @@ class ProposalForm(forms.Form):
     @property
     def title(self) -> str:
         """What the form does."""
-        return str(self.kind.label)
+        return str(self.proposes.label)
 
     def change(self) -> Change:
         """The proposal of a valid form."""
         values = {name: str(value) for name, value in self.cleaned_data.items()}
         about = Principal.objects.get(name=values["about"]) if "about" in values else None
-        return Change(self.kind, about, values, values["reason"])
+        return Change(self.proposes, about, values, values["reason"])

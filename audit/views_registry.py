@@ -86,7 +86,7 @@ def _render(
     may_change = may(request.actor.role, Act.CHANGE_REGISTRY)
     people = _people() if may_change else []
     forms = [
-        form if form is not None and form.kind is kind else ProposalForm(kind=kind, people=people)
+        form if form is not None and form.proposes is kind else ProposalForm(kind=kind, people=people)
         for kind in ProposalKind
     ]
     related = Proposal.objects.select_related("principal", "proposed_by", "decided_by", "words")

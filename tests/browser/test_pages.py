@@ -292,3 +292,44 @@ def test_the_pages_of_exports(site: Site, gallery):
     assert started.value.suggested_filename == f"PR-{pull.number}-role-separation.pdf"
     if auditor.folder is not None:
         started.value.save_as(auditor.folder / "separation-proof.pdf")
+
+
+def test_the_pages_of_the_registry_and_of_break_glass(site: Site, gallery):
+    """A change of two administrators and a glass that is broken: before, while they wait, refused, and afterwards."""
+    pull = escalated(site)
+    admin, other, lead = gallery("xena"), gallery("yuri"), gallery("lead")
+    admin.visit("/", "registry")
+    page = admin.visitor.page
+    for kind, name in (("identity.link", "registry-refused"), ("role.end", "registry-own")):
+        form = page.locator(f'form:has(input[value="{kind}"])')
+        form.get_by_label("Whom it is about").select_option("rita")
+        form.get_by_label("Why").fill("Agreed in the staff meeting.")
+        if kind == "identity.link":
+            form.get_by_label("Kind").select_option("github")
+            form.get_by_label("Name there").fill("octocat")
+        form.get_by_role("button").click()
+        admin.look(name)
+    other.visit("/audit/registry/", "registry-waiting")
+    other.visitor.page.get_by_role("button", name="Decline").click()
+    other.look("registry-decided")
+
+    lead.visit("/break-glass/", "break-glass-empty")
+    lead.visit(f"{address(pull)}break-glass/", "break-glass-ask")
+    asking = lead.visitor.page
+    asking.get_by_label("Why this cannot wait").fill("It is down.")
+    asking.get_by_role("button", name="Ask for a second person").click()
+    lead.look("break-glass-refused")
+    asking.get_by_label("Why this cannot wait").fill(
+        "Payments are down; this is the fix, and the gates' runner is down, too."
+    )
+    asking.get_by_label("Incident or ticket").fill("INC-7")
+    asking.get_by_role("button", name="Ask for a second person").click()
+    lead.look("break-glass-asked")
+    other.visit("/break-glass/", "break-glass-open")
+    other.visitor.page.get_by_role("button", name="Break the glass").click()
+    other.look("break-glass-opened")
+    lead.visit(address(pull), "pr-break-glass")
+    admin.visit("/break-glass/", "break-glass-review")
+    page.get_by_label("What you found").fill("Looked at the change after the incident: it does what the request says.")
+    page.get_by_role("button", name="Record the review").click()
+    admin.look("break-glass-reviewed")

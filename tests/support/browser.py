@@ -178,6 +178,7 @@ def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Sit
         portal = Portal.make(folder)
         setup.ensure_person("exec", Role.ENFORCER)
         setup.ensure_person("rita", Role.REPORTER)
+        setup.appoint(("xena", "yuri"))
         for user in User.objects.all():
             user.set_password(PASSWORD)
             user.save()
