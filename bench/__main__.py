@@ -1,5 +1,6 @@
 """`python -m bench`: every figure. One alone: goals, goal1 to goal5, appends (goals 6 and 7), goal16, bundle (stage by
-stage), pages, trail, goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at; 100,000 if not said.
+stage), pages, trail, goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at;
+100,000 if not said.
 """
 
 from __future__ import annotations

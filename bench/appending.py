@@ -52,13 +52,14 @@ def _bytea(raw: bytes) -> str:
 
 
 _ROW: Final = f"'verdict.recorded', 'actor-' || :n, :n, 'PLAN', 'H-' || :n, {_bytea(BODY)}, {_bytea(SALT)}"
+_LEAF: Final = _bytea(LEAF)
 _ANY: Final = "\\set n random(1, 500)\n"
 SCRIPTS: Final = {
     # The client brings leaf and hash: nothing in the table writes or checks them.
-    "plain": f"{_ANY}INSERT INTO bench_plain {COLUMNS}\nVALUES ({_ROW}, {_bytea(LEAF)}, {_bytea(bytes(32))}, now(), 0);",
+    "plain": f"{_ANY}INSERT INTO bench_plain {COLUMNS} VALUES ({_ROW}, {_LEAF}, {_bytea(SALT * 2)}, now(), 0);",
     # What a table with a hash of the row before it does: the newest hash is locked until the commit.
-    "chain": f"{_ANY}BEGIN;\nUPDATE bench_tip SET size = size + 1, hash = sha256(hash || {_bytea(LEAF)});\n"
-    f"INSERT INTO bench_chain {COLUMNS} SELECT {_ROW}, {_bytea(LEAF)}, hash, now(), 0 FROM bench_tip;\nCOMMIT;",
+    "chain": f"{_ANY}BEGIN;\nUPDATE bench_tip SET size = size + 1, hash = sha256(hash || {_LEAF});\n"
+    f"INSERT INTO bench_chain {COLUMNS} SELECT {_ROW}, {_LEAF}, hash, now(), 0 FROM bench_tip;\nCOMMIT;",
     "append": f"{_ANY}INSERT INTO leo_log_entry {COLUMNS} VALUES ({_ROW}, '', '', now(), 0);",
 }
 LAGS: Final = """
@@ -239,7 +240,7 @@ def _drain(postgres: Postgres, connection: Connection) -> float:
     found = connection.execute(DRAINED, row).fetchone()
     assert found is not None
     count, seconds, first = found
-    return float(count - first) / seconds
+    return float((count - first) / seconds)
 
 
 @contextmanager
