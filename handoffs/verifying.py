@@ -91,6 +91,7 @@ def _context(handoff: Handoff, git: Git, subject: str, glance: Glance) -> Contex
         branch=handoff.staging_branch,
         max_commits_behind=MAX_COMMITS_BEHIND,
         max_components_told=MAX_TOLD,
+        target_branch=handoff.repository.protected_branch,
         target_branch_sha=git.resolve(f"refs/heads/{handoff.repository.protected_branch}"),
         allowed_builders=tuple(builders.values_list("value", flat=True)),
         other_patches=_patches_of_other_tasks(handoff, glance),

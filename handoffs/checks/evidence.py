@@ -90,7 +90,7 @@ class Context:
     """What the caller knows and the bundle must agree with. A check whose input is None fails.
 
     `marker_subject` is the subject of the handoff commit; `marker_digest` may be given instead, where
-    there is no commit yet. `target_branch_sha` is the protected branch's commit. `allowed_builders`
+    there is no commit yet. `target_branch` is the protected branch, by name and commit. `allowed_builders`
     None means no list is kept. `other_patches` are SHA-256 of patches of other tasks. `approvals` says
     what is refused where it would otherwise go to LEAD. `max_components_told`: more of a kind are only counted.
     `trust` None: nobody's signature on an attestation is checked, and all of them stay claims.
@@ -100,6 +100,7 @@ class Context:
     marker_subject: str | None = None
     marker_digest: str | None = None
     branch: str | None = None
+    target_branch: str | None = None
     target_branch_sha: str | None = None
     allowed_builders: tuple[str, ...] | None = None
     other_patches: frozenset[str] = frozenset()

@@ -13,6 +13,7 @@ from handoffs.bundles.bundle import digest_of
 from handoffs.bundles.patches import FilePatch
 from handoffs.checks.evidence import Evidence, GitFacts, Unreadable
 from handoffs.git.repository import TreeChange
+from handoffs.scope.called_lint import lint_called
 from handoffs.scope.control_plane import Raised, RaisedKind, control_plane_paths
 from handoffs.scope.hidden_text import find_hidden
 from handoffs.scope.workflow_lint import is_workflow, lint_workflow
@@ -39,7 +40,8 @@ def raised_by(evidence: Evidence) -> tuple[Raised, ...]:
         if change.status != "D":
             files = added.get(change.path, ()) if added is not None else None
             raised += (Raised(RaisedKind.UNREVIEWABLE, change.path, why) for why in _unreviewable(change, facts, files))
-            raised += _informational(change, facts, files)
+            if change.path in found or is_workflow(change.path):
+                raised += _informational(change, evidence, files)
     return tuple(raised)
 
 
@@ -96,12 +98,15 @@ def _hidden(lines: list[tuple[int, bytes]]) -> Iterator[str]:
         )
 
 
-def _informational(change: TreeChange, facts: GitFacts, files: _Files | None) -> Iterator[Raised]:
-    """What the linter says about a changed workflow or action, each line with whether the change added it."""
-    if not is_workflow(change.path):
-        return
+def _informational(change: TreeChange, evidence: Evidence, files: _Files | None) -> Iterator[Raised]:
+    """What the linter says about a changed workflow, action or script of the gates, and whose line it is."""
+    content = evidence.facts.blobs.get(change.new_blob, b"") if evidence.facts else b""
+    if is_workflow(change.path):
+        problems = lint_workflow(content, target_branch=evidence.context.target_branch)
+    else:
+        problems = lint_called(change.path, content)
     new = None if files is None else {number for file in files for number, _ in file.added}
-    for problem in lint_workflow(facts.blobs.get(change.new_blob, b"")):
+    for problem in problems:
         whose = "added by this change" if new is None or problem.line in new else "stood in the file before"
         yield Raised(
             RaisedKind.INFORMATIONAL_GATE,

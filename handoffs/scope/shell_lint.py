@@ -59,6 +59,11 @@ _PRINTS: Final = re.compile(
     r"|:\s|(?:gh|glab)\s{1,8}(?:api|pr|release|run|issue|repo)\b|docker\s{1,8}(?:images|ps|inspect|info|version|manifest)\b"
     r"|openssl\s{1,8}(?:rand|base64|enc|dgst)\b|(?:pip|npm|pnpm|yarn)\s{1,8}(?:list|freeze|ls|view|config)\b)"
 )
+# Commands that clean up; nothing is lost when they fail.
+_TIDIES: Final = re.compile(
+    r"(?:\A|[;&|({\n])[\s@-]{0,80}(?:sudo\s{1,8})?(?:rm|rmdir|mkdir|kill|pkill|umount|docker\s{1,8}(?:rm|stop|kill|volume))"
+    r"\s[^;&|({`\n]{0,300}\Z"
+)
 _VERIFIES: Final = re.compile(r"\s(?:-c|--check|--exit-code|--verify|verify[\w-]{0,20}|--strict)(?:\s|\Z)")
 _HERE: Final = re.compile(r"(?<!<)<<-?\s{0,8}([\"']?)([A-Za-z_]\w{0,60})\1")
 _PATTERNS_BEFORE: Final = re.compile(r"(?:;;&?|;&|\sin)\s{1,200}\(?[^()\n;&]{0,200}\Z")
@@ -90,7 +95,7 @@ def lint_script(
 
     for rule, pattern, message, instead in _RULES:
         for match in pattern.finditer(code):
-            if rule == "gate.swallowed" and _FAILS.search(_group_after(code, match.start())):
+            if rule == "gate.swallowed" and _is_honest(code, match.start()):
                 continue
             at = match.start() if rule == "gate.swallowed" else match.end() - 1
             shown = " ".join(match[0].split()).lstrip(";&({ ")
@@ -241,6 +246,11 @@ def _without_comments(text: str) -> str:
                 break
         lines.append(line)
     return "\n".join(lines)
+
+
+def _is_honest(code: str, at: int) -> bool:
+    """Whether what an `||` leads to fails, or what stands before it only cleans up."""
+    return bool(_FAILS.search(_group_after(code, at)) or _TIDIES.search(code[max(0, at - 400) : at]))
 
 
 def _group_after(code: str, at: int) -> str:

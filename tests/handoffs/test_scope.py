@@ -243,6 +243,29 @@ def test_an_informational_gate_is_raised_with_whose_line_it_is():
     assert "scope.informational_gate" in failed_codes(refusing)
 
 
+@pytest.mark.threat("GATE-10")
+def test_a_script_that_a_gate_calls_is_read_like_the_gate():
+    workflow = {".github/workflows/ci.yml": b"jobs: {a: {steps: [{run: ./check/run.sh}, {run: make lint}]}}\n"}
+    script = b"#!/bin/sh\npytest || :\nset +e\npytest | tee log\nexit 0\n"
+    change = {"check/run.sh": script, "Makefile": b"lint:\n\t-ruff check\n", "other/run.sh": script}
+    report = _report(workflow, change)
+    found = [(one.path, one.why) for one in report.raised if one.kind == RaisedKind.INFORMATIONAL_GATE]
+    assert [(path, why.partition(" ")[2][:1], why.split("[")[1].split("]")[0]) for path, why in found] == [
+        ("Makefile", "2", "gate.swallowed"),
+        ("check/run.sh", "2", "gate.swallowed"),
+        ("check/run.sh", "3", "gate.set_plus_e"),
+        ("check/run.sh", "4", "gate.pipe"),
+        ("check/run.sh", "5", "gate.exit_zero"),
+    ]
+    filtered = {".github/workflows/ci.yml": b"on: {pull_request: {branches: [other]}}\njobs: {}\n"}
+    seen = HONEST.verify(with_result(HONEST, filtered), target_branch="main")
+    assert [one.why.split("[")[1][:16] for one in seen.raised if one.kind == RaisedKind.INFORMATIONAL_GATE] == [
+        "gate.path_filter"
+    ]
+    refusing = HONEST.verify(with_result(HONEST, filtered), target_branch="other")
+    assert not [one for one in refusing.raised if one.kind == RaisedKind.INFORMATIONAL_GATE]
+
+
 def test_what_is_stored_is_bounded_and_counts_the_rest():
     many = [Raised("unreviewable", f"{number}\u202e.bin", "x" * 900) for number in range(MAX_RAISED + 5)]
     found = bounded(many)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from handoffs.scope.called_lint import lint_called
 from handoffs.scope.workflow_lint import MAX_BYTES, is_workflow, lint_workflow
 
 PIN = "actions/checkout@" + "a" * 40
@@ -381,3 +382,38 @@ def test_filters_of_paths_and_branches_are_found_on_every_event_of_a_change():
         )
         == []
     )
+
+
+@pytest.mark.threat("GATE-10")
+@pytest.mark.parametrize(
+    ("path", "content", "expected"),
+    [
+        ("a.sh", "make test || :\n", [(1, "gate.swallowed")]), ("a.bash", "x\nset +e\n", [(2, "gate.set_plus_e")]),
+        ("bin/check", "#!/usr/bin/env bash\nmake test\nexit 0\n", [(3, "gate.exit_zero")]), ("bin/check", "#!/bin/sh -e\npytest | cat\n", [(2, "gate.pipe")]),
+        ("Makefile", "test:\n\t-pytest\n\t@-ruff check\n\t-@rm -f x\n\t- pytest\n", [(2, "gate.swallowed"), (3, "gate.swallowed"), (5, "gate.swallowed")]),
+        ("ci/a.mk", "test:\n\tpytest || true\n\tpytest | cat\n", [(2, "gate.swallowed")]),
+        ("package.json", '{"name": "test",\n"scripts": {\n"test": "jest || true",\n"lint": "exit 0",\n"check": "echo ok",\n"x": "jest | cat"}}', [(3, "gate.swallowed"), (4, "gate.exit_zero"), (5, "gate.echo_only"), (6, "gate.pipe")]),
+    ],
+)  # fmt: skip
+def test_called_scripts_that_cannot_fail(path, content, expected):
+    assert [(problem.line, problem.rule) for problem in lint_called(path, content.encode())] == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("a.sh", "set -euo pipefail\npytest | tee log\nrm -rf build || true\nmkdir x||true\nkill $pid || :\n"), ("Makefile", "test:\n\tpytest\n\t-rm -f x\nV = a -b\n"),
+        ("package.json", '{"scripts": {"test": "jest --ci && eslint .", "start": "echo \\"no test\\" && exit 1"}}'), ("package.json", "{"), ("package.json", '{"scripts": [1]}'),
+        ("a.py", "x = 1 # || true\n"), ("bin/x", "#!/usr/bin/python\nset +e\n"), ("README.md", "exit 0\n"), ("a.sh", ""), ("a.sh", "\xff"),
+    ],
+)  # fmt: skip
+def test_called_scripts_that_can_fail(path, content):
+    assert lint_called(path, content.encode("latin-1")) == ()
+
+
+@pytest.mark.threat("GATE-10")
+def test_what_only_looks_like_tidying_up_is_found():
+    assert rules_of(step("rm x; pytest || true")) == ["gate.swallowed"]
+    assert rules_of(step("mkdir $(pytest) || true")) == ["gate.swallowed"]
+    assert rules_of(step("rm -f `pytest` || true")) == ["gate.swallowed"]
+    assert rules_of(step("rmx || true")) == ["gate.swallowed"]

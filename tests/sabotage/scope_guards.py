@@ -10,6 +10,7 @@ LINT = "tests/handoffs/test_workflow_lint.py"
 PIPE = f"{LINT}::test_a_check_before_a_pipe_is_lost_without_pipefail"
 SHELL = f"{LINT}::test_a_shell_that_goes_on_is_found_wherever_it_is_set"
 NEVER = f"{LINT}::test_a_condition_that_is_never_true_is_found_at_jobs_and_steps"
+CALLED = "tests/handoffs/test_scope.py::test_a_script_that_a_gate_calls_is_read_like_the_gate"
 BRANCH = f"{LINT}::test_a_workflow_that_leaves_the_protected_branch_out_is_found"
 
 SCOPE_GUARDS: tuple[Guard, ...] = (
@@ -46,4 +47,9 @@ SCOPE_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/scope/conditions.py", "    if len(tokens) > MAX_TOKENS:\n        return True", "    if len(tokens) > MAX_TOKENS:\n        return False", NEVER),
     Guard("handoffs/scope/conditions.py", "value = False if _truth(other) is False else None", "value = None", NEVER),
     Guard("handoffs/scope/workflow_lint.py", 'name == "branches" and not _lets_in', 'name == "x" and not _lets_in', BRANCH),
+    Guard("handoffs/checks/reviewability.py", "problems = lint_called(change.path, content)", "problems = ()", CALLED),
+    Guard("handoffs/checks/reviewability.py", "lint_workflow(content, target_branch=evidence.context.target_branch)", "lint_workflow(content)", CALLED),
+    Guard("handoffs/scope/called_lint.py", "    for match in _IGNORED.finditer(text):", "    for match in ():", f"{LINT}::test_called_scripts_that_cannot_fail"),
+    Guard("handoffs/scope/called_lint.py", " or _SHEBANG.match(content):", ":", f"{LINT}::test_called_scripts_that_cannot_fail"),
+    Guard("handoffs/scope/shell_lint.py", "\\s[^;&|({`\\n]{0,300}\\Z", ".{0,300}\\Z", f"{LINT}::test_what_only_looks_like_tidying_up_is_found"),
 )  # fmt: skip
