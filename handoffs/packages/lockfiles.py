@@ -25,6 +25,7 @@ from handoffs.packages import lockfiles_native as native
 from handoffs.packages import lockfiles_node as node
 from handoffs.packages import lockfiles_python as python
 from handoffs.packages.pins import Pin
+from handoffs.packages.requirements import is_prose, requirements
 from handoffs.strict_yaml import YamlError
 
 type Reader = Callable[[bytes], Iterable[Pin]]
@@ -129,10 +130,11 @@ _UNREAD: Final = frozenset(
     }
 )
 _UNREAD_ENDINGS: Final = (".csproj", ".fsproj", ".vbproj", ".gemspec", ".cabal")
-_REQUIREMENTS: Final = re.compile(
-    r"(?:.*[-_.])?(?:requirements|constraints|requires|reqs)(?:[-_.0-9].*)?\.(?:txt|in|pip|lock)\Z"
+_REQUIREMENTS: Final = re.compile(r"(?:.*[-_.])?requirements(?:[-_.0-9].*)?\.(?:txt|in|pip|lock)\Z")
+# Names that requirements have and other texts, too: what pip certainly refuses is one of those.
+_PERHAPS: Final = re.compile(
+    r"(?:.*/)?(?:requirements/.+|(?:[^/]*[-_.])?(?:constraints|requires|reqs)(?:[-_.0-9][^/]*)?)\.(?:txt|in|pip|lock)\Z"
 )
-_REQUIREMENTS_FOLDER: Final = re.compile(r"(?:.*/)?requirements/.+\.(?:txt|in|pip|lock)\Z")
 _INCLUDED: Final = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*([^\s=]\S*)\Z")
 _BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError, YamlError)
 
@@ -185,7 +187,8 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
     unread: set[str] = set()
     malformed: list[tuple[str, str]] = []
     sides: list[dict[tuple[str, str], str]] = []
-    files = {path for path in (*before, *after) if is_lock_file(path)}
+    before, after = _without_other_texts(before), _without_other_texts(after)
+    files = {*before, *after}
     for side in (before, after):
         said: dict[tuple[str, str], str] = {}
         for path in sorted(files & set(side)):
@@ -209,6 +212,10 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
         unread=frozenset(unread),
         malformed=tuple(malformed),
     )
+
+
+def _without_other_texts(side: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {path: raw for path, raw in side.items() if is_lock_file(path) and not _is_other_text(path, raw)}
 
 
 def read_lock_file(path: str, content: bytes) -> frozenset[Pin]:
@@ -241,15 +248,20 @@ def _reader_of(path: str) -> Reader | None:
         return _READERS["pnpm-lock.yaml"]
     if name.endswith((".gemfile", ".gemfile.lock")):
         return native.gemfile if name.endswith(".gemfile") else native.gemfile_lock
-    is_requirements = _REQUIREMENTS.match(name) or _REQUIREMENTS_FOLDER.match(path.lower())
-    return python.requirements if is_requirements else None
+    return requirements if _REQUIREMENTS.match(name) or _PERHAPS.match(path.lower()) else None
+
+
+def _is_other_text(path: str, content: bytes) -> bool:
+    """Whether a file that is called like requirements is text that nothing can be installed from."""
+    name = _name(path)
+    return _reader_of(path) is requirements and not _REQUIREMENTS.match(name) and is_prose(content)
 
 
 def _included_by(pin: Pin) -> str:
     """The path that a new `-r` or `-c` of a requirements file names, as seen from the root; empty for other pins."""
     path, _, line = pin.said.partition(" ")
     match = None if pin.purl else _INCLUDED.match(line)
-    if match is None or "://" in match[1] or _reader_of(unquote(path)) is not python.requirements:
+    if match is None or "://" in match[1] or _reader_of(unquote(path)) is not requirements:
         return ""
     return posixpath.normpath(posixpath.join(posixpath.dirname(unquote(path)), match[1]))
 

@@ -1,6 +1,6 @@
-"""Python: requirements and constraints, pyproject.toml, setup.cfg, Pipfile; lock files of pip, Pipenv, Poetry, uv, PDM.
+"""Python: pyproject.toml, setup.cfg, Pipfile; lock files of pip, Pipenv, Poetry, uv, PDM.
 
-Source: PEP 508, 517, 621, 735, 751; pip's requirements file format, with its rules for comments and continued lines.
+Source: PEP 517, 621, 735, 751; the tools' own pages.
 """
 
 from __future__ import annotations
@@ -13,18 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from audit.canonical import parse_json
-from handoffs.packages.pins import Pin, array, artifacts, pin, pypi_name, setting, spelled, table, text
+from handoffs.packages.pins import Pin, array, artifacts, pin, setting, spelled, table, text
+from handoffs.packages.requirements import requirement
 
 MAX_BYTES: Final = 64 << 20
-_NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([A-Za-z0-9,._\s-]*)\])?\s*")
-_SPECIFIER: Final = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
-# Most lines of a lock file are this and nothing else: what follows would make the same of them, seven times slower.
-_PINNED: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9._-]+)\Z")
 _EXACT: Final = re.compile(r"(?:===?\s*)?(\d[A-Za-z0-9.!+_-]*)\Z")
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 _LONG_GAP: Final = re.compile(r"\s{200}")
-_CODING: Final = re.compile(rb"#.*coding[:=]\s*([-\w.]+)")
-_EGG: Final = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _NEEDS: Final = re.compile(r"(?:^|[.-])(?:dependencies|requires|requires-plugins|deps|plugins|overrides|sources)\Z")
 _READ_ABOVE: Final = re.compile(
     r"(?:poetry\.(?:group\.[^.]+\.)?(?:dev-)?dependencies|uv\.(?:(?:dev|constraint|override|build-constraint)-dependencies"
@@ -47,55 +42,6 @@ _DIRECT: Final = (
     "vcs",
     "index",
 )
-
-
-def requirement(line: str, *section: str, options: str = "") -> Pin:
-    """One PEP 508 requirement.
-
-    Raises: ValueError.
-    """
-    match = _NAME.match(line)
-    if match is None or not match[1][-1].isalnum():
-        raise ValueError(line)
-    extras = ",".join(sorted(part.strip().lower() for part in (match[2] or "").split(",") if part.strip()))
-    rest = line[match.end() :].strip()
-    version, wanted = "", ""
-    if rest.startswith("@"):
-        wanted, _, marker = rest[1:].strip().partition(" ;")
-        if not wanted or len(wanted.split()) != 1:
-            raise ValueError(line)
-        wanted = f"@ {wanted.strip()}"
-    else:
-        wanted, _, marker = rest.partition(";")
-        version, wanted = _specifiers(wanted.strip())
-    said = (f"[{extras}]" if extras else "", wanted, f"; {marker.strip()}" if marker.strip() else "", options)
-    return pin("pypi", match[1], version, *section, *said)
-
-
-def requirements(content: bytes) -> Iterator[Pin]:
-    """A requirements or constraints file, as pip reads it."""
-    for first in content.split(b"\n")[:2]:  # not at CR: neither does pip
-        coding = _CODING.match(first)
-        if coding and coding[1].lower() not in {b"utf-8", b"utf8", b"ascii"}:
-            raise ValueError("another encoding")
-    for line in _joined(content.decode("utf-8-sig").splitlines()):
-        if pinned := _PINNED.match(line):
-            yield Pin(f"pkg:pypi/{pypi_name(pinned[1])}@{pinned[2]}")
-            continue
-        wanted = _COMMENT.sub("", line).strip()
-        if wanted.startswith("-"):
-            yield _option(wanted)
-        elif wanted:
-            words = wanted.split()
-            end = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
-            if end == 0:
-                raise ValueError(wanted)
-            options = artifacts(sorted(words[end:]))
-            plain = " ".join(words[:end])
-            try:
-                yield requirement(plain, options=options)
-            except ValueError:
-                yield _direct(plain, options)
 
 
 def pyproject(content: bytes) -> Iterator[Pin]:
@@ -240,59 +186,6 @@ def _is_local(kind: str, package: dict[str, object]) -> bool:
         is_folder = source.get("type") == "directory" and "://" not in spelled(source) and not source.keys() & _INDEXED
         return source.keys() <= _LOCAL or is_folder
     return bool(package.keys() & {"directory", "path"}) and not package.keys() & _REMOTE
-
-
-def _joined(lines: list[str]) -> Iterator[str]:
-    """Continued lines as pip joins them: a comment line continues nothing, whatever it ends with."""
-    waiting: list[str] = []
-    for line in lines:
-        if not waiting and not line.endswith("\\"):
-            yield line
-            continue
-        is_comment = line.lstrip().startswith("#")
-        if line.endswith("\\") and not is_comment:
-            waiting.append(line.strip("\\"))
-            continue
-        yield "".join([*waiting, f" {line}" if is_comment else line])
-        waiting = []
-    if waiting:
-        yield "".join(waiting)
-
-
-def _option(line: str) -> Pin:
-    """A line that starts with an option: `-e` is a package, everything else a setting."""
-    match = re.match(r"(?:-e|--editable)(?:\s+|=|(?=[^\s=-]))(.+)\Z", line)
-    return _direct(match[1].strip(), "editable") if match else setting(line)
-
-
-def _direct(line: str, options: str) -> Pin:
-    """A requirement that is an address or a path.
-
-    Raises: ValueError for anything else.
-    """
-    egg = _EGG.search(line)
-    if egg:
-        return pin("pypi", egg[1], "", f"@ {line}", options)
-    if "://" in line and len(line.partition(" ;")[0].split()) == 1:
-        name = re.split(r"[?#;@]", line.partition("://")[2].rstrip("/").rsplit("/", 1)[-1])[0].removesuffix(".git")
-        return pin("generic", name.strip() or "unnamed", "", f"@ {line}", options)
-    if line.startswith((".", "/", "~", "file:")) or re.fullmatch(r"[\w.+-]+(?:/[\w.+-]++)++/?", line):
-        return setting("local", line, options)
-    raise ValueError(line)
-
-
-def _specifiers(wanted: str) -> tuple[str, str]:
-    """The one version, or the range."""
-    if wanted.startswith("(") and wanted.endswith(")"):
-        wanted = wanted[1:-1]
-    parts = [part.strip() for part in wanted.split(",") if part.strip()]
-    found = [_SPECIFIER.match(part) for part in parts]
-    if not all(found):
-        raise ValueError(wanted)
-    only = found[0] if len(found) == 1 else None
-    if only and only[1] in {"==", "==="} and "*" not in only[2]:
-        return only[2], ""
-    return "", ",".join(sorted(f"{match[1]}{match[2]}" for match in found if match))
 
 
 def _requirement_list(value: object, section: str) -> Iterator[Pin]:

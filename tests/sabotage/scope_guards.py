@@ -13,7 +13,15 @@ NEVER = f"{LINT}::test_a_condition_that_is_never_true_is_found_at_jobs_and_steps
 CALLED = "tests/handoffs/test_scope.py::test_a_script_that_a_gate_calls_is_read_like_the_gate"
 BRANCH = f"{LINT}::test_a_workflow_that_leaves_the_protected_branch_out_is_found"
 
+PIP = "tests/handoffs/test_requirements.py"
+ODD = f"{PIP}::test_what_may_be_a_requirement_or_cannot_be_told_is_refused"
+
 SCOPE_GUARDS: tuple[Guard, ...] = (
+    Guard("handoffs/packages/requirements.py", "and not _ARCHIVE.search(line)", "", ODD),
+    Guard("handoffs/packages/requirements.py", "[^/\\\\$=<>~@;]*+", ".*+", ODD),
+    Guard("handoffs/packages/requirements.py", "    except ValueError:\n        return False", "    except ValueError:\n        return True", ODD),
+    Guard("handoffs/packages/lockfiles.py", "and not _REQUIREMENTS.match(name) and is_prose(content)", "and is_prose(content)", f"{PIP}::test_a_name_that_only_requirements_have_is_held_to_it"),
+    Guard("handoffs/packages/lockfiles.py", "and is_prose(content)", "", f"{PIP}::test_what_pip_reads_there_still_counts"),
     *(
         Guard("handoffs/strict_yaml.py", old, "if False:", test)
         for old, test in (
