@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 import rfc8785
 
+from audit.coded import CodedError
+
 type JsonValue = None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]
 
 MAX_BYTES: Final = 1 << 20
@@ -28,13 +30,8 @@ _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _DOUBTFUL_ESCAPE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 
-class JsonError(Exception):
+class JsonError(CodedError):
     """A document that is not strict JSON. `code` is stable, `detail` says got and expected."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> JsonValue:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from audit.coded import CodedError
+
 
 class Role(StrEnum):
     """A lane or duty. Source: SOP sections 1 and 2; REPORTER is a gate or an outside reviewer.
@@ -38,13 +40,8 @@ class Actor:
     role: Role
 
 
-class AuditError(Exception):
+class AuditError(CodedError):
     """A refusal by the trail or by separation of duties. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 HANDOFF_RECEIVED: Final = "handoff.received"

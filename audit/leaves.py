@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from audit.coded import CodedError
 
 SALT_BYTES: Final = 16
 MAX_BODY_BYTES: Final = 64 << 20
@@ -27,13 +28,8 @@ _HEADER: Final = re.compile(
 _FIELDS: Final = {"bodySha256", "kind", "principal", "role", "subject"}
 
 
-class LeafError(Exception):
+class LeafError(CodedError):
     """A leaf that is not well-formed, or a body that is not its own. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from audit.coded import CodedError
+
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 
 type Node = Callable[[int, int], bytes]
 
 
-class ProofError(Exception):
+class ProofError(CodedError):
     """A proof that does not hold. `code` is stable, `detail` says got and expected."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def leaf_hash(leaf: bytes) -> bytes:

@@ -17,6 +17,8 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from audit.coded import CodedError
+
 MAX_NOTE_BYTES: Final = 1 << 16
 MAX_SIGNATURES: Final = 64
 ID_BYTES: Final = 4
@@ -28,13 +30,8 @@ _LINE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}")
 
 
-class NoteError(Exception):
+class NoteError(CodedError):
     """A note or key that is not well-formed, or that no trusted key signed. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class KeyType(IntEnum):

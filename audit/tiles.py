@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from audit.coded import CodedError
 from audit.merkle import Node, node_hash
 
 WIDTH: Final = 256
@@ -23,13 +24,8 @@ _PATH: Final = re.compile(
 )
 
 
-class TileError(Exception):
+class TileError(CodedError):
     """A tile, a bundle or an address that is not well-formed. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True, order=True)

@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from audit.checkpoint import Submission
+from audit.coded import CodedError
 from audit.merkle import Node, consistency_proof
 from audit.notes import Note, NoteError, Signature, VerifierKey, parse_signatures
 
@@ -19,13 +20,8 @@ MAX_ANSWER: Final = 1 << 14
 SIZE_TYPE: Final = "text/x.tlog.size"
 
 
-class WitnessError(Exception):
+class WitnessError(CodedError):
     """A witness did not sign. `code` says whether it was away, refused, or knows a longer log."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def ask_witness(

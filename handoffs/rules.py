@@ -14,19 +14,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from audit.canonical import JsonValue
+from audit.coded import CodedError
 
 _WILD: Final = re.compile(r"[*?\[\](){}|^$\\\s]")
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _Name = Annotated[str, StringConstraints(max_length=300)]
 
 
-class RulesError(Exception):
+class RulesError(CodedError):
     """Rules that are refused. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class _Document(BaseModel):

@@ -18,6 +18,7 @@ from typing import Final
 import yaml
 
 from audit.canonical import MAX_DEPTH, MAX_VALUES
+from audit.coded import CodedError
 
 type Tree[Leaf] = Leaf | list[Tree[Leaf]] | dict[str, Tree[Leaf]]
 
@@ -28,13 +29,11 @@ _NUMBER_OF_1_2: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE
 _WORDS: Final[dict[str, bool | None]] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
-class YamlError(Exception):
+class YamlError(CodedError):
     """A document that is refused. `code` is stable, `detail` says got and expected. Units: `line` counts from 1."""
 
     def __init__(self, code: str, detail: str, line: int = 1) -> None:
-        super().__init__(f"{code}: line {line}: {detail}")
-        self.code = code
-        self.detail = detail
+        super().__init__(code, detail)
         self.line = line
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from audit.canonical import JsonError, JsonValue, parse_json
+from audit.coded import CodedError
 
 MAX_REPORT_BYTES: Final = 1 << 20
 MAX_FINDINGS: Final = 2000
@@ -108,13 +109,8 @@ PENALTIES: Final[Mapping[Severity, tuple[int, int]]] = {
 }
 
 
-class ResultError(Exception):
+class ResultError(CodedError):
     """A report that is refused. `code` is stable, `detail` says got and expected."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)

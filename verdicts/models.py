@@ -8,6 +8,7 @@ from typing import Self
 from django.db import models
 from django.db.models import F, Q
 
+from audit.coded import CodedError
 from audit.models import ErasableText, LogEntry, Principal
 from audit.separation import Assurance
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
@@ -16,13 +17,8 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.results import AgentKind, GateOutcome
 
 
-class VerdictError(Exception):
+class VerdictError(CodedError):
     """A refusal by PLAN's or LEAD's rules. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 ASSURANCES = [(value.value, value.value.replace("_", " ")) for value in Assurance]

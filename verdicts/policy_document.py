@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from audit.canonical import JsonValue, digest_json
+from audit.coded import CodedError
 from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, RootAge, Signing, Staging
 from handoffs.strict_yaml import YamlError, parse_yaml_values
 from verdicts.findings import AgentKind, describe
@@ -48,13 +49,8 @@ SOP_GATES: Final = (
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,2})(\.[0-9]{1,4})?")
 
 
-class PolicyError(Exception):
+class PolicyError(CodedError):
     """A policy document that is refused. `code` is stable, `detail` says got and expected."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def _read_decimal(value: object) -> Decimal:

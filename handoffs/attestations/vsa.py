@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from audit.coded import CodedError
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 VSA_TYPE: Final = "https://slsa.dev/verification_summary/v1"
@@ -27,13 +28,8 @@ UNEVALUATED: Final = "SLSA_BUILD_LEVEL_UNEVALUATED"
 OURS: Final = "leoportal_"
 
 
-class SummaryError(Exception):
+class SummaryError(CodedError):
     """A summary that is not one. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from audit.canonical import JsonError, parse_json
+from audit.coded import CodedError
 from handoffs.bundles.archive import MEMBERS, Archive, Limits, Problem, read_archive, write_archive
 
 __all__ = [
@@ -34,13 +35,8 @@ type Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
 type CommitId = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})\z")]
 
 
-class BundleError(Exception):
+class BundleError(CodedError):
     """A bundle, or a part of one, that is not what it must be. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class _Wire(BaseModel):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from audit.coded import CodedError
+
 _HEX: Final = frozenset(b"0123456789abcdef")
 _CONTROL: Final = bytes(range(0x20)) + b"\x7f"
 _STAGING: Final = b"staging/codex-"
@@ -24,13 +26,8 @@ class MarkerKind(StrEnum):
     CLAUDE_APPLIED = "CLAUDE-APPLIED"
 
 
-class MarkerError(Exception):
+class MarkerError(CodedError):
     """A subject or branch that breaks the grammar. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from audit.coded import CodedError
+
 _METHOD: Final = re.compile(rb"(literal|delta) (\d{1,10})\Z")
 _LENGTHS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-class PatchError(Exception):
+class PatchError(CodedError):
     """A patch that cannot be read or applied. `code` is the code of the check that reports it."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)

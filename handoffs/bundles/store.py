@@ -7,16 +7,13 @@ import os
 from pathlib import Path
 from typing import Final
 
+from audit.coded import CodedError
+
 DIGEST_CHANGED: Final = "bundle.digest_changed"
 
 
-class StoreError(Exception):
+class StoreError(CodedError):
     """The store cannot give back what was put in. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class BundleStore:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from audit.coded import CodedError
 from handoffs.checks.wire import WireError, pack, unpack
 
 IS_LINUX: Final = sys.platform == "linux"
@@ -49,13 +50,8 @@ class Ceiling:
     processes: int = 64
 
 
-class IsolationError(Exception):
+class IsolationError(CodedError):
     """The child gave no answer. `code` is `archive.limits` or `verify.crashed`, `detail` says what is known."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from handoffs.bundles.patches import FilePatch, PatchError, apply_hunks
+from handoffs.bundles.patches import FilePatch, Patch, PatchError, apply_hunks
 from handoffs.bundles.paths import names_submodules, path_problem, twin_key
 from handoffs.checks.evidence import Evidence, GitFacts, Judged, Unreadable, failed, first_of, passed, without
 
@@ -104,11 +104,11 @@ def patch_applies(evidence: Evidence) -> Judged:
 def patch_exact(evidence: Evidence) -> Judged:
     """Applied a second time, by line number alone, the patch gives the same files as git's result tree."""
     expected = "the contents of the result tree"
-    facts, patch = evidence.facts, evidence.patch
-    if isinstance(patch, Unreadable):
-        return without("the patch", patch, expected)
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
+    patch, facts = _patch(evidence, expected), _result(evidence, expected)
+    if isinstance(patch, Judged):
+        return patch
+    if isinstance(facts, Judged):
+        return facts
     if facts.blobs_error:
         return without("the changed files", facts.blobs_error, expected)
     new = {change.path: change.new_blob for change in facts.changes}
@@ -139,11 +139,11 @@ def _content_after(file: FilePatch, facts: GitFacts, max_bytes: int) -> bytes:
 def patch_declared_paths(evidence: Evidence) -> Judged:
     """The paths the patch shows are exactly the paths that differ between the trees."""
     expected = "the changed paths of the result tree"
-    facts, patch = evidence.facts, evidence.patch
-    if isinstance(patch, Unreadable):
-        return without("the patch", patch, expected)
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
+    patch, facts = _patch(evidence, expected), _result(evidence, expected)
+    if isinstance(patch, Judged):
+        return patch
+    if isinstance(facts, Judged):
+        return facts
     changed = {change.path for change in facts.changes}
     wrong = sorted(changed ^ patch.touched_paths)
     return failed(first_of(wrong), expected) if wrong else passed(f"{len(changed)} paths", expected)
@@ -152,11 +152,11 @@ def patch_declared_paths(evidence: Evidence) -> Judged:
 def patch_index_blobs(evidence: Evidence) -> Judged:
     """The blob ids in the patch's `index` lines are the ids of the files before and after."""
     expected = "the ids of the merge base and of the result tree"
-    facts, patch = evidence.facts, evidence.patch
-    if isinstance(patch, Unreadable):
-        return without("the patch", patch, expected)
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
+    patch, facts = _patch(evidence, expected), _result(evidence, expected)
+    if isinstance(patch, Judged):
+        return patch
+    if isinstance(facts, Judged):
+        return facts
     by_path = {change.path: change for change in facts.changes}
     wrong, named = [], 0
     for file in patch.files:
@@ -175,9 +175,9 @@ def patch_index_blobs(evidence: Evidence) -> Judged:
 def patch_modes(evidence: Evidence) -> Judged:
     """Every file the patch produces is an ordinary file: no symbolic link, and no submodule on either side."""
     expected = "modes 100644 and 100755"
-    facts = evidence.facts
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
+    facts = _result(evidence, expected)
+    if isinstance(facts, Judged):
+        return facts
     wrong = [
         f"{change.path} {change.old_mode} -> {change.new_mode}"
         for change in facts.changes
@@ -208,19 +208,32 @@ def _paths(evidence: Evidence, expected: str, problem_of: Callable[[str], str]) 
     wrong = [f"{path} {problem}" for path in sorted(paths) if (problem := problem_of(path))]
     if wrong:
         return failed(first_of(wrong), expected)
-    if isinstance(patch, Unreadable):
-        return without("the patch", patch, expected)
+    for needed in (_patch(evidence, expected), _result(evidence, expected)):
+        if isinstance(needed, Judged):
+            return needed
+    return passed(f"{len(paths)} paths", expected)
+
+
+def _patch(evidence: Evidence, expected: str) -> Patch | Judged:
+    """The patch, or the judgement that it could not be read."""
+    found = evidence.patch
+    return without("the patch", found, expected) if isinstance(found, Unreadable) else found
+
+
+def _result(evidence: Evidence, expected: str) -> GitFacts | Judged:
+    """What git found out about the result tree, or the judgement that there is none."""
+    facts = evidence.facts
     if facts is None or facts.result_tree is None:
         return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
-    return passed(f"{len(paths)} paths", expected)
+    return facts
 
 
 def patch_twins(evidence: Evidence) -> Judged:
     """No new name is the twin of another one but for case or Unicode form."""
     expected = "names that differ on every file system"
-    facts = evidence.facts
-    if facts is None or facts.result_tree is None:
-        return without("the result tree", facts.apply_error if facts else NO_REPOSITORY, expected)
+    facts = _result(evidence, expected)
+    if isinstance(facts, Judged):
+        return facts
     wrong = []
     for folder, names in facts.names_after.items():
         new = names - facts.names_before.get(folder, frozenset())

@@ -11,17 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from audit.coded import CodedError
+
 ZERO = "0" * 40
 ARTIFACT_PATH = ".leo/artifact.tar.gz"
 
 
-class ForgeError(Exception):
+class ForgeError(CodedError):
     """The forge refused or failed. `code` is stable; `detail` holds its own words."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from audit.coded import CodedError
+
 SETTINGS: Final = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -76,13 +78,8 @@ _CHUNK: Final = 1 << 16
 _ARGUMENTS: Final = tuple(part for setting in SETTINGS for part in ("-c", setting))
 
 
-class GitError(Exception):
+class GitError(CodedError):
     """Git refused, or gave what was not expected. `code` is stable, `detail` says got and expected."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

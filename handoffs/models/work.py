@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from audit.coded import CodedError
 from handoffs.scope.secrets import redact
 
 HEX_COMMIT = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
@@ -20,13 +21,8 @@ HEX_SHA256 = r"^[0-9a-f]{64}$"
 MAX_ATTEMPTS = 5
 
 
-class HandoffError(Exception):
+class HandoffError(CodedError):
     """A refusal in the builder or enforcer lane. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class StaleStatusError(Exception):

@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from audit.canonical import JsonError
+from audit.coded import CodedError
 from handoffs.git.repository import TreeChange
 from handoffs.packages import lockfiles_native as native
 from handoffs.packages import lockfiles_node as node
@@ -139,13 +140,8 @@ _INCLUDED: Final = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*([^\s=
 _BAD: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, JsonError, YamlError)
 
 
-class LockError(Exception):
+class LockError(CodedError):
     """A lock file or manifest that cannot be read. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

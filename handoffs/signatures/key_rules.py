@@ -11,6 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from audit.coded import CodedError
+
 VALIDITY: Final = timedelta(days=30)
 REMIND_AFTER: Final = timedelta(days=25)
 ROTATE_AFTER: Final = timedelta(days=28)
@@ -40,13 +42,8 @@ class Algorithm(StrEnum):
     ED25519 = "Ed25519"
 
 
-class KeyRuleError(Exception):
+class KeyRuleError(CodedError):
     """A password or a key that must not be used. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 def refuse_weak_password(password: str) -> None:

@@ -19,6 +19,7 @@ import pysequoia
 from cryptography.fernet import Fernet, InvalidToken
 
 from audit.canonical import JsonValue, parse_json, write_json
+from audit.coded import CodedError
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.signatures.key_rules import MIN_PASSWORD, VALIDITY, Algorithm, KeyRuleError, refuse_known_key
 
@@ -28,13 +29,8 @@ MAX_SKEW: Final = timedelta(minutes=5)
 ARMOR_BEGIN: Final = b"-----BEGIN PGP SIGNATURE-----"
 
 
-class SignatureError(Exception):
+class SignatureError(CodedError):
     """A key that may not sign, or a signature that does not hold. `code` is stable."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True)

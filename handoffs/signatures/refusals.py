@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from audit.coded import CodedError
 
-class RefusedError(Exception):
+
+class RefusedError(CodedError):
     """Evidence that does not hold, or that nobody here can judge. `code` is stable; the rest is for people."""
 
     def __init__(self, code: str, got: str, expected: str) -> None:
-        super().__init__(f"{code}: got {got}, expected {expected}")
-        self.code = code
+        super().__init__(code, f"got {got}, expected {expected}")
         self.got = got
         self.expected = expected
-
-    @property
-    def detail(self) -> str:
-        """Got and expected, in one line."""
-        return f"got {self.got}, expected {self.expected}"

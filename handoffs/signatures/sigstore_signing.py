@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.coded import CodedError
 from handoffs.signatures.library_process import run_in_process
 from handoffs.signatures.openpgp import SignatureError
 
 
-class SigningUnavailableError(Exception):
+class SigningUnavailableError(CodedError):
     """Sigstore cannot be reached or answers with an error of its own: waiting may help. `code` is stable.
 
     `may_be_logged`: the try got so far that an entry may stand in the log.
     """
 
     def __init__(self, code: str, detail: str, *, may_be_logged: bool = False) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
+        super().__init__(code, detail)
         self.may_be_logged = may_be_logged
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from audit.coded import CodedError
+
 IS_LINUX: Final = sys.platform == "linux"
 LOG_BYTES: Final = 8 << 20
 _GUARD: Final = """
@@ -33,13 +35,8 @@ exit 0
 """
 
 
-class StackError(Exception):
+class StackError(CodedError):
     """The stack cannot go on. `code` is stable, `detail` says what happened and the next step."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class StopRequestedError(Exception):
