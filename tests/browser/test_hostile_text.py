@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from audit.canonical import JsonValue
-from audit.events import Role
 from audit.models import LogEntry
 from handoffs.models import PullRequest
 from tests.support.browser import Site, address, change
@@ -71,7 +70,6 @@ def hostile(site: Site) -> PullRequest:
     sweep_verification()
     portal.run_work()
     pull = portal.pull()
-    portal.add_person("mallory", Role.REPORTER)
     by = portal.actor("mallory")
     bad = Finding(PRINTABLE[:100], Severity.LOW, NAME, 3, ALL, ALL)
     actions.report_agent(pull.pk, result(AgentKind.SECURITY, pull.head_sha, bad), by=by)

@@ -8,11 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from audit import events
-from audit.actions import add_identity
-from audit.events import Role
-from audit.models import LogEntry, Principal
+from audit.models import LogEntry
 from handoffs.models import PullRequest, PullStatus
-from leoportal import setup
 from tests.support.browser import POLL_MS, Site, Visitor, address, assert_merged, change, rows_of
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import Verdict
@@ -101,8 +98,6 @@ def test_plan_signs_in_reads_what_was_verified_records_pass_and_merges(site: Sit
 @pytest.fixture
 def built_by_petra(site: Site) -> PullRequest:
     """A pull request that nothing has verified yet; the person petra, a PLAN, wrote a commit of it."""
-    setup.ensure_person("petra", Role.PLAN)
-    add_identity(Principal.objects.get(name="petra"), "email", "petra@acme.invalid", by=setup.OPERATOR)
     branch = "staging/codex-gross"
     raw = site.portal.bundle(change("gross"), branch=branch, task="Add gross")
     site.portal.push_bundle(raw, branch=branch, email="petra@acme.invalid")
@@ -169,7 +164,6 @@ def test_the_head_moves_while_the_form_is_open_and_nothing_typed_is_lost(site: S
 def test_of_two_who_record_at_once_the_second_sees_the_first_and_keeps_the_draft(site: Site):
     site.portal.hand_over(change("share"), branch="staging/codex-share", task="Add share")
     pull = site.portal.pull()
-    setup.ensure_person("plan2", Role.PLAN)
     first, second = site.visitor("plan2"), site.visitor("plan")
     fill_verdict(first, pull, "Fail", "The share is never rounded.")
     fill_verdict(second, pull, "Fail", WHY)

@@ -29,7 +29,9 @@ from playwright.sync_api import (
 )
 from pytest_django.live_server_helper import LiveServer
 
+from audit.actions import add_identity
 from audit.events import Role
+from audit.models import Principal
 from handoffs.git.repository import Git
 from handoffs.models import Lane, PullRequest, PullStatus
 from handoffs.signatures.key_rules import Algorithm
@@ -49,6 +51,7 @@ ARGUMENTS: Final = (
 )
 PASSWORD: Final = "battery horse staple 7"
 PATIENCE_MS: Final = 15_000
+PEOPLE: Final = {"exec": Role.ENFORCER, "rita": Role.REPORTER, "mallory": Role.REPORTER, "petra": Role.PLAN}
 POLL_MS: Final = 12_000
 SCRIPTED: Final = "Failed to load resource"
 
@@ -176,8 +179,9 @@ def running_site(folder: Path, chromium: Browser, hook_url: str) -> Iterator[Sit
     }
     with override_settings(**values), log_running(folder):
         portal = Portal.make(folder)
-        setup.ensure_person("exec", Role.ENFORCER)
-        setup.ensure_person("rita", Role.REPORTER)
+        for name, role in PEOPLE.items():
+            setup.ensure_person(name, role)
+        add_identity(Principal.objects.get(name="petra"), "email", "petra@acme.invalid", by=setup.OPERATOR)
         setup.appoint(("xena", "yuri"))
         for user in User.objects.all():
             user.set_password(PASSWORD)
