@@ -90,8 +90,8 @@ kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lane
 sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its test must fail. ARGS=word for some of them
 	@exec $(PY) -m tests.sabotage $(ARGS)
 
-tamper: $(INSTALLED)   ## rewrite the log as its database's owner: 7 kinds at 100 places, before and after a checkpoint
-	@PLACES=100 $(PY) -m pytest -n 0 -s tests/audit/test_tampering.py $(ARGS)
+tamper: $(INSTALLED)   ## rewrite the log as its database's owner: 7 kinds at 100 places, before and after a checkpoint; the window, measured
+	@PLACES=100 $(PY) -m pytest -n 0 -s tests/audit/test_tampering.py tests/audit/test_log_processes.py $(ARGS)
 
 # From the oldest Python that pyproject.toml allows: --universal then locks for every later one, .python-version's 3.13, too.
 lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade

@@ -47,7 +47,7 @@ def read_key(path: Path) -> SignerKey:
     if not path.exists():
         if not (settings.EMBEDDED or settings.TESTING):
             raise AuditError(
-                "signer.key", f"{path} is missing; make one with `leo log-key NAME` on the signer's machine"
+                "signer.key", f"{path} is missing; make one with `leo witness key NAME FILE` on the signer's machine"
             )
         make_key(path, f"{settings.PORTAL_URL.partition('://')[2].partition('/')[0]}/log")
     if path.stat().st_mode & 0o077:

@@ -25,7 +25,7 @@ from audit.pack_commits import check_commits
 from audit.pack_duties import Duties
 from audit.pack_findings import Act, Finding, Judges, Report, State
 from audit.pack_heads import Heads
-from audit.pack_leaves import check_tree, indexed
+from audit.pack_leaves import check_scope, check_tree, indexed
 from audit.pack_reading import Pack, PackError, parse_object
 from audit.pack_records import body_of, check_record, moment_of
 from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL
@@ -87,7 +87,10 @@ class Verification:
         attempt("separation", duties.check_pulls)
         attempt("break-glass", lambda: duties.check_glasses(self.acts, moment_of(self.manifest.get("madeAt"))))
         attempt("signatures", self.check_signatures)
-        self.tell_scope()
+        scope = self.manifest.get("scope")
+        kind = scope.get("kind") if isinstance(scope, dict) else None
+        attempt("completeness", lambda: check_scope(self.pack, kind, head.size))
+        self.tell_scope(kind)
 
     def check_manifest(self) -> str:
         """Every file is the one the manifest names, and there is no other."""
@@ -189,14 +192,10 @@ class Verification:
             count += 1
         return f"{count} hold"
 
-    def tell_scope(self) -> None:
+    def tell_scope(self, kind: JsonValue) -> None:
         """What the pack does not hold, and so does not prove."""
-        scope = self.manifest.get("scope")
-        kind = scope.get("kind") if isinstance(scope, dict) else None
         if kind == "pull":
             held = "a pack of one pull request proves what it holds, not that nothing else was recorded about it"
             self.report.gap("completeness", f"{held}; a pack of a period does")
-        else:
-            self.report.say(State.OK, "completeness", "every leaf of the run is there, none is between them")
         if self.manifest.get("assurance") == "single_operator":
             self.report.gap("assurance", "one person operates every agent: no separation of persons is claimed")

@@ -57,6 +57,26 @@ def _check_proof(
         raise PackError(where, f"not what was signed, or not complete: {error}") from None
 
 
+def check_scope(pack: Pack, kind: JsonValue, size: int) -> str:
+    """The proofs hold what the pack says that it is: the whole log in one run, or a period's run, or single leaves.
+
+    Raises: PackError.
+    """
+    proofs = list(pack.rows(PROOFS))
+    runs = [_extent(proof, where) for where, proof in proofs if "end" in proof]
+    match kind:
+        case "log" if runs != [(0, size)] or len(proofs) > 1:
+            raise PackError(PROOFS, f"it is called the whole log of {size} leaves, and proves {runs[:2]}")
+        case "period" if len(runs) != 1:
+            raise PackError(PROOFS, f"it is called a period, and has {len(runs)} runs of leaves")
+        case "log" | "period":
+            return f"every leaf from {runs[0][0]} to {runs[0][1] - 1} is there, none is between them"
+        case "pull":
+            return f"{len(proofs)} single leaves"
+        case _:
+            raise PackError("manifest.json", f"got the scope {str(kind)[:20]}, expected log, period or pull")
+
+
 def indexed(pack: Pack) -> Iterator[tuple[int, bytes]]:
     """Each leaf's index and bytes, as the proofs number them."""
     lines = pack.lines(LEAVES)

@@ -499,6 +499,7 @@ class Verifier:
         report.attempt("commits", self.check_commits)
         report.attempt("separation", self.check_separation)
         report.attempt("break-glass", self.check_glasses)
+        report.attempt("completeness", lambda: self.check_scope(head))
         self.tell_scope()
         report.add(GAP, "decisions", "not run again here; `leo audit verify` does")
         report.add(GAP, "signatures.jsonl", "OpenPGP and Sigstore are not checked here; `leo audit verify` does")
@@ -844,21 +845,34 @@ class Verifier:
                 raise PackError(f"leaf {leaf.index}", "released by break-glass, and no leaf says that it was broken")
         return None, f"{len(opened)} broken, {len(reviews)} reviewed"
 
+    def check_scope(self, head: Checkpoint) -> tuple[None, str]:
+        """The proofs hold what the pack says that it is: all leaves in one run, a run of a period, single leaves."""
+        kind = want(want(self.manifest, "scope", dict, "manifest.json"), "kind", str, "manifest.json")
+        proofs = [proof for _, proof in self.pack.rows("proofs.jsonl")]
+        runs = [
+            tuple(want(proof, name, int, "proofs.jsonl") for name in ("first", "end"))
+            for proof in proofs
+            if "index" not in proof
+        ]
+        if kind not in {"log", "period", "pull"}:
+            raise PackError("manifest.json", f"its scope is {kind[:20]}, expected log, period or pull")
+        if kind == "log" and (runs != [(0, head.size)] or len(proofs) > 1):
+            raise PackError("proofs.jsonl", f"it is called the whole log of {head.size} leaves, and proves {runs[:2]}")
+        if kind == "period" and len(runs) != 1:
+            raise PackError("proofs.jsonl", f"it is called a period, and has {len(runs)} runs of leaves")
+        if kind == "pull":
+            return None, f"{len(proofs)} single leaves"
+        return None, f"every leaf from {runs[0][0]} to {runs[0][1] - 1} is there, none is between them"
+
     def tell_scope(self) -> None:
         """What the pack does not hold, and so does not prove."""
-        scope = self.manifest.get("scope") or {}
-        if scope.get("kind") == "pull":
+        scope = self.manifest.get("scope")
+        if isinstance(scope, dict) and scope.get("kind") == "pull":
             self.report.add(
                 GAP,
                 "completeness",
                 "a pack of one pull request proves what it holds, not that nothing else "
                 "was recorded about it; a pack of a period does",
-            )
-        else:
-            self.report.add(
-                OK,
-                "completeness",
-                f"all leaves of {scope.get('first') or 'the start'} to {scope.get('last') or 'the end'}",
             )
         if self.manifest.get("assurance") == "single_operator":
             self.report.add(GAP, "assurance", "one person operates every agent: separation of persons is not claimed")

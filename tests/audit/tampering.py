@@ -18,9 +18,9 @@ from audit.events import Actor, AuditError, Role
 from audit.fsck import check_log
 from audit.merkle import Frontier, leaf_hash
 from audit.models import LogEntry
-from audit.notes import VerifierKey
 from audit.signer import LogSigner
 from audit.tiles import WIDTH, subtree_root
+from tests.audit.forging import leaves_now, who_finds_it
 
 ACTOR: Final = Actor(7, "pat", Role.AUDITOR)
 AWAY: Final = 1 << 40  # where leaves wait while others change places
@@ -149,8 +149,12 @@ class _UndoneError(Exception):
     """The trial is over; everything goes back."""
 
 
-def trial(kind: Callable[[Any, int], None], place: int, signer: LogSigner, keys: tuple[VerifierKey, ...]) -> set[str]:
-    """Tamper once, hashes recomputed as far as the kind does, ask everybody, undo. Who found it."""
+def trial(kind: Callable[[Any, int], None], place: int, signer: LogSigner, earlier: bytes | None) -> set[str]:
+    """Tamper once, hashes recomputed as far as the kind does, ask everybody, undo. Who found it.
+
+    `earlier` is a checkpoint that an auditor kept; a pack is made of what the database says afterwards.
+    """
+    kept, keys = leaves_now(), (signer.key.verifier(),)
     found: set[str] = set()
     memory = signer.path.read_bytes() if signer.path.exists() else None
     try:
@@ -163,6 +167,7 @@ def trial(kind: Callable[[Any, int], None], place: int, signer: LogSigner, keys:
                         act(LogSigner(signer.key, signer.path))
                     except AuditError as error:
                         found.add(f"signer {error.code}")
+                found |= who_finds_it(signer.path.parent / "pack", signer.key, kept, earlier)
             raise _UndoneError
     except _UndoneError:
         return found

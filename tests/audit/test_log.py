@@ -167,7 +167,7 @@ def test_a_governed_row_whose_entry_was_taken_away_is_an_alarm(signer: LogSigner
 @pytest.mark.threat("AUD-02")
 def test_a_log_that_was_cut_or_set_back_is_not_signed(signer: LogSigner):
     grow(signer, 20)
-    found = trial(truncate, 5, signer, (signer.key.verifier(),))
+    found = trial(truncate, 5, signer, None)
     assert "signer log.rollback" in found
 
 
@@ -425,5 +425,5 @@ def test_checkpoint_and_tiles_are_served_and_entries_only_to_who_sees_the_trail(
 def test_before_a_checkpoint_a_rewriting_with_all_hashes_is_not_found_which_is_the_window(signer: LogSigner):
     append(40)
     settle_log()
-    assert trial(rewrite, 9, signer, (signer.key.verifier(),)) == set()
-    assert trial(edit, 9, signer, (signer.key.verifier(),)) != set()
+    assert trial(rewrite, 9, signer, None) == set()
+    assert trial(edit, 9, signer, None) != set()

@@ -66,6 +66,9 @@ WRONG: dict[str, tuple[str, Edit, str, str]] = {
     "a row names another leaf's hash": ("log", edited("records.jsonl", b'"leafHash":"', b'"leafHash":"0'), "records.jsonl line 1: its leaf is", "records.jsonl line 1: its leaf 4 is another one"),
     "a row's leaf is not in the pack": ("log", edited("records.jsonl", b'"leafIndex":4', b'"leafIndex":9'), "its leaf 9 is not in the pack", "its leaf 9 is not in the pack"),
     "a commit's bytes are another's": ("log", edited("commits.jsonl", git_commit("start")[1].encode(), git_commit("begin")[1].encode()), "not the commit", "not the commit"),
+    "it is called the whole log, and has a part of it": ("pull", edited("manifest.json", b'"kind":"pull"', b'"kind":"log"'), "called the whole log of 6", "called the whole log of 6"),
+    "it is called a period, and has single leaves": ("pull", edited("manifest.json", b'"kind":"pull"', b'"kind":"period"'), "has 0 runs", "has 0 runs"),
+    "it is called something else": ("pull", edited("manifest.json", b'"kind":"pull"', b'"kind":"rest"'), "expected log, period or pull", "expected log, period or pull"),
     "a file nobody knows": ("log", lambda folder, _log: (folder / "more.txt").write_text("more"), "more.txt: the manifest does not name it", "more.txt is not in the manifest"),
 }  # fmt: skip
 

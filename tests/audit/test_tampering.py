@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from audit.fsck import check_log
+from audit.models import LogCheckpoint
 from audit.notes import SignerKey
 from audit.signer import LogSigner
+from tests.audit.forging import leaves_now, who_finds_it
 from tests.audit.tampering import KINDS, append, places, rewrite, trial
 from tests.support.log import settle_log
 
@@ -28,20 +30,22 @@ def test_what_a_checkpoint_covers_cannot_be_rewritten_unseen(transactional_db, t
     append(SIZE // 2)
     settle_log()
     signer.sign()
+    mine = bytes(LogCheckpoint.objects.latest("size").note)
     append(SIZE - SIZE // 2)
     settle_log()
     if is_covered:
         signer.sign()
+    assert who_finds_it(tmp_path / "pack", signer.key, leaves_now(), mine) == set()
     first, end = (0, SIZE) if is_covered else (SIZE // 2, SIZE)
     tried, seen = 0, Counter[str]()
     for place in places(end - first, PLACES):
-        found = trial(kind, first + place, signer, keys)
+        found = trial(kind, first + place, signer, mine)
         tried += 1
         seen.update({who.split()[0] for who in found})
         seen["anybody"] += bool(found)
     assert check_log(keys) == []
     print(f"{kind.__name__:9} {'below' if is_covered else 'above'} the checkpoint: {dict(seen)} of {tried}")
     if is_covered:
-        assert seen["fsck"] == seen["signer"] == tried
+        assert seen["fsck"] == seen["signer"] == seen["portal"] == seen["file"] == tried
     elif kind is rewrite:
         assert seen["anybody"] == 0, "the window: nothing in the database contradicts it and nobody signed it"
