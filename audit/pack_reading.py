@@ -1,6 +1,6 @@
 """The files of an evidence pack: a folder, or a tar of regular files. Nothing is unpacked.
 
-Shape: one line or one block is in memory at a time.
+Shape: a MiB of lines, or one line that is longer, is in memory at a time.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue, parse_json
 
 MAX_LINE: Final = 64 << 20
+LINES: Final = 1 << 20  # how much is cut into lines at once
 _BLOCK: Final = 512
 
 
@@ -82,14 +84,16 @@ class Pack:
         """A file line by line, newlines included."""
         place = self._place(name)
         rest = place.size
-        with place.path.open("rb", buffering=1 << 20) as file:
+        with place.path.open("rb") as file:
             file.seek(place.offset)
             while rest > 0:
-                line = file.readline(min(rest, MAX_LINE))
-                rest -= len(line)
-                if line[-1:] != b"\n":
+                block = file.read(min(rest, LINES))
+                block += file.readline(min(rest - len(block), MAX_LINE)) if block[-1:] != b"\n" else b""
+                rest -= len(block)
+                end = block.rfind(b"\n") + 1
+                yield from BytesIO(block[:end])
+                if end != len(block) or not block:
                     raise PackError(name, "got a last line without an end")
-                yield line
 
     def rows(self, name: str) -> Iterator[tuple[str, dict[str, JsonValue]]]:
         """JSON objects, one a line; each with its place, for messages."""

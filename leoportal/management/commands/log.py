@@ -22,7 +22,8 @@ from leoportal.anchors import anchor
 from leoportal.setup import OPERATOR
 from verdicts.comparing import check_everything
 
-TICK_SECONDS: Final = 0.1
+TICK_SECONDS: Final = 0.1  # from one beginning to the next
+REST_SECONDS: Final = 0.01
 LOOK_SECONDS: Final = 1.0
 ANCHOR_SECONDS: Final = 3600.0
 
@@ -86,6 +87,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda got, _frame: stopped.append(got))
         while not stopped:
+            began = time.monotonic()
             try:
                 work()
             except AuditError as error:
@@ -95,7 +97,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"the database is away: {str(error).splitlines()[0]}")
                 connection.close()
                 time.sleep(LOOK_SECONDS)
-            time.sleep(TICK_SECONDS)
+            time.sleep(max(TICK_SECONDS - (time.monotonic() - began), REST_SECONDS))
 
 
 class Sequencer:
