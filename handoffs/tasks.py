@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from audit.actions import actor_of
 from audit.events import Actor
 from audit.models import Identity, Principal
-from handoffs import actions, intake, keys
+from handoffs import actions, intake, rotating
 from handoffs.actions import Tools
 from handoffs.applying import apply_handoff, open_pull_request
 from handoffs.attempts import orphan_attempts
@@ -201,7 +201,7 @@ def sweep_keys() -> int:
         return 0
     for key in SigningKey.objects.filter(retired_at=None, revoked_at=None, created_at__lte=now - ROTATE_AFTER):
         if key.is_active_at(now):
-            keys.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")
+            rotating.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")
     due = list(KeyRotation.objects.due().values_list("pk", flat=True))
     for pk in due:
         nudge("handoffs.tasks.rotate_key", pk)
@@ -216,8 +216,8 @@ def rotate_key(rotation_id: int) -> str:
         return "not mine"
     try:
         rotation = KeyRotation.objects.get(pk=rotation_id)
-        while rotation.step in keys.STEPS:
-            rotation = keys.advance_rotation(rotation, key_vault(), by=enforcer())
+        while rotation.step in rotating.STEPS:
+            rotation = rotating.advance_rotation(rotation, key_vault(), by=enforcer())
     except ClockSkewError as error:
         KeyRotation.objects.release(rotation_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
         log.warning("rotation %s waits: %s", rotation_id, error)

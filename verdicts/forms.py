@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time
 from django import forms
 from django.utils import timezone
 
-from handoffs.keys import MAX_REASON, MIN_REASON
+from handoffs.revocations import MAX_REASON, MIN_REASON
 from verdicts.break_glass import MIN_TEXT, BreakGlassRequest
 from verdicts.deciding import MAX_OVERRIDE, MAX_TEXT, MIN_JUSTIFICATION, REASON_CLASSES, DecisionRequest, VerdictRequest
 from verdicts.decision import Verdict as VerdictKind

@@ -12,9 +12,10 @@ from django.db import transaction
 
 from audit.events import Actor
 from handoffs.actions import Tools
-from handoffs.keys import affected_handoffs, confirm_active, record_revocation
+from handoffs.keys import confirm_active
 from handoffs.models import PullRequest, Signature, SigningKey
 from handoffs.resigning import record_renewal, sign_again
+from handoffs.revocations import affected_handoffs, record_revocation
 from verdicts.actions import distrust_bundle, verify_signature_again
 from verdicts.models import STATEMENTS
 

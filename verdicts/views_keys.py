@@ -14,9 +14,9 @@ from django.utils import timezone
 from audit.accountability import Act, may
 from audit.events import AuditError
 from handoffs.bundles.bundle import digest_of
-from handoffs.keys import cancel_rotation, request_rotation, retry_rotation
 from handoffs.models import HandoffError, Lane, SigningKey
 from handoffs.published_keys import MAX_KEYS, published_keys
+from handoffs.rotating import cancel_rotation, request_rotation, retry_rotation
 from handoffs.tasks import nudge, trusted_root
 from handoffs.trusted_roots import root_standing
 from leoportal.live import render_live

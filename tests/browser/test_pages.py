@@ -15,8 +15,9 @@ from playwright.sync_api import Page, expect
 
 from audit.events import AuditError
 from audit.models import LogEntry
-from handoffs.keys import active_key, advance_rotation
+from handoffs.keys import active_key
 from handoffs.models import KeyRotation, Lane, PullRequest, SigningKey, Status
+from handoffs.rotating import advance_rotation
 from handoffs.tasks import advance, key_vault, rotate_key
 from leoportal.setup import ensure_keys
 from tests.support.browser import Site, Visitor, address, change

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
-from handoffs import keys
+from handoffs import rotating
 from handoffs.clocks import ClockSkewError, current_skew, refuse_skew
 from handoffs.models import ClockReading, HandoffError, Lane, PullStatus, Status
 from handoffs.signatures.service_clocks import read_date
@@ -132,7 +132,7 @@ def test_a_deadline_does_not_pass_because_a_clock_jumped(portal: Portal):
 
 
 def test_no_key_vouches_for_another_while_a_clock_is_wrong(portal: Portal):
-    rotation = keys.request_rotation(Lane.GATE, by=setup.OPERATOR, reason="a test")
+    rotation = rotating.request_rotation(Lane.GATE, by=setup.OPERATOR, reason="a test")
     with database_clock(timedelta(minutes=10)):
         assert rotate_key(rotation.pk) == "waiting"
     rotation.refresh_from_db()

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit.events import AuditError
 from audit.models import LogEntry
-from handoffs import keys
+from handoffs import keys, revocations, rotating
 from handoffs.models import (
     Handoff,
     HandoffError,
@@ -66,7 +66,7 @@ def age(key: SigningKey, days: int) -> SigningKey:
 
 
 def rotated(lane: Lane = Lane.ENFORCER) -> KeyRotation:
-    rotation = keys.request_rotation(lane, by=by(), reason="a test")
+    rotation = rotating.request_rotation(lane, by=by(), reason="a test")
     assert rotate_key(rotation.pk) == RotationStep.DONE
     return KeyRotation.objects.select_related("old_key", "new_key").get(pk=rotation.pk)
 
@@ -216,11 +216,11 @@ def test_the_states_follow_from_the_times():
 
 def test_a_rotation_goes_through_its_five_steps_and_the_old_key_signs_the_transition(portal: Portal):
     old = keys.active_key(Lane.ENFORCER)
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     seen = [rotation.step]
-    while rotation.step in keys.STEPS:
+    while rotation.step in rotating.STEPS:
         assert keys.active_key(Lane.ENFORCER) == old or rotation.step == RotationStep.SWITCHED
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
         seen.append(rotation.step)
     assert seen == ["requested", "made", "transition-signed", "switched", "done"]
     new = keys.active_key(Lane.ENFORCER)
@@ -255,48 +255,48 @@ def test_a_new_handoff_is_signed_by_the_new_key(portal: Portal):
     assert portal.hand_over().signature.key == new
 
 
-@pytest.mark.parametrize("step", list(keys.STEPS))
+@pytest.mark.parametrize("step", list(rotating.STEPS))
 def test_a_step_done_twice_is_done_once(portal: Portal, step: str):
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     while rotation.step != step:
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
-    keys.advance_rotation(rotation, key_vault(), by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
+    rotating.advance_rotation(rotation, key_vault(), by=by())
     with pytest.raises((StaleStatusError, HandoffError)):
-        keys.advance_rotation(rotation, key_vault(), by=by())
+        rotating.advance_rotation(rotation, key_vault(), by=by())
     assert rotate_key(rotation.pk) in {RotationStep.DONE, "not mine"}
     assert SigningKey.objects.filter(lane=Lane.ENFORCER).count() == 2
     assert SigningKey.objects.filter(lane=Lane.ENFORCER, retired_at=None).count() == 1
     assert LogEntry.objects.filter(kind="key.rotated").count() == 1
 
 
-@pytest.mark.parametrize("step", keys.CANCELLABLE)
+@pytest.mark.parametrize("step", rotating.CANCELLABLE)
 def test_a_cancelled_rotation_leaves_the_old_key_active_and_no_other(portal: Portal, step: str):
     old = keys.active_key(Lane.ENFORCER)
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     while rotation.step != step:
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
-    keys.cancel_rotation(rotation.pk, by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
+    rotating.cancel_rotation(rotation.pk, by=by())
     with pytest.raises(StaleStatusError):
-        keys.advance_rotation(rotation, key_vault(), by=by())
+        rotating.advance_rotation(rotation, key_vault(), by=by())
     rotation.refresh_from_db()
     assert (rotation.step, rotation.draft) == (RotationStep.CANCELLED, {})
     assert list(SigningKey.objects.filter(lane=Lane.ENFORCER)) == [old]
     assert rotate_key(rotation.pk) == "not mine"
     with pytest.raises(HandoffError, match=r"rotation\.not_open"):
-        keys.cancel_rotation(rotation.pk, by=by())
+        rotating.cancel_rotation(rotation.pk, by=by())
 
 
 def test_after_the_switch_a_rotation_cannot_be_cancelled(portal: Portal):
     rotation = rotated()
     with pytest.raises(HandoffError, match=r"rotation\.not_open"):
-        keys.cancel_rotation(rotation.pk, by=by())
+        rotating.cancel_rotation(rotation.pk, by=by())
 
 
 def test_a_step_that_fails_leaves_the_old_key_active_and_is_tried_again(portal: Portal, settings):
     old = keys.active_key(Lane.ENFORCER)
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     right = settings.SIGNING_KEY_PASSWORD
-    rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+    rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
     settings.SIGNING_KEY_PASSWORD = "a-password-nobody-ever-chose"
     assert rotate_key(rotation.pk) == "failed"
     rotation.refresh_from_db()
@@ -309,9 +309,9 @@ def test_a_step_that_fails_leaves_the_old_key_active_and_is_tried_again(portal: 
 
 def test_a_draft_swapped_after_the_transition_was_signed_is_not_switched_to(portal: Portal):
     old = keys.active_key(Lane.ENFORCER)
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     for _ in range(2):
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
     planted = generate_key("planted <p@x.invalid>", password="planted-password-of-mine", algorithm=Algorithm.ED25519)
     rotation.draft |= {
         "fingerprint": planted.fingerprint,
@@ -320,7 +320,7 @@ def test_a_draft_swapped_after_the_transition_was_signed_is_not_switched_to(port
     }
     rotation.save(update_fields=["draft"])
     with pytest.raises(HandoffError, match=r"rotation\.transition"):
-        keys.advance_rotation(rotation, key_vault(), by=by())
+        rotating.advance_rotation(rotation, key_vault(), by=by())
     assert keys.active_key(Lane.ENFORCER) == old
 
 
@@ -333,7 +333,7 @@ def test_a_key_that_ended_is_not_rotated_but_replaced_by_an_operator_without_a_t
         with transaction.atomic():
             revoke(old, timezone.now())
     with pytest.raises(HandoffError, match=r"key\.none"):
-        keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+        rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     new = keys.create_signing_key(Lane.ENFORCER, key_vault(), by=by())
     assert (new.replaces, new.transition) == (old, None)
     entry = LogEntry.objects.filter(kind="key.created").latest("pk")
@@ -343,12 +343,12 @@ def test_a_key_that_ended_is_not_rotated_but_replaced_by_an_operator_without_a_t
 
 
 def test_a_key_that_expires_while_it_is_rotated_vouches_for_nobody(portal: Portal):
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     for _ in range(2):
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
     age(keys.active_key(Lane.ENFORCER), 31)
     with pytest.raises(HandoffError, match=r"key\.not_active"):
-        keys.advance_rotation(rotation, key_vault(), by=by())
+        rotating.advance_rotation(rotation, key_vault(), by=by())
     keys.create_signing_key(Lane.ENFORCER, key_vault(), by=by())
     assert KeyRotation.objects.get(pk=rotation.pk).step == RotationStep.CANCELLED
     assert SigningKey.objects.filter(lane=Lane.ENFORCER, retired_at=None).count() == 1
@@ -368,7 +368,7 @@ def test_the_scheduler_rotates_on_day_28_and_not_before(portal: Portal):
 
 
 def test_a_killed_worker_is_found_by_the_sweep(portal: Portal):
-    rotation = keys.request_rotation(Lane.GATE, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.GATE, by=by(), reason="a test")
     assert KeyRotation.objects.claim(rotation.pk, lease=timedelta(seconds=120)) == 1
     assert sweep_keys() == 0
     KeyRotation.objects.filter(pk=rotation.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -380,12 +380,12 @@ def test_a_killed_worker_is_found_by_the_sweep(portal: Portal):
 @pytest.mark.parametrize("name", ["plan", "lead", "auditor", "story-gate", "codex"])
 def test_only_the_enforcer_lane_rotates(portal: Portal, name: str):
     with pytest.raises(AuditError, match=r"role\.not_allowed"):
-        keys.request_rotation(Lane.ENFORCER, by=portal.actor(name), reason="a test")
+        rotating.request_rotation(Lane.ENFORCER, by=portal.actor(name), reason="a test")
 
 
 @transaction.atomic
 def revoke(key: SigningKey, since: datetime, *, password: str | None = None, actor=None) -> SigningKey:
-    return keys.record_revocation(
+    return revocations.record_revocation(
         key.fingerprint,
         distrusted_since=since,
         reason="the laptop was lost on the train",
@@ -431,9 +431,11 @@ def test_a_revocation_needs_a_reason_and_a_moment_that_has_passed(portal: Portal
     with pytest.raises(HandoffError, match=r"key\.since"):
         revoke(key, timezone.now() + DAY)
     with pytest.raises(HandoffError, match=r"key\.reason"), transaction.atomic():
-        keys.record_revocation(key.fingerprint, distrusted_since=timezone.now(), reason=" x ", password="", by=by())
+        revocations.record_revocation(
+            key.fingerprint, distrusted_since=timezone.now(), reason=" x ", password="", by=by()
+        )
     with pytest.raises(HandoffError, match=r"key\.unknown"), transaction.atomic():
-        keys.record_revocation("00", distrusted_since=timezone.now(), reason="x" * 20, password="", by=by())
+        revocations.record_revocation("00", distrusted_since=timezone.now(), reason="x" * 20, password="", by=by())
     assert keys.active_key(Lane.ENFORCER) == key
     for name in ("plan", "auditor", "story-gate", "codex"):
         with pytest.raises(AuditError, match=r"role\.not_allowed"):
@@ -441,12 +443,12 @@ def test_a_revocation_needs_a_reason_and_a_moment_that_has_passed(portal: Portal
 
 
 def test_a_key_revoked_during_its_rotation_gets_no_successor(portal: Portal):
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
     for _ in range(2):
-        rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+        rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
     revoke(keys.active_key(Lane.ENFORCER), timezone.now())
     with pytest.raises((HandoffError, StaleStatusError)):
-        keys.advance_rotation(rotation, key_vault(), by=by())
+        rotating.advance_rotation(rotation, key_vault(), by=by())
     assert SigningKey.objects.filter(lane=Lane.ENFORCER).count() == 1
     assert KeyRotation.objects.get().step == RotationStep.CANCELLED
 
@@ -455,9 +457,9 @@ def test_a_key_revoked_during_its_rotation_gets_no_successor(portal: Portal):
 def test_no_private_half_and_no_password_is_anywhere_in_clear(portal: Portal, caplog):
     caplog.set_level(logging.DEBUG)
     password = configured.SIGNING_KEY_PASSWORD
-    rotation = keys.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
-    rotation = keys.advance_rotation(rotation, key_vault(), by=by())
-    rotation = keys.advance_rotation(rotation, key_vault(), by=by())
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=by(), reason="a test")
+    rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
+    rotation = rotating.advance_rotation(rotation, key_vault(), by=by())
     secrets = [bytes(key.secret_key) for key in SigningKey.objects.all()] + [rotation.draft["secret"].encode()]
     assert len(secrets) == 3
     needles = [password.encode(), b"PRIVATE KEY BLOCK"]

@@ -16,8 +16,9 @@ if sys.argv[1] in ON_THE_WEB:
     os.environ["DATABASE_URL"] = os.environ["DATABASE_WEB_URL"]
 WRAPPER = install(Traps(Path(os.environ[FOLDER])))
 
-from handoffs.keys import active_key, create_signing_key, request_rotation  # noqa: E402
+from handoffs.keys import active_key, create_signing_key  # noqa: E402
 from handoffs.models import Lane, Repository  # noqa: E402  models need the set-up above
+from handoffs.rotating import request_rotation  # noqa: E402
 from handoffs.tasks import key_vault  # noqa: E402
 from leoportal import setup  # noqa: E402
 from leoportal.lanes.switching import acting_in  # noqa: E402

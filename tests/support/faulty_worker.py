@@ -126,7 +126,7 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead
-    from handoffs import actions, applying, attempts, intake, keys, resigning, signing, tasks, verifying
+    from handoffs import actions, applying, attempts, intake, resigning, rotating, signing, tasks, verifying
     from handoffs.bundles.store import BundleStore
     from handoffs.forges.localgit import LocalGit
     from handoffs.models import PullRequest, Status
@@ -168,11 +168,11 @@ def install(traps: Traps) -> Wrapper:
         },
     )
     setattr(  # noqa: B010  Final for the product, not for its saboteur
-        keys,
+        rotating,
         "STEPS",
         {
             name: wrapper.wrap(step, f"rotate-{name}", lambda rotation, *_: str(rotation.lane))
-            for name, step in keys.STEPS.items()
+            for name, step in rotating.STEPS.items()
         },
     )
     wrapper.replace(intake, "receive_handoff", "receive", lambda _repository, staging, **_: staging.branch)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from audit.events import AuditError
 from audit.models import LogEntry
-from handoffs import keys
+from handoffs import keys, rotating
 from handoffs.attestations.vsa import digest_of_json, parse_summary, read_envelope
 from handoffs.bundles.archive import Limits, read_archive
 from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKey
@@ -345,7 +345,7 @@ def test_a_revocation_from_after_the_signature_changes_nothing_for_it(portal: Po
 
 
 def test_the_public_document_is_deterministic_bounded_and_holds_no_secret(portal: Portal):
-    rotation = keys.request_rotation(Lane.ENFORCER, by=setup.OPERATOR, reason="a test")
+    rotation = rotating.request_rotation(Lane.ENFORCER, by=setup.OPERATOR, reason="a test")
     old = keys.active_key(Lane.ENFORCER)
     rotate_key(rotation.pk)
     revoke(keys.active_key(Lane.GATE))

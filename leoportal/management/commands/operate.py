@@ -21,8 +21,9 @@ from audit.proofs import challenge_for, link_by_proof
 from handoffs.actions import retry_handoff
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.keys import create_signing_key, request_rotation
+from handoffs.keys import create_signing_key
 from handoffs.models import HandoffError, KeyRotation, Lane, RotationStep
+from handoffs.rotating import request_rotation
 from handoffs.signatures.openpgp import SignatureError, verify_detached
 from handoffs.signatures.openpgp_verifying import PinnedKey, fingerprint_of, refuse_unfit
 from handoffs.signatures.refusals import RefusedError
