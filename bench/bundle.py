@@ -27,7 +27,7 @@ from bench.schema import compile_schema
 from handoffs.attestations.attestations import parse_attestation
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.bundles.bundle import LISTED, Limits, digest_of, parse_manifest, read_archive, write_archive
-from handoffs.bundles.patches import parse_patch
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.checks.builder_signatures import judge_builder_signature
 from handoffs.checks.catalogue import CHECKS, CheckResult, Evidence, read_parts
 from handoffs.checks.verification import gather_facts, verify_bundle

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handoffs.bundles.building import BundleRequest, create_bundle
 from handoffs.bundles.bundle import Limits, digest_of, read_archive, write_archive
-from handoffs.bundles.patches import parse_patch
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.checks.catalogue import Context
 from handoffs.checks.evidence import BuilderTrust
 from handoffs.git.repository import Git

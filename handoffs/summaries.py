@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from audit import events
 from handoffs.attestations.vsa import Verified, digest_of_json
-from handoffs.bundles.archive import Limits, read_archive
+from handoffs.bundles.archive import read_archive
 from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.limits import Limits
 from handoffs.models import EnforcerRules, Handoff, HandoffError, HandoffEvent
 from handoffs.rules import LaneRules, rules_to_json
 

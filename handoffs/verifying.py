@@ -13,7 +13,7 @@ from audit.events import Actor, Role
 from audit.models import Identity, RoleGrant
 from handoffs.actions import Tools, record_event, refuse_handoff
 from handoffs.attestations.slsa import slsa_to_json
-from handoffs.bundles.archive import Limits
+from handoffs.bundles.limits import Limits
 from handoffs.bundles.markers import MarkerKind, foreign_markers, write_marker
 from handoffs.checks.catalogue import NOT_TWICE, SECRETS, holds_secret
 from handoffs.checks.evidence import BuilderTrust, Context, Outcome

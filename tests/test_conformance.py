@@ -19,9 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from audit.canonical import parse_json, write_json
 from handoffs.attestations.attestations import PROVENANCE_V1, parse_attestation
 from handoffs.attestations.dsse import pae
-from handoffs.bundles.archive import MEMBERS, Limits
+from handoffs.bundles.archive import MEMBERS
 from handoffs.bundles.bundle import BundleError, write_archive
-from handoffs.bundles.patches import PatchError, apply_hunks, parse_patch
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches import apply_hunks
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.checks.catalogue import Context, Outcome
 from handoffs.checks.verification import verify_bundle
 from handoffs.git.process import GitError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from handoffs.bundles.archive import Limits
-from handoffs.bundles.patches import FilePatch, parse_patch
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches import FilePatch
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest
 from verdicts.findings import Finding

@@ -21,7 +21,7 @@ from audit.actions import actor_of
 from audit.covering import raise_alarm
 from audit.events import Actor, AuditError
 from audit.models import Principal
-from handoffs.bundles.patches import PatchError
+from handoffs.bundles.patches_binary import PatchError
 from handoffs.bundles.store import StoreError
 from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew
 from handoffs.git.process import GitError

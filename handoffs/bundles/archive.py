@@ -3,70 +3,26 @@
 The reader takes five fixed names, regular files, ustar headers and one gzip member, and nothing else;
 it goes on after a problem where it safely can, so that one look reports everything that is wrong.
 
-The writer stores without compressing (deflate stored blocks): what a zlib build makes of the same
-input differs between versions, stored blocks do not. So the same members give the same bytes
-everywhere, every byte of an archive is decided by its content, and a flipped bit anywhere is seen.
-A compressed stream made by another tool is read, and refused by `archive.deterministic`.
-
-Source: RFC 1952 (gzip), RFC 1951 section 3.2.4 (stored blocks), POSIX.1-2017 pax, "ustar Interchange Format".
+Source: POSIX.1-2017 pax, "ustar Interchange Format".
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
+from handoffs.bundles.gzip_member import inflate, store_blocks, unstore_blocks
+from handoffs.bundles.limits import Limits, Problem
+
 MEMBERS: Final = ("attestation.intoto.json", "changes.patch", "manifest.json", "rollback.md", "sbom.cdx.json")
 BLOCK: Final = 512
-GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 TRAILER: Final = bytes(2 * BLOCK)
-_STORED: Final = 0xFFFF
 _MAX_ENTRIES: Final = 64
 _OCTAL: Final = frozenset(b"01234567")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is too much. Units: bytes, files, lines as the names say."""
-
-    max_archive_bytes: int = 48 << 20
-    max_unpacked_bytes: int = 40 << 20
-    max_ratio: int = 200
-    max_manifest_bytes: int = 256 << 10
-    max_patch_bytes: int = 20 << 20
-    max_sbom_bytes: int = 16 << 20
-    max_attestation_bytes: int = 1 << 20
-    max_rollback_bytes: int = 256 << 10
-    max_files: int = 5_000
-    max_changed_lines: int = 200_000
-    max_member_lines: int = 1_000_000
-    max_blob_bytes: int = 128 << 20
-    may_hold_binary: bool = True
-
-    def of_member(self, name: str) -> int:
-        """The most bytes the member `name` may have."""
-        return {
-            "attestation.intoto.json": self.max_attestation_bytes,
-            "changes.patch": self.max_patch_bytes,
-            "manifest.json": self.max_manifest_bytes,
-            "rollback.md": self.max_rollback_bytes,
-            "sbom.cdx.json": self.max_sbom_bytes,
-        }[name]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with an archive; `code` is the code of the check that reports it."""
-
-    code: str
-    got: str
-    expected: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +51,7 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
     for name in MEMBERS:
         content = members[name]
         parts += [_header(name, len(content)), content, bytes(-len(content) % BLOCK)]
-    return _store(b"".join([*parts, TRAILER]))
+    return store_blocks(b"".join([*parts, TRAILER]))
 
 
 def read_archive(raw: bytes, limits: Limits) -> Archive:
@@ -104,80 +60,14 @@ def read_archive(raw: bytes, limits: Limits) -> Archive:
     if len(raw) > limits.max_archive_bytes:
         problems.append(Problem("archive.size", f"{len(raw)} bytes", f"at most {limits.max_archive_bytes} bytes"))
         return Archive(len(raw), 0, MappingProxyType({}), tuple(problems))
-    stored = _unstore(raw)
+    stored = unstore_blocks(raw)
     is_fixed = stored is not None and len(stored) <= limits.max_unpacked_bytes
-    unpacked = stored if stored is not None and is_fixed else _inflate(raw, limits, problems)
+    unpacked = stored if stored is not None and is_fixed else inflate(raw, limits, problems)
     members = _walk(unpacked, limits, problems)
     if not is_fixed:
         found = "other gzip framing than the writer's"
         problems.append(Problem("archive.deterministic", found, "a fixed gzip header and stored blocks"))
     return Archive(len(raw), len(unpacked), MappingProxyType(members), tuple(problems))
-
-
-def _store(content: bytes) -> bytes:
-    """One gzip member of stored blocks."""
-    parts = [GZIP_HEADER]
-    starts = range(0, max(len(content), 1), _STORED)
-    for start in starts:
-        block = content[start : start + _STORED]
-        is_last = start == starts[-1]
-        parts += [struct.pack("<BHH", int(is_last), len(block), len(block) ^ 0xFFFF), block]
-    parts.append(struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF))
-    return b"".join(parts)
-
-
-def _unstore(raw: bytes) -> bytes | None:
-    """The content, where the bytes are exactly what `_store` makes of it; None where they are not."""
-    view, at, is_last = memoryview(raw), len(GZIP_HEADER), 0
-    parts: list[memoryview] = []
-    while not is_last:
-        if len(raw) < at + 5:
-            return None
-        is_last, length, inverse = struct.unpack_from("<BHH", raw, at)
-        is_whole = length == _STORED or (is_last and (length or not parts))
-        if is_last not in {0, 1} or inverse != length ^ 0xFFFF or not is_whole:
-            return None
-        parts.append(view[at + 5 : at + 5 + length])
-        at += 5 + length
-    content = b"".join(parts)
-    trailer = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
-    return content if raw.startswith(GZIP_HEADER) and raw[at:] == trailer else None
-
-
-def _inflate(raw: bytes, limits: Limits, problems: list[Problem]) -> bytes:
-    """Unpack one gzip member with a hard output cap; returns what could be unpacked."""
-    if raw[:3] != GZIP_HEADER[:3] or len(raw) < 18:
-        problems.append(Problem("archive.readable", f"{raw[:3].hex() or 'no bytes'}", "a gzip member (1f8b08)"))
-        return b""
-    if raw[:10] != GZIP_HEADER:
-        problems.append(Problem("archive.deterministic", f"gzip header {raw[:10].hex()}", GZIP_HEADER.hex()))
-    if raw[3] != 0:
-        problems.append(Problem("archive.readable", f"gzip flags {raw[3]}", "no optional gzip fields"))
-        return b""
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        unpacked = machine.decompress(raw[10:], limits.max_unpacked_bytes + 1)
-    except zlib.error as error:
-        problems.append(Problem("archive.readable", f"broken deflate stream: {error}", "a whole deflate stream"))
-        return b""
-    if len(unpacked) > limits.max_unpacked_bytes:
-        problems.append(Problem("archive.size", "more when unpacked", f"at most {limits.max_unpacked_bytes} bytes"))
-        return b""
-    if len(unpacked) > limits.max_ratio * len(raw):
-        found = f"{len(unpacked) // len(raw)} times larger when unpacked"
-        problems.append(Problem("archive.size", found, f"at most {limits.max_ratio} times"))
-        return b""
-    if not machine.eof:
-        problems.append(Problem("archive.readable", "the stream ends early", "a whole deflate stream"))
-        return unpacked
-    if len(machine.unused_data) != 8:
-        found = f"{len(machine.unused_data)} bytes after the stream"
-        problems.append(Problem("archive.readable", found, "8 bytes of checksum and length, one gzip member"))
-    elif machine.unused_data != struct.pack("<II", zlib.crc32(unpacked), len(unpacked) & 0xFFFFFFFF):
-        problems.append(
-            Problem("archive.readable", "a wrong checksum or length", "the CRC-32 and length of the content")
-        )
-    return unpacked
 
 
 def _walk(content: bytes, limits: Limits, problems: list[Problem]) -> dict[str, bytes]:

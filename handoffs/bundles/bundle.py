@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from audit.canonical import JsonError, parse_json
 from audit.coded import CodedError
-from handoffs.bundles.archive import MEMBERS, Archive, Limits, Problem, read_archive, write_archive
+from handoffs.bundles.archive import MEMBERS, Archive, read_archive, write_archive
+from handoffs.bundles.limits import Limits, Problem
 
 __all__ = [
     "MEMBERS",

@@ -13,7 +13,9 @@ from typing import Final
 
 from handoffs.attestations.attestations import Statement, parse_attestation
 from handoffs.bundles.bundle import Archive, BundleError, Limits, Manifest, parse_manifest
-from handoffs.bundles.patches import Patch, PatchError, parse_patch
+from handoffs.bundles.patches import Patch
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.bundles.paths import escape_text
 from handoffs.checks.judges import LEOPORTAL
 from handoffs.git.repository import TreeChange

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from handoffs.bundles.patches import FilePatch, Patch, PatchError, apply_hunks
+from handoffs.bundles.patches import FilePatch, Patch, apply_hunks
+from handoffs.bundles.patches_binary import PatchError
 from handoffs.bundles.paths import names_submodules, path_problem, twin_key
 from handoffs.checks.evidence import Evidence, GitFacts, Judged, Unreadable, failed, first_of, passed, without
 

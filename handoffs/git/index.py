@@ -16,8 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from handoffs.bundles.archive import Limits
-from handoffs.bundles.patches import FilePatch, PatchError, parse_patch
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches import FilePatch
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.git.process import GitError
 from handoffs.git.trees import TREE_MODE, Entry, Folder, Trees
 

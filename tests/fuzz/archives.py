@@ -8,17 +8,9 @@ import random
 import struct
 import zlib
 
-from handoffs.bundles.archive import (
-    BLOCK,
-    GZIP_HEADER,
-    MEMBERS,
-    TRAILER,
-    Limits,
-    _header,
-    _store,
-    read_archive,
-    write_archive,
-)
+from handoffs.bundles.archive import BLOCK, MEMBERS, TRAILER, _header, read_archive, write_archive
+from handoffs.bundles.gzip_member import GZIP_HEADER, store_blocks
+from handoffs.bundles.limits import Limits
 from tests.fuzz.engine import INTERESTING, Target, mutate_bytes
 from tests.fuzz.oracle import by_gnu_tar, by_tarfile
 
@@ -77,7 +69,7 @@ def mutate(_raw: bytes, randomly: random.Random) -> bytes:
         return mutate_stream(gzip.decompress(SEED), randomly)
     parts = entries()
     if how <= 3:
-        return _store(mutate_bytes(b"".join(parts) + TRAILER, randomly))
+        return store_blocks(mutate_bytes(b"".join(parts) + TRAILER, randomly))
     for _ in range(randomly.choice((1, 1, 2))):
         at = randomly.randrange(len(parts))
         parts[at : at + 1] = mutate_entry(parts[at], randomly)
@@ -88,7 +80,7 @@ def mutate(_raw: bytes, randomly: random.Random) -> bytes:
         if randomly.random() < 0.9
         else randomly.choice((b"", bytes(BLOCK), bytes(3 * BLOCK), TRAILER + b"x", TRAILER + parts[0]))
     )
-    return _store(b"".join(parts) + trailer)
+    return store_blocks(b"".join(parts) + trailer)
 
 
 def mutate_entry(raw: bytes, randomly: random.Random) -> list[bytes]:
@@ -145,7 +137,7 @@ def mutate_stream(content: bytes, randomly: random.Random) -> bytes:
             return gzip.compress(content, compresslevel=randomly.randrange(10), mtime=0)
         case 1:
             cut = randomly.randrange(len(content))
-            return _store(content[:cut]) + _store(content[cut:])
+            return store_blocks(content[:cut]) + store_blocks(content[cut:])
         case 2:
             return SEED[:3] + bytes([randomly.randrange(1, 256)]) + SEED[4:]
         case 3:

@@ -10,9 +10,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from handoffs.bundles.archive import Limits, read_archive
+from handoffs.bundles.archive import read_archive
 from handoffs.bundles.bundle import write_archive
-from handoffs.bundles.patches import PatchError, parse_patch
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.checks.catalogue import CHECKS, Outcome, read_parts
 from handoffs.checks.verification import gather_facts
 from handoffs.git.process import ENVIRONMENT

@@ -12,7 +12,9 @@ import pytest
 from django.test import Client
 
 from audit.canonical import JsonError, parse_json
-from handoffs.bundles.archive import BLOCK, GZIP_HEADER, MEMBERS, TRAILER, Limits, _store, read_archive
+from handoffs.bundles.archive import BLOCK, MEMBERS, TRAILER, read_archive
+from handoffs.bundles.gzip_member import GZIP_HEADER, store_blocks
+from handoffs.bundles.limits import Limits
 from tests.fuzz.archives import SEED, SMALL, entries, entry, pax
 from tests.fuzz.oracle import OracleError, read_json
 from tests.leoportal.test_api import token
@@ -24,7 +26,7 @@ NAMES = [name.encode() for name in MEMBERS]
 
 
 def packed(parts: list[bytes], trailer: bytes = TRAILER) -> bytes:
-    return _store(b"".join(parts) + trailer)
+    return store_blocks(b"".join(parts) + trailer)
 
 
 def around(at: int, *extra: bytes) -> list[bytes]:
@@ -112,7 +114,10 @@ def differentials() -> Iterator[tuple[str, bytes]]:
                 ("time", packed(instead(at, entry(name, body, mtime=b"00000000001\0")))),
                 ("link name on a file", packed(instead(at, entry(name, body, link=b"x")))),
                 ("missing", packed(entries()[:at] + entries()[at + 1 :])),
-                ("stream split inside", _store(plain[: BLOCK * (at + 1)]) + _store(plain[BLOCK * (at + 1) :])),
+                (
+                    "stream split inside",
+                    store_blocks(plain[: BLOCK * (at + 1)]) + store_blocks(plain[BLOCK * (at + 1) :]),
+                ),
             )
         )
     yield from (

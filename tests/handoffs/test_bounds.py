@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.bundles.archive import GZIP_HEADER, Limits, _store, read_archive, write_archive
-from handoffs.bundles.patches import PatchError, parse_patch
+from handoffs.bundles.archive import read_archive, write_archive
+from handoffs.bundles.gzip_member import GZIP_HEADER, store_blocks
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.checks.isolation import Ceiling, run_isolated
 from handoffs.checks.verification import verify_bundle
 from handoffs.diffing import MAX_FILES, list_changes, page_of, read_diff
@@ -82,7 +85,7 @@ WORST: dict[str, Callable[[], bytes]] = {
     "copying deltas": lambda: patched(
         b"".join(binary(b"delta", len(d := amplifying_delta(2 << 30)), d, name=b"%d" % n) for n in range(40))
     ),
-    "many entries": lambda: _store(entry(b"x", b"") * (LIMITS.max_unpacked_bytes // 512 - 1)),
+    "many entries": lambda: store_blocks(entry(b"x", b"") * (LIMITS.max_unpacked_bytes // 512 - 1)),
 }
 
 
@@ -134,7 +137,8 @@ def test_a_bomb_of_four_gigabytes_costs_next_to_nothing(tmp_path):
     program = """
         import sys, time, zlib
         from pathlib import Path
-        from handoffs.bundles.archive import Limits, read_archive
+        from handoffs.bundles.archive import read_archive
+        from handoffs.bundles.limits import Limits
         limits, raw = Limits(), Path(sys.argv[1]).read_bytes()
         begin = time.process_time()
         zlib.decompressobj(-15).decompress(raw[10:], limits.max_unpacked_bytes)

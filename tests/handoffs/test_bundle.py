@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoffs.bundles.archive import GZIP_HEADER, TRAILER, _header, _store
+from handoffs.bundles.archive import TRAILER, _header
 from handoffs.bundles.bundle import (
     MEMBERS,
     BundleError,
@@ -22,6 +22,7 @@ from handoffs.bundles.bundle import (
     read_patch,
     write_archive,
 )
+from handoffs.bundles.gzip_member import GZIP_HEADER, store_blocks
 from tests.support.bundles import honest_handover
 
 LIMITS = Limits()
@@ -45,7 +46,7 @@ def entry(name: str, content: bytes, **fields: bytes) -> bytes:
 
 
 def archive(*entries: bytes, trailer: bytes = TRAILER) -> bytes:
-    return _store(b"".join(entries) + trailer)
+    return store_blocks(b"".join(entries) + trailer)
 
 
 def whole(**replaced: bytes) -> bytes:
@@ -210,7 +211,7 @@ def test_any_content_comes_back_as_it_was(members):
 @given(st.binary(max_size=3000))
 def test_no_bytes_make_the_reader_fail(raw):
     assert codes(raw)
-    assert codes(_store(raw))
+    assert codes(store_blocks(raw))
 
 
 @pytest.mark.threat("BUN-01")
@@ -220,8 +221,8 @@ def test_mutated_archives_never_crash_and_never_pass():
         content = bytearray(gzip.decompress(raw))
         for _ in range(randomly.randint(1, 6)):
             content[randomly.randrange(len(content))] = randomly.randrange(256)
-        found = read_archive(_store(bytes(content)), LIMITS)
-        assert found.problems or _store(bytes(content)) == write_archive(dict(found.members))
+        found = read_archive(store_blocks(bytes(content)), LIMITS)
+        assert found.problems or store_blocks(bytes(content)) == write_archive(dict(found.members))
 
 
 def test_the_patch_of_a_verified_archive_is_read_again():

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from handoffs.bundles.archive import Limits
-from handoffs.bundles.patches import parse_patch
+from handoffs.bundles.limits import Limits
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.diffing import HIDDEN, MAX_FILES, MAX_LINE_LENGTH, NUMSTAT, count_lines, list_changes, page_of, read_diff
 from handoffs.git.repository import PATCH_OPTIONS
 from handoffs.git.trees import Trees

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoffs.bundles.bundle import Limits
-from handoffs.bundles.patches import PatchError, apply_hunks, parse_patch
+from handoffs.bundles.patches import apply_hunks
+from handoffs.bundles.patches_binary import PatchError
+from handoffs.bundles.patches_reading import parse_patch
 from handoffs.bundles.paths import escape_text, names_submodules, path_problem, twin_key
 from tests.support.bundles import BASE_FILES, changed, honest_handover, write_tree
 

@@ -39,13 +39,16 @@ PACKING = "verdicts/test_packing.py"
 SEALED = f"{PACKED}::test_a_pack_that_the_log_sealed_is_not_believed_for_that"
 SEAL_FORM = f"{PACKED}::test_a_seal_has_one_form"
 
-ARCHIVE: tuple[Line, ...] = (
+GZIP: tuple[Line, ...] = (
     ("if raw[3] != 0:", "if False:", f"{BUNDLE}::test_optional_gzip_fields_are_refused"),
     (
         "if len(unpacked) > limits.max_ratio * len(raw):",
         "if False:",
         f"{BUNDLE}::test_what_grows_more_than_two_hundred_times_is_refused_however_small_it_is",
     ),
+)
+
+ARCHIVE: tuple[Line, ...] = (
     ("if not is_fixed:", "if False:", f"{BUNDLE}::test_a_compressed_archive_is_read_and_refused"),
     (
         'if header[156:157] != b"0" or any(header[157:257]):',
@@ -83,11 +86,6 @@ PATCH: tuple[Line, ...] = (
         f"{BOUNDS}::test_one_more_in_any_dimension_is_refused",
     ),
     ("self.binary_left -= spent", "pass", f"{BOUNDS}::test_binary_halves_share_one_budget"),
-    (
-        "if whole[start:at] != before:",
-        "if False:",
-        f"{PATCHES}::test_hunks_apply_at_their_lines_only",
-    ),
 )
 
 CHECKED: tuple[Line, ...] = (
@@ -524,8 +522,13 @@ GUARDS: tuple[Guard, ...] = (
     *_of("audit/pack_records.py", PACK_RECORDS),
     *_of("verdicts/duty_rules.py", DUTIES),
     *_of("audit/standalone_verifier.py", STANDALONE),
+    *_of("handoffs/bundles/gzip_member.py", GZIP),
     *_of("handoffs/bundles/archive.py", ARCHIVE),
-    *_of("handoffs/bundles/patches.py", PATCH),
+    *_of("handoffs/bundles/patches_reading.py", PATCH),
+    *_of(
+        "handoffs/bundles/patches.py",
+        [("if whole[start:at] != before:", "if False:", f"{PATCHES}::test_hunks_apply_at_their_lines_only")],
+    ),
     *_of("handoffs/checks/patch.py", CHECKED),
     *_of("handoffs/bundles/paths.py", PATHS),
     *_of("handoffs/git/process.py", GIT),

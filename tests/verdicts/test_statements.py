@@ -24,7 +24,8 @@ from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys, rotating
 from handoffs.attestations.vsa import digest_of_json, parse_summary, read_envelope
-from handoffs.bundles.archive import Limits, read_archive
+from handoffs.bundles.archive import read_archive
+from handoffs.bundles.limits import Limits
 from handoffs.models import HandoffError, Lane, PullStatus, Signature, SigningKey
 from handoffs.published_keys import published_keys
 from handoffs.tasks import key_vault, rotate_key
