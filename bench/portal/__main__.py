@@ -24,6 +24,7 @@ from bench.portal.clones import FIRST, LARGE, SMALL, Original, copy_database, co
 from handoffs.models import PullRequest
 from leoportal.lanes.agreeing import make_grants
 from leoportal.stack.postgres import TESTER
+from tests.support.log import log_running
 from tests.support.portal import GOOD_CHANGE, START, Portal
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import gather
@@ -96,8 +97,9 @@ def make_originals() -> tuple[Original, Original]:
         newest = LogEntry.objects.latest("pk").pk
         pull = portal.verified(change, branch=branch, task=task)
         if not originals:
-            portal.verdict(VerdictKind.PASS)
-            merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
+            with log_running(settings.VAR):
+                portal.verdict(VerdictKind.PASS)
+                merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
         while integrate_log():
             pass
         originals.append(

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from bench.portal.clones import triggers_off
+
 # Forty acts a handoff, 500 actors, one entry a second and a half.
 ENTRIES: Final = """
 INSERT INTO leo_log_entry (id, kind, actor, principal, role, subject, created_at, xid, body, salt, leaf, leaf_hash)
@@ -39,6 +41,7 @@ HEAD: Final = """
 INSERT INTO leo_log_head (size, root, frontier, last_xid, last_entry, created_at)
 SELECT count(*), sha256(''), '', max(xid), max(id), now() FROM leo_log_entry
 """
+TABLES: Final = ("leo_log_leaf", "leo_log_head", "leo_log_entry")
 
 
 def superuser_url(database: str) -> str:
@@ -51,15 +54,12 @@ def fill(database: str, count: int) -> float:
     """Fill one database as its superuser; triggers are off meanwhile. Units: seconds it took."""
     begin = time.monotonic()
     with psycopg.connect(superuser_url(database), autocommit=True) as connection:
-        for table in ("leo_log_leaf", "leo_log_head", "leo_log_entry"):
-            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
-        (before,) = connection.execute("SELECT coalesce(max(id), 0) FROM leo_log_entry").fetchone() or (0,)
-        numbers = f"generate_series({before + 1}, {count})"
-        connection.execute(ENTRIES.replace("generate_series(1, COUNT)", numbers).encode())
-        connection.execute(LEAVES)
-        connection.execute(HEAD)
-        for table in ("leo_log_leaf", "leo_log_head", "leo_log_entry"):
-            connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL")
+        with triggers_off(connection, TABLES):
+            (before,) = connection.execute("SELECT coalesce(max(id), 0) FROM leo_log_entry").fetchone() or (0,)
+            numbers = f"generate_series({before + 1}::bigint, {count})"
+            connection.execute(ENTRIES.replace("generate_series(1, COUNT)", numbers).encode())
+            connection.execute(LEAVES)
+            connection.execute(HEAD)
         connection.execute("VACUUM (ANALYZE) leo_log_entry, leo_log_leaf, leo_log_head")
         connection.execute("CHECKPOINT")
     return time.monotonic() - begin

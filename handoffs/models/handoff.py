@@ -154,6 +154,8 @@ class Handoff(models.Model):
         indexes = [
             models.Index(fields=["received_at"], name="handoff_open", condition=Q(status__in=WORKING)),
             models.Index(fields=["repository", "patch_digest"], name="handoff_by_patch"),
+            models.Index(fields=["change_digest"], name="handoff_by_change", condition=~Q(change_digest="")),
+            models.Index(fields=["repository", "result_tree"], name="handoff_by_result", condition=~Q(result_tree="")),
             models.Index(fields=["repository", "artifact_blob"], name="handoff_by_artifact"),
             models.Index(fields=["repository", "received_at"], name="handoff_by_hour"),
         ]

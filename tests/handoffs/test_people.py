@@ -6,11 +6,13 @@ import ast
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from audit.actions import add_identity
 from audit.events import Actor, Role
 from audit.models import Identity, Principal
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
+from handoffs.contributors import same_change
 from handoffs.models import BundleCheck, Handoff, Status
 from handoffs.people import People, take_parts
 from leoportal.setup import OPERATOR
@@ -64,3 +66,13 @@ def test_only_the_catalogue_makes_results_of_checks():
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("CheckResult")
     ]
     assert set(makers) == {"handoffs/checks/catalogue.py"}
+
+
+def test_the_same_change_is_looked_for_by_index(db):
+    """Every page of a pull request asks this; without them it reads all handoffs there ever were."""
+    handoff = Handoff(repository_id=1, change_digest="a" * 64, result_tree="b" * 40, chain="acme/payments:1")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = same_change(handoff).explain()
+    assert "on handoff_by_change" in plan
+    assert "on handoff_by_result" in plan
