@@ -159,8 +159,7 @@ def enter_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | N
     if role is Role.ADMIN and kind is not Kind.HUMAN:
         raise AuditError("sod.static", f"{name} is a machine; administrators are people")
     principal = Principal.objects.create(name=name, kind=kind, sponsor=sponsor)
-    RoleGrant.objects.create(principal=principal, role=role.value, starts_at=timezone.now())
-    append_event(
+    entry = append_event(
         events.ROLE_GRANTED,
         by,
         "",
@@ -172,6 +171,7 @@ def enter_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | N
             "sponsor": sponsor.pk if sponsor else None,
         },
     )
+    RoleGrant.objects.create(principal=principal, role=role.value, starts_at=timezone.now(), log_entry=entry)
     return principal
 
 
@@ -213,10 +213,10 @@ def link_identity(principal: Principal, kind: str, value: str, *, proof: Identit
     owner = Identity.objects.current().select_related("principal").filter(kind=kind, value=value).first()
     if owner is not None:
         raise AuditError("identity.taken", f"{value} belongs to {owner.principal.name} already")
-    found = Identity.objects.create(principal=principal, kind=kind, value=value, proof=proof, starts_at=timezone.now())
     body: dict[str, JsonValue] = {"principal": principal.pk, "kind": kind, "name": principal.commit(value)}
-    append_event(events.IDENTITY_LINKED, by, "", {**body, "proof": proof.value})
-    return found
+    entry = append_event(events.IDENTITY_LINKED, by, "", {**body, "proof": proof.value})
+    names = {"kind": kind, "value": value, "proof": proof}
+    return Identity.objects.create(principal=principal, starts_at=timezone.now(), log_entry=entry, **names)
 
 
 @transaction.atomic
@@ -228,13 +228,16 @@ def issue_token(principal: Principal, name: str, *, days: int, by: Actor) -> str
     if not 1 <= days <= MAX_TOKEN_DAYS:
         raise AuditError("token.lifetime", f"got {days} days, expected 1 to {MAX_TOKEN_DAYS}")
     token = f"leo_{secrets.token_urlsafe(32)}"
+    entry = append_event(
+        events.TOKEN_ISSUED, by, "", {"principal": principal.pk, "name": principal.commit(name), "days": days}
+    )
     ApiToken.objects.create(
         principal=principal,
         name=name,
         digest=hashlib.sha256(token.encode()).digest(),
         expires_at=timezone.now() + timedelta(days=days),
+        log_entry=entry,
     )
-    append_event(events.TOKEN_ISSUED, by, "", {"principal": principal.name, "name": name, "days": days})
     return token
 
 

@@ -98,7 +98,7 @@ def _propose(change: Change, by: Actor) -> Proposal:
     now = timezone.now()
     said = write_json({"detail": dict(detail), "reason": reason}).decode()
     words = store_text(ErasableText.Kind.PROPOSAL, said, author=Principal.objects.get(pk=by.principal_id), at=now)
-    proposal = Proposal.objects.create(
+    proposal = Proposal(
         kind=change.kind,
         principal=change.principal,
         words=words,
@@ -106,7 +106,8 @@ def _propose(change: Change, by: Actor) -> Proposal:
         proposed_at=now,
         expires_at=now + LIFETIME,
     )
-    append_event(events.CHANGE_PROPOSED, by, str(proposal), _body(proposal))
+    proposal.log_entry = append_event(events.CHANGE_PROPOSED, by, change.kind.value, _body(proposal))
+    proposal.save(force_insert=True)
     return proposal
 
 
@@ -136,10 +137,8 @@ def _approve(proposal_id: int, by: Actor) -> Proposal:
         raise AuditError("proposal.expired", f"it lapsed {proposal.expires_at:%Y-%m-%d %H:%M} UTC; propose it again")
     detail = read_detail(proposal)
     _refuse_own_benefit(proposal.principal, detail, by)
-    proposal = _decide(proposal, ProposalStatus.APPROVED, by)
     APPLIED[ProposalKind(proposal.kind)](proposal, detail, by)
-    append_event(events.CHANGE_APPROVED, by, str(proposal), _body(proposal))
-    return proposal
+    return _decide(proposal, ProposalStatus.APPROVED, events.CHANGE_APPROVED, by)
 
 
 @transaction.atomic(durable=True)
@@ -149,9 +148,7 @@ def decline_change(proposal_id: int, *, by: Actor) -> Proposal:
     proposal = _open_proposal(proposal_id)
     is_own = proposal.proposed_by_id == by.principal_id
     status = ProposalStatus.WITHDRAWN if is_own else ProposalStatus.DECLINED
-    proposal = _decide(proposal, status, by)
-    append_event(events.CHANGE_WITHDRAWN if is_own else events.CHANGE_DECLINED, by, str(proposal), _body(proposal))
-    return proposal
+    return _decide(proposal, status, events.CHANGE_WITHDRAWN if is_own else events.CHANGE_DECLINED, by)
 
 
 def read_detail(proposal: Proposal) -> dict[str, str]:
@@ -185,17 +182,18 @@ def _open_proposal(proposal_id: int) -> Proposal:
     return proposal
 
 
-def _decide(proposal: Proposal, status: ProposalStatus, by: Actor) -> Proposal:
+def _decide(proposal: Proposal, status: ProposalStatus, kind: str, by: Actor) -> Proposal:
     proposal.status, proposal.decided_at = status, timezone.now()
     proposal.decided_by = Principal.objects.get(pk=by.principal_id)
-    proposal.save(update_fields=["status", "decided_at", "decided_by"])
+    proposal.end_entry = append_event(kind, by, str(proposal), _body(proposal))
+    proposal.save(update_fields=["status", "decided_at", "decided_by", "end_entry"])
     return proposal
 
 
 def _body(proposal: Proposal) -> dict[str, JsonValue]:
     """What the log says: who, whom, what kind, and the digest of the words. No name, no address."""
     return {
-        "proposal": proposal.pk,
+        **({"proposal": proposal.pk} if proposal.pk else {}),
         "change": str(proposal.kind),
         "principal": proposal.principal_id,
         "words": proposal.words.digest,

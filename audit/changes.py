@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.actions import append_event, enter_principal, link_identity
+from audit.canonical import JsonValue
 from audit.erasure import erase_person, hold_person
 from audit.events import GRANTED, Actor, AuditError, Role
 from audit.identities import canonical
@@ -68,8 +69,8 @@ def _grant(proposal: Proposal, detail: Mapping[str, str], by: Actor) -> None:
     if held is not None:
         raise AuditError("grant.one_role", f"{principal.name} is {held.role}; that role ends first")
     _refuse_static(principal, role)
-    RoleGrant.objects.create(principal=principal, role=role.value, starts_at=timezone.now())
-    append_event(events.ROLE_GRANTED, by, "", {"principal": principal.pk, "role": role.value})
+    entry = append_event(events.ROLE_GRANTED, by, "", {"principal": principal.pk, "role": role.value})
+    RoleGrant.objects.create(principal=principal, role=role.value, starts_at=timezone.now(), log_entry=entry)
 
 
 def _refuse_static(principal: Principal, role: Role) -> None:
@@ -91,9 +92,9 @@ def _end_role(proposal: Proposal, _detail: Mapping[str, str], by: Actor) -> None
     held = RoleGrant.objects.current().filter(principal=principal).first()
     if held is None:
         raise AuditError("grant.none", f"{principal.name} holds no role")
+    held.end_entry = append_event(events.ROLE_ENDED, by, "", {"principal": principal.pk, "role": held.role})
     held.ends_at = timezone.now()
-    held.save(update_fields=["ends_at"])
-    append_event(events.ROLE_ENDED, by, "", {"principal": principal.pk, "role": held.role})
+    held.save(update_fields=["ends_at", "end_entry"])
 
 
 def _link(proposal: Proposal, detail: Mapping[str, str], by: Actor) -> None:
@@ -104,10 +105,11 @@ def _unlink(proposal: Proposal, detail: Mapping[str, str], by: Actor) -> None:
     """The name is nobody's from now on. What was decided keeps the people it was judged with."""
     principal = _principal(proposal)
     rows = Identity.objects.current().filter(principal=principal, kind=detail["kind"], value=detail["value"])
-    if not rows.update(ends_at=timezone.now()):
+    if not rows.exists():
         raise AuditError("identity.none", f"{detail['value']} is not {principal.name}'s now")
-    name = principal.commit(detail["value"])
-    append_event(events.IDENTITY_UNLINKED, by, "", {"principal": principal.pk, "kind": detail["kind"], "name": name})
+    body: dict[str, JsonValue] = {"principal": principal.pk, "kind": detail["kind"]}
+    entry = append_event(events.IDENTITY_UNLINKED, by, "", {**body, "name": principal.commit(detail["value"])})
+    rows.update(ends_at=timezone.now(), end_entry=entry)
 
 
 def _pair(proposal: Proposal, detail: Mapping[str, str]) -> tuple[Principal, Principal]:
@@ -126,15 +128,17 @@ def _same(proposal: Proposal, detail: Mapping[str, str], by: Actor) -> None:
         raise AuditError(
             "sod.static", f"{one.name} and {other.name} hold {', '.join(sorted(roles))}; one role ends first"
         )
-    PersonLink.objects.create(one=one, other=other, starts_at=timezone.now())
-    append_event(events.PERSONS_LINKED, by, "", {"principals": [one.pk, other.pk]})
+    entry = append_event(events.PERSONS_LINKED, by, "", {"principals": [one.pk, other.pk]})
+    PersonLink.objects.create(one=one, other=other, starts_at=timezone.now(), log_entry=entry)
 
 
 def _not_same(proposal: Proposal, detail: Mapping[str, str], by: Actor) -> None:
     one, other = _pair(proposal, detail)
-    if not PersonLink.objects.current().filter(one=one, other=other).update(ends_at=timezone.now()):
+    rows = PersonLink.objects.current().filter(one=one, other=other)
+    if not rows.exists():
         raise AuditError("person.not_linked", f"{one.name} and {other.name} are not linked")
-    append_event(events.PERSONS_UNLINKED, by, "", {"principals": [one.pk, other.pk]})
+    entry = append_event(events.PERSONS_UNLINKED, by, "", {"principals": [one.pk, other.pk]})
+    rows.update(ends_at=timezone.now(), end_entry=entry)
 
 
 def _principal(proposal: Proposal) -> Principal:

@@ -46,14 +46,14 @@ def erase_person(principal: Principal, *, by: Actor) -> None:
     erased = texts.update(text=None, salt=None, erased_at=now)
     Principal.objects.filter(pk=principal.pk).update(salt=None, name=name)
     names = Identity.objects.filter(principal=principal)
-    names.current().update(ends_at=now)
-    count = names.update(value=Concat(_ERASED, Cast(F("pk"), CharField())))
-    ApiToken.objects.filter(principal=principal, revoked_at=None).update(revoked_at=now)
+    body: dict[str, JsonValue] = {"principal": principal.pk, "names": names.count(), "texts": erased}
+    entry = append_event(events.PERSON_ERASED, by, "", body)
+    names.current().update(ends_at=now, end_entry=entry)
+    names.update(value=Concat(_ERASED, Cast(F("pk"), CharField())))
+    ApiToken.objects.filter(principal=principal, revoked_at=None).update(revoked_at=now, end_entry=entry)
     if principal.user_id is not None:
         blank = {"first_name": "", "last_name": "", "email": "", "password": "!", "is_active": False}
         User.objects.filter(pk=principal.user_id).update(username=name, **blank)
-    body: dict[str, JsonValue] = {"principal": principal.pk, "names": count, "texts": erased}
-    append_event(events.PERSON_ERASED, by, "", body)
 
 
 def _texts_about(principal: Principal) -> QuerySet[ErasableText]:

@@ -6,7 +6,7 @@ Nothing here is deleted. A grant, a name or a link ends, and its row says when; 
 from __future__ import annotations
 
 import secrets
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
@@ -35,6 +35,17 @@ def never_two(name: str, *same: str) -> ExclusionConstraint:
 def ends_after_start(name: str) -> models.CheckConstraint:
     """A row that ended did not end before it started."""
     return models.CheckConstraint(name=name, condition=Q(ends_at=None) | Q(ends_at__gt=F("starts_at")))
+
+
+def named_entry(of: str, *, null: bool = False) -> models.ForeignKey[Any, Any]:
+    """The entry of the log that says so: a row whose entry was taken away is noticed (`sequencing.find_lost`)."""
+    return models.ForeignKey("LogEntry", models.PROTECT, related_name="+", db_comment=of, null=null)
+
+
+def end_is_named(name: str, end: str = "ends_at") -> models.CheckConstraint:
+    """A row ends with the entry that says so, and not without."""
+    is_over = Q(**{f"{end}__isnull": False}, end_entry__isnull=False)
+    return models.CheckConstraint(name=name, condition=is_over | Q(**{end: None}, end_entry=None))
 
 
 class Kind(models.TextChoices):
@@ -136,6 +147,8 @@ class Identity(models.Model):
     proof = models.CharField(max_length=14, choices=Proof, default=Proof.SET_UP)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True)
+    log_entry = named_entry("that it was linked")
+    end_entry = named_entry("that it ended", null=True)
 
     objects = IdentityQuerySet.as_manager()
 
@@ -143,6 +156,7 @@ class Identity(models.Model):
         constraints = [
             never_two("identity_one_owner_at_a_time", "kind", "value"),
             ends_after_start("identity_ends_after_start"),
+            end_is_named("identity_end_is_named"),
             models.CheckConstraint(name="identity_kind_known", condition=Q(kind__in=KINDS)),
         ]
 
@@ -165,6 +179,8 @@ class PersonLink(models.Model):
     other = models.ForeignKey(Principal, models.PROTECT, related_name="+")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True)
+    log_entry = named_entry("that they are one person")
+    end_entry = named_entry("that they are two", null=True)
 
     objects = PersonLinkQuerySet.as_manager()
 
@@ -173,6 +189,7 @@ class PersonLink(models.Model):
         constraints = [
             never_two("personlink_once_at_a_time", "one", "other"),
             ends_after_start("personlink_ends_after_start"),
+            end_is_named("personlink_end_is_named"),
             models.CheckConstraint(name="personlink_ordered", condition=Q(one__lt=F("other"))),
         ]
 
@@ -195,6 +212,8 @@ class RoleGrant(models.Model):
     role = models.CharField(max_length=10, choices=ROLE_CHOICES)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True)
+    log_entry = named_entry("that it was granted")
+    end_entry = named_entry("that it ended", null=True)
 
     objects = RoleGrantQuerySet.as_manager()
 
@@ -202,6 +221,7 @@ class RoleGrant(models.Model):
         constraints = [
             never_two("rolegrant_one_at_a_time", "principal"),
             ends_after_start("rolegrant_ends_after_start"),
+            end_is_named("rolegrant_end_is_named"),
             models.CheckConstraint(name="rolegrant_role_known", condition=Q(role__in=[r.value for r in GRANTED])),
         ]
 
@@ -218,6 +238,11 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
+    log_entry = named_entry("that it was issued")
+    end_entry = named_entry("that it was revoked", null=True)
+
+    class Meta:
+        constraints = [end_is_named("apitoken_end_is_named", "revoked_at")]
 
     def __str__(self) -> str:
         return f"{self.name} of {self.principal}"
@@ -290,9 +315,12 @@ class Proposal(models.Model):
     expires_at = models.DateTimeField()
     decided_by = models.ForeignKey(Principal, models.PROTECT, null=True, related_name="+")
     decided_at = models.DateTimeField(null=True)
+    log_entry = named_entry("that it was proposed")
+    end_entry = named_entry("that it was decided", null=True)
 
     class Meta:
         constraints = [
+            end_is_named("proposal_end_is_named", "decided_at"),
             models.CheckConstraint(name="proposal_kind_known", condition=Q(kind__in=ProposalKind.values)),
             models.CheckConstraint(name="proposal_status_known", condition=Q(status__in=ProposalStatus.values)),
             models.CheckConstraint(

@@ -113,21 +113,22 @@ def frontier_at(head: TreeHead | None) -> Frontier:
     return Frontier(head.size if head else 0, tuple(raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)))
 
 
-def governed_models() -> list[type[models.Model]]:
-    """The tables whose rows each name their entry of the log."""
+def governed_columns() -> list[tuple[type[models.Model], str]]:
+    """The columns that name an entry of the log, each with its table: an act's row has one for each act."""
     return [
-        model
+        (model, field.name)
         for model in apps.get_models()
-        if any(field.name == "log_entry" for field in model._meta.concrete_fields)  # noqa: SLF001  Django documents it
+        for field in model._meta.concrete_fields  # noqa: SLF001  Django documents it
+        if field.related_model is LogEntry and model is not LogLeaf
     ]
 
 
 def find_lost(*, since: int = 0) -> list[str]:
     """Rows whose entry is not in the log: their leaf was taken away after the act was committed."""
     found = []
-    for model in governed_models():
-        rows: QuerySet[models.Model] = QuerySet(model).filter(log_entry_id__gte=since)
-        lost = rows.filter(~models.Exists(LogEntry.objects.filter(pk=models.OuterRef("log_entry_id"))))
+    for model, column in governed_columns():
+        rows: QuerySet[models.Model] = QuerySet(model).filter(**{f"{column}_id__gte": since})
+        lost = rows.filter(~models.Exists(LogEntry.objects.filter(pk=models.OuterRef(f"{column}_id"))))
         found += [f"{model.__name__} {pk}" for pk in lost.values_list("pk", flat=True)[:20]]
     return found
 

@@ -86,23 +86,31 @@ def copy_of(row: Verdict | Decision, **changed: object) -> Row:
 type Prepare = Callable[[Ground, psycopg.Connection, int, int], tuple[str, list[Row]]]
 
 
-def two_roles(_ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
+def two_roles(ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
     principal = newcomer(owner, f"r-{ways}-{number}")
     roles = [role.value for role in Role if role is not Role.OPERATOR]
     return "audit_rolegrant", [
-        {"principal_id": principal, "role": roles[n % len(roles)], "starts_at": "2026-11-01"} for n in range(ways)
+        {
+            "principal_id": principal,
+            "role": roles[n % len(roles)],
+            "starts_at": "2026-11-01",
+            "log_entry_id": next(ground.entries),
+        }
+        for n in range(ways)
     ]
 
 
-def two_owners(_ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
+def two_owners(ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
     people = [newcomer(owner, f"o-{ways}-{number}-{n}") for n in range(ways)]
     name = {"kind": "github", "value": f"{ways}{number}", "proof": "administrators", "starts_at": "2026-11-01"}
-    return "audit_identity", [{"principal_id": who, **name} for who in people]
+    return "audit_identity", [{"principal_id": who, "log_entry_id": next(ground.entries), **name} for who in people]
 
 
-def two_links(_ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
+def two_links(ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:
     one, other = (newcomer(owner, f"l-{ways}-{number}-{n}") for n in range(2))
-    return "audit_person_link", [{"one_id": one, "other_id": other, "starts_at": "2026-11-01"}] * ways
+    return "audit_person_link", [
+        {"one_id": one, "other_id": other, "starts_at": "2026-11-01", "log_entry_id": next(ground.entries)}
+    ] * ways
 
 
 def two_duties(_ground: Ground, owner: psycopg.Connection, number: int, ways: int) -> tuple[str, list[Row]]:

@@ -183,7 +183,13 @@ def test_a_proposal_lapses_and_ends_with_its_proposers_role(administered):
     with pytest.raises(AuditError, match=r"proposal\.proposer_gone"):
         approve(late)
     words, now = late.words, timezone.now()
-    past = {"proposed_at": now, "expires_at": now, "proposed_by": person("zoe"), "words": words}
+    past = {
+        "proposed_at": now,
+        "expires_at": now,
+        "proposed_by": person("zoe"),
+        "words": words,
+        "log_entry": late.log_entry,
+    }
     lapsed = Proposal.objects.create(kind=ProposalKind.END_ROLE, principal=person("plan"), **past)
     with pytest.raises(AuditError, match=r"proposal\.expired"):
         approve(lapsed)
@@ -204,8 +210,9 @@ def test_the_database_refuses_one_hand_too(administered, values: dict[str, str |
     people = {column: person(name) if name else None for column, name in names.items()}
     now = timezone.now()
     times = {"proposed_at": now, "expires_at": now, "decided_at": now}
+    entries = {"log_entry": row.log_entry, "end_entry": row.log_entry}
     with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
-        Proposal.objects.create(kind=row.kind, words=row.words, status="approved", **people, **times)
+        Proposal.objects.create(kind=row.kind, words=row.words, status="approved", **people, **times, **entries)
 
 
 def test_what_was_proposed_cannot_be_swapped_before_it_is_approved(administered):

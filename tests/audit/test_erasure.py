@@ -111,7 +111,9 @@ REWRITES = {
     "a salt is changed": lambda nora: Principal.objects.filter(pk=nora.pk).update(salt=bytes(32)),
     "an address is changed": lambda nora: Identity.objects.filter(principal=nora).update(value="x@acme.invalid"),
     "an address is erased alone": lambda nora: [
-        Identity.objects.filter(pk=name.pk).update(value=f"erased-{name.pk}", ends_at=timezone.now())
+        Identity.objects.filter(pk=name.pk).update(
+            value=f"erased-{name.pk}", ends_at=timezone.now(), end_entry=name.log_entry
+        )
         for name in nora.identities.all()
     ],
     "a text is changed": lambda nora: ErasableText.objects.filter(author=nora).update(text="Nora was not here."),

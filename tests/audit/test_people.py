@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit.actions import actor_of, add_identity, create_principal, find_conflict, take_part
 from audit.events import AuditError, Role
-from audit.models import Identity, Kind, Participation, PersonLink, Principal, RoleGrant
+from audit.models import Identity, Kind, LogEntry, Participation, PersonLink, Principal, RoleGrant
 from leoportal.setup import OPERATOR
 from tests.support.people import acting_as, person
 
@@ -19,24 +19,31 @@ CHAIN = "acme/payments:x"
 
 
 def end(rows) -> None:
-    rows.update(ends_at=timezone.now())
+    rows.update(ends_at=timezone.now(), end_entry=LogEntry.objects.latest("pk"))
+
+
+def grant(principal: Principal, at: datetime) -> RoleGrant:
+    entry = LogEntry.objects.latest("pk")
+    return RoleGrant.objects.create(principal=principal, role="LEAD", starts_at=at, log_entry=entry)
 
 
 def link(one: Principal, other: Principal) -> PersonLink:
     pair = sorted((one, other), key=lambda person: person.pk)
-    return PersonLink.objects.create(one=pair[0], other=pair[1], starts_at=timezone.now())
+    return PersonLink.objects.create(
+        one=pair[0], other=pair[1], starts_at=timezone.now(), log_entry=LogEntry.objects.latest("pk")
+    )
 
 
 @pytest.mark.threat("SOD-05")
 def test_a_second_role_is_refused_by_the_database_and_a_later_one_is_history(cast):
     plan = person("plan")
     with pytest.raises(IntegrityError, match="rolegrant_one_at_a_time"), transaction.atomic():
-        RoleGrant.objects.create(principal=plan, role="LEAD", starts_at=timezone.now())
+        grant(plan, timezone.now())
     with pytest.raises(IntegrityError, match="rolegrant_one_at_a_time"), transaction.atomic():
         long_ago = timezone.now() - timedelta(days=400)
-        RoleGrant.objects.create(principal=plan, role="LEAD", starts_at=long_ago)
+        grant(plan, long_ago)
     end(RoleGrant.objects.filter(principal=plan))
-    RoleGrant.objects.create(principal=plan, role="LEAD", starts_at=timezone.now())
+    grant(plan, timezone.now())
     assert [grant.role for grant in plan.grants.order_by("pk")] == ["PLAN", "LEAD"]
     assert actor_of(plan).role is Role.LEAD
 
@@ -46,7 +53,9 @@ def test_a_name_has_one_owner_at_a_time_and_its_past_stays(cast):
     with pytest.raises(AuditError, match=r"identity\.taken"):
         add_identity(person("lead"), "github", "583231", by=OPERATOR)
     with pytest.raises(IntegrityError, match="identity_one_owner_at_a_time"), transaction.atomic():
-        Identity.objects.create(principal=person("lead"), kind="github", value="583231", starts_at=timezone.now())
+        mine = Identity.objects.get(value="583231")
+        twin = {"principal": person("lead"), "starts_at": timezone.now(), "log_entry": mine.log_entry}
+        Identity.objects.create(kind="github", value="583231", **twin)
     end(Identity.objects.filter(value="583231"))
     add_identity(person("lead"), "github", "583231", by=OPERATOR)
     assert [name.principal.name for name in Identity.objects.filter(value="583231").order_by("pk")] == ["plan", "lead"]

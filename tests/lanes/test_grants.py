@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
-from audit.sequencing import governed_models
+from audit.sequencing import governed_columns
 from leoportal.lanes.matrix import Grant, Role, read_matrix
 
 MATRIX = read_matrix()
@@ -130,9 +130,9 @@ def test_the_builder_only_reads():
 
 def test_the_sequencer_sees_every_row_that_needs_an_entry(as_role):
     sequencer = as_role("sequencer")
-    for model in governed_models():
-        table = sql.Identifier(model._meta.db_table)
-        sequencer.execute(sql.SQL("SELECT log_entry_id FROM {} LIMIT 0").format(table))
+    for model, column in governed_columns():
+        names = sql.Identifier(f"{column}_id"), sql.Identifier(model._meta.db_table)
+        sequencer.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(*names))
 
 
 def test_no_lane_makes_anything_in_the_database(as_role):

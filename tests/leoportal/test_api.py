@@ -126,7 +126,9 @@ def test_an_expired_or_revoked_token_is_dead_at_once(portal: Portal, client: Cli
     secret = token("story-gate")
     ApiToken.objects.update(expires_at="2020-01-01T00:00Z")
     assert post(client, "gates", secret, gate_body(portal))[0] == 401
-    ApiToken.objects.update(expires_at="2999-01-01T00:00Z", revoked_at="2020-01-01T00:00Z")
+    ApiToken.objects.update(
+        expires_at="2999-01-01T00:00Z", revoked_at="2020-01-01T00:00Z", end_entry=LogEntry.objects.latest("pk")
+    )
     assert post(client, "gates", secret, gate_body(portal))[0] == 401
 
 

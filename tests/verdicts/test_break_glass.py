@@ -73,7 +73,8 @@ def test_two_people_release_one_head_and_everybody_sees_as_what(scene: Scene, se
 
 def one_person_under_two_names() -> object:
     pair = sorted((person("lead"), person("lead2")), key=lambda who: who.pk)
-    return PersonLink.objects.create(one=pair[0], other=pair[1], starts_at=timezone.now())
+    entry = LogEntry.objects.latest("pk")
+    return PersonLink.objects.create(one=pair[0], other=pair[1], starts_at=timezone.now(), log_entry=entry)
 
 
 REFUSED: dict[str, tuple[str, Callable[[Scene, PullRequest], object]]] = {

@@ -225,7 +225,8 @@ def test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation(porta
     alone = replace(gather(pull), parts=())
     assert glass_by_two_and_a_third(alone).state == "broken"
     one, other = sorted((portal.actor("lead").principal_id, portal.actor("lead2").principal_id))
-    PersonLink.objects.create(one_id=one, other_id=other, starts_at=timezone.now())
+    entry = LogEntry.objects.latest("pk")
+    PersonLink.objects.create(one_id=one, other_id=other, starts_at=timezone.now(), log_entry=entry)
     assert read_separation(pull).state == "broken"
 
 

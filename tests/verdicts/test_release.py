@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from audit.actions import issue_token
 from audit.events import Role
-from audit.models import Principal, RoleGrant
+from audit.models import LogEntry, Principal, RoleGrant
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
@@ -187,7 +187,9 @@ def test_a_policy_that_no_longer_allows_the_builder_stops_the_merge(portal: Port
 
 def test_a_builder_whose_role_was_taken_away_gets_no_pass(portal: Portal):
     portal.verified()
-    RoleGrant.objects.filter(principal__name="codex").update(ends_at=timezone.now())
+    RoleGrant.objects.filter(principal__name="codex").update(
+        ends_at=timezone.now(), end_entry=LogEntry.objects.latest("pk")
+    )
     with pytest.raises(VerdictError, match="no longer has the role BUILDER"):
         portal.verdict(VerdictKind.PASS)
 
