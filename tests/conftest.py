@@ -27,6 +27,11 @@ FROM pg_trigger WHERE tgname = 'append_only_table'
 """
 
 
+def pytest_configure() -> None:
+    """Half the time of a portal's set-up would go into its people's passwords."""
+    settings.PASSWORD_HASHERS = ["tests.support.passwords.QuickHasher"]
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
     """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""

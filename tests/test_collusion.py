@@ -35,7 +35,6 @@ WHY = "The index is built while traffic is low and can be dropped again."
 
 @pytest.fixture
 def scene(db, settings, tmp_path: Path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     return make_scene(tmp_path)
 

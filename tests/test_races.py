@@ -42,7 +42,6 @@ class Ground:
 
 @pytest.fixture
 def ground(transactional_db, settings, tmp_path: Path) -> Ground:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     scene = make_scene(tmp_path)
     pull = scene.passing()

@@ -17,8 +17,7 @@ from tests.web.scene import Scene, make_scene
 
 
 @pytest.fixture
-def scene(db, settings, tmp_path: Path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def scene(db, tmp_path: Path) -> Scene:
     return make_scene(tmp_path)
 
 

@@ -14,7 +14,6 @@ from tests.web.scene import Scene, make_scene
 
 @pytest.fixture
 def scene(db: None, settings, tmp_path: Path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     return make_scene(tmp_path)
 

@@ -88,8 +88,7 @@ def test_by_sql(as_role, action: str, lane: str):
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_running_gates_are_seen_by_sql(transactional_db, settings, tmp_path, address, lane: str):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def test_running_gates_are_seen_by_sql(transactional_db, tmp_path, address, lane: str):
     make_scene(tmp_path).passing()
     with psycopg.connect(address(lane), autocommit=True) as session:
         seen = 0

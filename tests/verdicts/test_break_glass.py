@@ -32,7 +32,6 @@ SEEN = "Looked at the change after the incident: it does what the request says, 
 
 @pytest.fixture
 def scene(db, settings, tmp_path: Path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     return make_scene(tmp_path)
 

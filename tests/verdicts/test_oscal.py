@@ -60,7 +60,6 @@ def misfits(value: Any, model: Any, where: str = "") -> list[str]:
 
 @pytest.fixture
 def scene(db, settings, tmp_path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     return make_scene(tmp_path)
 

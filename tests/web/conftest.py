@@ -14,7 +14,6 @@ def static_root() -> None:
 
 @pytest.fixture
 def scene(db: None, settings, tmp_path: Path) -> Scene:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.BUNDLE_STORE = tmp_path / "bundles"
     settings.EXPORTS = tmp_path / "exports"
     return make_scene(tmp_path)
