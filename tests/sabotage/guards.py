@@ -20,13 +20,14 @@ def _of(file: str, lines: Iterable[Line]) -> Iterator[Guard]:
 
 
 BUNDLE, CHECKS, PATCHES = "handoffs/test_bundle.py", "handoffs/test_checks.py", "handoffs/test_patches.py"
-BOUNDS, KEYS, STATES = "handoffs/test_bounds.py", "handoffs/test_keys.py", "handoffs/test_signature_states.py"
+CHECKS_PATCH, CHECKS_ATTESTATION = "handoffs/test_checks_patch.py", "handoffs/test_checks_attestation.py"
+BOUNDS, STATES = "handoffs/test_bounds.py", "handoffs/test_signature_states.py"
 SIGNATURES = "handoffs/test_signatures.py"
 DISAGREE = f"{BUNDLE}::test_two_readers_cannot_disagree"
 ODD = f"{PATCHES}::test_a_patch_with_anything_odd_is_refused"
 PLANTED = "test_house.py::test_a_planted_archive_module_or_shell_fails_the_lint"
 JSON = "audit/test_canonical.py::test_what_two_readers_could_read_differently_is_refused"
-ATTESTATION = f"{CHECKS}::test_a_wrong_attestation_is_refused"
+ATTESTATION = f"{CHECKS_ATTESTATION}::test_a_wrong_attestation_is_refused"
 PLACE = f"{CHECKS}::test_a_bundle_in_the_wrong_place_is_refused"
 MARKERS = "handoffs/test_markers.py::test_near_misses_are_refused"
 HOOK = "test_intake.py::test_look_alike_branches_and_rewritten_history_are_refused_by_the_hook_and_audited"
@@ -92,9 +93,9 @@ CHECKED: tuple[Line, ...] = (
     (
         'if change.new_mode not in FILE_MODES | {_NO_MODE} or "160000" in {change.old_mode, change.new_mode}',
         "if False",
-        f"{CHECKS}::test_links_and_submodules_are_refused",
+        f"{CHECKS_PATCH}::test_links_and_submodules_are_refused",
     ),
-    ("if len(same) > 1 and new & set(same)", "if False", f"{CHECKS}::test_case_twins_are_refused"),
+    ("if len(same) > 1 and new & set(same)", "if False", f"{CHECKS_PATCH}::test_case_twins_are_refused"),
     ("if digest in evidence.context.other_patches:", "if False:", PLACE),
 )
 
@@ -146,7 +147,7 @@ CLAIMS: tuple[Line, ...] = (
     (
         "if found.builder_id != evidence.manifest.builder_id:",
         "if False:",
-        f"{CHECKS}::test_another_allowed_builder_than_the_manifests_is_refused",
+        f"{CHECKS_ATTESTATION}::test_another_allowed_builder_than_the_manifests_is_refused",
     ),
     ("if allowed is not None and found.builder_id not in allowed:", "if False:", PLACE),
 )
@@ -239,9 +240,13 @@ VERDICT: tuple[Line, ...] = (
     ),
 )
 
-VERIFYING, SIGNING_FLOW = "handoffs/test_sigstore_verifying.py", "handoffs/test_signing.py"
+VERIFYING, SIGNING_FLOW, OUTAGES = (
+    "handoffs/test_sigstore_verifying.py",
+    "handoffs/test_signing.py",
+    "handoffs/test_outages.py",
+)
 OTHER_SIGNER = f"{VERIFYING}::test_another_identity_issuer_kind_or_repository_is_refused"
-EARLY = f"{SIGNING_FLOW}::test_openpgp_stands_in_only_after_the_probes_and_lead"
+EARLY = f"{OUTAGES}::test_openpgp_stands_in_only_after_the_probes_and_lead"
 STATEMENTS, ROOTS = "verdicts/test_statements.py", "handoffs/test_trusted_roots.py"
 CLOCKS, RESIGNING, TRUSTING = "handoffs/test_clocks.py", "handoffs/test_resigning.py", "handoffs/test_trusting.py"
 HELD = f"{ROOTS}::test_what_does_not_hold_is_refused_and_the_old_root_stays"
@@ -286,16 +291,16 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
         (
             ("self.probes >= self.rules.probes and ", "", EARLY),
             (" and self.span >= timedelta(seconds=self.rules.probe_seconds)", "", EARLY),
-            ("    if not outage.may_fall_back:", "    if False:", f"{SIGNING_FLOW}::test_no_acknowledgement_where_the_policy_says_never"),
+            ("    if not outage.may_fall_back:", "    if False:", f"{OUTAGES}::test_no_acknowledgement_where_the_policy_says_never"),
             ("    require(by, Act.ACKNOWLEDGE_DOWNGRADE)\n", "", EARLY),
-            ("    take_part(handoff.chain, by)\n", "", f"{SIGNING_FLOW}::test_lead_who_has_another_duty_on_the_handoff_cannot_acknowledge"),
+            ("    take_part(handoff.chain, by)\n", "", f"{OUTAGES}::test_lead_who_has_another_duty_on_the_handoff_cannot_acknowledge"),
         ),
     ),
     (
         "handoffs/signing.py",
         (
             (' and is_acknowledged)', ")", EARLY),
-            ('(rules.fallback == "acknowledged" and ', "(", f"{SIGNING_FLOW}::test_a_policy_without_fallback_never_downgrades"),
+            ('(rules.fallback == "acknowledged" and ', "(", f"{OUTAGES}::test_a_policy_without_fallback_never_downgrades"),
             ("    check_clocks(tools)\n", "", f"{CLOCKS}::test_signing_says_the_same_code"),
         ),
     ),
@@ -534,11 +539,11 @@ GUARDS: tuple[Guard, ...] = (
     *_of("handoffs/git/process.py", GIT),
     *_of(
         "handoffs/git/repository.py",
-        [('    "--binary",\n', '    "--binary",\n    "--ext-diff",\n', f"{CHECKS}::test_nothing_of_the_repository_is_executed")],
+        [('    "--binary",\n', '    "--binary",\n    "--ext-diff",\n', f"{CHECKS_PATCH}::test_nothing_of_the_repository_is_executed")],
     ),
     *_of(
         "handoffs/scope/control_plane.py",
-        [("if lowered.startswith(folder) or", "if path.startswith(folder) and", f"{CHECKS}::test_control_plane_paths_are_seen_in_six_encodings")],
+        [("if lowered.startswith(folder) or", "if path.startswith(folder) and", f"{CHECKS_PATCH}::test_control_plane_paths_are_seen_in_six_encodings")],
     ),
     *_of(
         "handoffs/diffing.py",
