@@ -9,7 +9,7 @@ from audit import events
 from audit.accountability import Act, require
 from audit.events import Actor
 from handoffs.actions import Tools, intend_update, record_event, refuse_handoff
-from handoffs.bundles.bundle import read_patch
+from handoffs.bundles.bundle import read_change
 from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.forges.protocol import NewCommit
 from handoffs.git.process import GitError
@@ -26,7 +26,7 @@ from handoffs.models import (
 def apply_handoff(handoff: Handoff, tools: Tools) -> None:
     """Build the feature commit from the verified result tree and push it through the forge's protection."""
     git, store = tools.git, tools.store
-    tree = git.result_tree(handoff.merge_base, read_patch(store.get(handoff.digest)))
+    tree = git.result_tree(handoff.merge_base, read_change(store.get(handoff.digest)).patch)
     if tree != handoff.result_tree:
         refuse_handoff(
             handoff, Status.SIGNED, tools.enforcer, "apply.tree_mismatch", f"got {tree}, expected {handoff.result_tree}"

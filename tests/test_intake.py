@@ -270,6 +270,37 @@ def test_a_pull_request_is_exactly_one_commit_by_the_enforcer(portal: Portal, wa
     assert result.conclusion == "failure"
 
 
+@pytest.mark.threat("PAT-03")
+def test_an_enforcer_that_applies_something_else_fails_the_gate_whatever_it_writes_down(portal: Portal):
+    portal.hand_over()
+    pull, bare = portal.pull(), Git(portal.bare)
+    handoff, head = pull.handoff, pull.head_sha
+    added = bare.with_file(head, "evil.py", bare.write_blob(b"x\n"))
+    (path, *_) = (change.path for change in bare.changes(handoff.merge_base, head) if change.status == "M")
+    content = bare.read_file(head, path, max_bytes=1 << 20)
+    edited = bare.with_file(head, path, bare.write_blob(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]))
+    for tree in (added, edited, bare.tree_of(handoff.merge_base)):
+        moved = bare.write_commit(
+            tree,
+            [handoff.merge_base],
+            bare.message_of(head),
+            name="leoportal-enforcer",
+            email=portal.tools().email,
+            when=timezone.now(),
+        )
+        git(portal.bare, "update-ref", f"refs/heads/{pull.head_ref}", moved)
+        PullRequest.objects.filter(pk=pull.pk).update(head_sha=moved)
+        Handoff.objects.filter(pk=handoff.pk).update(applied_commit=moved, result_tree=tree)
+        result = run_slsa_gate(portal.pull(), portal.tools())
+        assert _graph(result)
+        assert "tree.mismatch" in {check.got.partition(":")[0] for check in result.checks if not check.is_met}
+        assert result.conclusion == "failure"
+    git(portal.bare, "update-ref", f"refs/heads/{pull.head_ref}", head)
+    PullRequest.objects.filter(pk=pull.pk).update(head_sha=head)
+    Handoff.objects.filter(pk=handoff.pk).update(applied_commit=head, result_tree=bare.tree_of(head))
+    assert run_slsa_gate(portal.pull(), portal.tools()).conclusion == "success"
+
+
 def _graph(result) -> bool:
     (check,) = [check for check in result.checks if check.name.startswith("commit.graph")]
     return bool(check.is_met)

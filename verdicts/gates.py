@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from audit.canonical import JsonValue
 from handoffs.actions import Tools
+from handoffs.bundles.bundle import BundleError, digest_of, read_change
 from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.checks.evidence import Outcome
 from handoffs.forges.protocol import ARTIFACT_PATH, ForgeError
@@ -131,13 +132,17 @@ def _policy_check(name: str, verify: Callable[[PolicyVersion], str], version: Po
         return GateCheck(name, is_met=False, got=str(error))
 
 
+def _artifact(handoff: Handoff, tools: Tools) -> bytes:
+    """Raises: GitError."""
+    return tools.git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
+
+
 def _artifact_bytes(handoff: Handoff, tools: Tools) -> GateCheck:
     name = "the staging commit still holds the artifact that was verified"
     try:
-        raw = tools.git.read_file(handoff.staging_commit, ARTIFACT_PATH, max_bytes=MAX_ARTIFACT_BYTES)
+        found = digest_of(_artifact(handoff, tools))
     except GitError as error:
         return GateCheck(name, is_met=False, got=str(error))
-    found = hashlib.sha256(raw).hexdigest()
     return GateCheck(name, is_met=found == handoff.digest, got=found)
 
 
@@ -153,12 +158,18 @@ def _provenance_claim(handoff: Handoff) -> GateCheck:
 
 
 def _head_tree(pull: PullRequest, handoff: Handoff, tools: Tools) -> GateCheck:
-    name = "the pull request's head holds exactly the tree the bundle produces"
+    """The bundle is applied again: what the enforcer lane wrote down of base and tree is compared, not believed."""
+    name = "the pull request's head holds exactly the tree that the bundle, applied again, produces"
     try:
-        found = tools.git.tree_of(pull.head_sha)
-    except GitError as error:
+        raw = _artifact(handoff, tools)
+        if digest_of(raw) != handoff.digest:
+            return GateCheck(name, is_met=False, got="other bytes than were verified")
+        change = read_change(raw)
+        made, found = tools.git.result_tree(change.merge_base, change.patch), tools.git.tree_of(pull.head_sha)
+    except (GitError, BundleError) as error:
         return GateCheck(name, is_met=False, got=str(error))
-    return GateCheck(name, is_met=found == handoff.result_tree, got=found)
+    is_met = (found, handoff.result_tree, handoff.merge_base) == (made, made, change.merge_base)
+    return GateCheck(name, is_met=is_met, got=found if is_met else f"tree.mismatch: {found}, the bundle makes {made}")
 
 
 def _commit_graph(pull: PullRequest, handoff: Handoff, tools: Tools) -> GateCheck:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +26,7 @@ __all__ = [
     "has_digest",
     "parse_manifest",
     "read_archive",
-    "read_patch",
+    "read_change",
     "write_archive",
 ]
 
@@ -88,16 +89,24 @@ def parse_manifest(raw: bytes, *, max_bytes: int = 256 << 10) -> Manifest:
         raise BundleError("manifest.schema", explain(error)) from None
 
 
-def read_patch(raw: bytes, limits: Limits | None = None) -> bytes:
-    """The patch of an archive that was verified before.
+@dataclass(frozen=True)
+class Change:
+    """What a bundle asks for: a patch, and the commit it is for."""
 
-    Raises: BundleError with the first problem of the archive.
+    merge_base: str
+    patch: bytes
+
+
+def read_change(raw: bytes, limits: Limits | None = None) -> Change:
+    """The change of an archive that was verified before.
+
+    Raises: BundleError with the first problem of the archive or of its manifest.
     """
     archive = read_archive(raw, limits or Limits())
     if archive.problems:
         problem = archive.problems[0]
         raise BundleError(problem.code, f"got {problem.got}, expected {problem.expected}")
-    return archive.members["changes.patch"]
+    return Change(parse_manifest(archive.members["manifest.json"]).merge_base, archive.members["changes.patch"])
 
 
 def has_digest(content: bytes, algorithm: str, digest: str) -> bool:

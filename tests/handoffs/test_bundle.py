@@ -16,10 +16,11 @@ from handoffs.bundles.archive import TRAILER, _header
 from handoffs.bundles.bundle import (
     MEMBERS,
     BundleError,
+    Change,
     Limits,
     parse_manifest,
     read_archive,
-    read_patch,
+    read_change,
     write_archive,
 )
 from handoffs.bundles.gzip_member import GZIP_HEADER, store_blocks
@@ -226,9 +227,10 @@ def test_mutated_archives_never_crash_and_never_pass():
 
 
 def test_the_patch_of_a_verified_archive_is_read_again():
-    assert read_patch(honest_handover().raw) == honest_handover().members["changes.patch"]
+    honest = honest_handover()
+    assert read_change(honest.raw) == Change(honest.base, honest.members["changes.patch"])
     with pytest.raises(BundleError, match="archive"):
-        read_patch(honest_handover().raw[:-1])
+        read_change(honest_handover().raw[:-1])
 
 
 def test_the_honest_manifest_is_read():
