@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from functools import partial
 
@@ -76,9 +77,24 @@ def test_unsafe_paths_are_refused(name):
 
 
 @pytest.mark.threat("PAT-08")
-@pytest.mark.parametrize("name", ["readme.md", "SRC/new.py", "Run.sh"])
-def test_case_twins_are_refused(name):
-    assert HONEST.failures(with_result(HONEST, {name: b"x\n"})) == {"patch.twins"}
+@pytest.mark.parametrize(
+    "files",
+    [("readme.md",), ("SRC/new.py",), ("Run.sh",), ("A", "a"), ("\u0131", "I"), ("\u00e9", "\u00c9"), ("ss", "\u00df")],
+)
+def test_case_twins_are_refused(files):
+    assert HONEST.failures(with_result(HONEST, dict.fromkeys(files, b"x\n"))) == {"patch.twins"}
+
+
+@pytest.mark.threat("PAT-04")
+def test_git_alone_would_take_an_alias_of_its_folder(tmp_path):
+    """The control: what our settings and our own reading refuse, git with its defaults applies."""
+    patch = _creation(".g\u200cit/config")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    command = ["git", "-C", tmp_path, "apply", "--cached", "-"]
+    assert subprocess.run(command, input=patch, capture_output=True, check=False).returncode == 0
+    command[3:3] = ["-c", "core.protectHFS=true"]
+    assert subprocess.run(command, input=patch, capture_output=True, check=False).returncode != 0
+    assert "patch.safe_paths" in HONEST.failures(with_patch(HONEST, patch))
 
 
 @pytest.mark.threat("PAT-09")
@@ -139,6 +155,8 @@ def _moved(manifest: dict[str, object], *, base: str) -> None:
 @pytest.mark.parametrize("path", PROTECTED)
 def test_control_plane_paths_are_seen_in_six_encodings(path, guarded):
     """15 paths in 6 encodings: 90 patches, each listed for LEAD, or refused where the text contradicts itself."""
+    unseen = {way for way, patch in _ways(path).items() if f"\n+++ b/{path}\n".encode() not in patch}
+    assert unseen == {"octal", "rename", "copy", "mismatch"}, "what a reader of the text alone would miss"
     for way, patch in _ways(path).items():
         base = guarded[0] if way == "edit" else guarded[1]
         raw = with_patch(replace(HONEST, base=base), patch)
