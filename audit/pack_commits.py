@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.canonical import JsonValue
+from audit.events import PULL_MERGED
 from audit.pack_findings import Act, Report
 from audit.pack_reading import Pack, PackError
 
@@ -41,7 +42,21 @@ class Branch:
 
 def check_commits(pack: Pack, acts: Sequence[Act], report: Report) -> str:
     """Follow every branch, and look for what released each commit."""
-    branches, commits = _read(pack)
+    branches, repositories = _read(pack)
+    for repository, commits in repositories.items():
+        own = [act for act in acts if act.leaf.kind != PULL_MERGED or (act.body or {}).get("repository") == repository]
+        _check_repository([branch for branch in branches if branch.repository == repository], commits, own, report)
+    found = [commit for commits in repositories.values() for commit in commits.values()]
+    past = [commit.name[:12] for commit in found if commit.kind == "BYPASS"]
+    if past:
+        report.broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
+    counts = Counter(commit.kind for commit in found)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
+
+
+def _check_repository(
+    branches: Sequence[Branch], commits: Mapping[str, Commit], acts: Sequence[Act], report: Report
+) -> None:
     reached: set[str] = set()
     older: set[str] = set()
     for branch in branches:
@@ -53,16 +68,12 @@ def check_commits(pack: Pack, acts: Sequence[Act], report: Report) -> str:
         raise PackError("commits.jsonl", f"the commit {name[:12]} is on no branch of the pack")
     for commit in commits.values():
         _check_class(commit, commits, acts, is_older=commit.name in older)
-    past = [commit.name[:12] for commit in commits.values() if commit.kind == "BYPASS"]
-    if past:
-        report.broken("bypass", f"{len(past)} commits landed without the portal: {', '.join(past[:5])}")
-    counts = Counter(commit.kind for commit in commits.values())
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "none"
 
 
-def _read(pack: Pack) -> tuple[list[Branch], dict[str, Commit]]:
+def _read(pack: Pack) -> tuple[list[Branch], dict[str, dict[str, Commit]]]:
+    """The branches, and each repository's commits: a fork has commits of another one under the same names."""
     branches: list[Branch] = []
-    commits: dict[str, Commit] = {}
+    repositories: dict[str, dict[str, Commit]] = {}
     for where, row in pack.rows("commits.jsonl"):
         match row:
             case {
@@ -70,11 +81,14 @@ def _read(pack: Pack) -> tuple[list[Branch], dict[str, Commit]]:
                 "isWhole": bool(whole),
             }:  # fmt: skip
                 branches.append(Branch(f"{repository} {name}", tip, repository, begun, whole))
-            case {"commit": str(name), "object": str(text), "class": str(kind)} if name not in commits:
-                commits[name] = Commit(name, _parents(name, text, where), kind)
+                repositories.setdefault(repository, {})
+            case {"repository": str(repository), "commit": str(name), "object": str(text), "class": str(kind)} if (
+                name not in repositories.setdefault(repository, {})
+            ):
+                repositories[repository][name] = Commit(name, _parents(name, text, where), kind)
             case _:
                 raise PackError(where, "expected a branch, or a commit that does not stand here twice")
-    return branches, commits
+    return branches, repositories
 
 
 def _parents(name: str, text: str, where: str) -> tuple[str, ...]:
@@ -134,7 +148,7 @@ def _check_begun(branch: Branch, acts: Sequence[Act], report: Report) -> None:
 
 
 def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Act], *, is_older: bool) -> None:
-    merges = [act for act in acts if act.leaf.kind == "pull.merged" and commit.name in brought(act.body or {}, commits)]
+    merges = [act for act in acts if act.leaf.kind == PULL_MERGED and commit.name in brought(act.body or {}, commits)]
     found = (
         "PRE-ENROLMENT"
         if is_older

@@ -695,9 +695,11 @@ class Verifier:
         """The commits of each branch are all there, from its tip to where the portal began, each in its class."""
         counts: dict[str, int] = {}
         branches: list[dict[str, Any]] = []
-        owner: dict[str, str] = {}
+        repositories: dict[str, dict[str, dict[str, Any]]] = {}
+        bypassed: list[str] = []
         for number, row in self.pack.rows("commits.jsonl"):
             where = f"commits.jsonl line {number}"
+            commits = repositories.setdefault(want(row, "repository", str, where), {})
             if "tip" in row:
                 branches.append(row)
                 continue
@@ -705,12 +707,27 @@ class Verifier:
             algorithm = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
             if algorithm(b"commit %d\0" % len(raw) + raw).hexdigest() != commit:  # git's own digest
                 raise PackError(where, f"the object is not the commit {commit[:12]}")
+            if commit in commits:
+                raise PackError(where, f"the commit {commit[:12]} is listed twice")
             row["parents"] = [
                 line[7:].decode() for line in raw.split(b"\n\n")[0].split(b"\n") if line[:7] == b"parent "
             ]
-            self.commits[commit] = row
-            counts[str(row.get("class"))] = counts.get(str(row.get("class")), 0) + 1
+            commits[commit] = row
+            kind = str(row.get("class"))
+            counts[kind] = counts.get(kind, 0) + 1
+            bypassed += [commit] if kind == "BYPASS" else []
+        for repository, self.commits in repositories.items():
+            self.check_repository(repository, [row for row in branches if row["repository"] == repository])
+        if bypassed:
+            self.report.add(
+                BROKEN, "bypass", f"{len(bypassed)} commits landed without the portal: {bypassed[0][:12]} …"
+            )
+        return None, ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+    def check_repository(self, repository: str, branches: Sequence[dict[str, Any]]) -> None:
+        """All of one repository; another one may have commits of the same names."""
         older: set[str] = set()
+        owner: dict[str, str] = {}
         for branch in branches:
             older |= self.older(branch)
         for branch in branches:
@@ -718,12 +735,7 @@ class Verifier:
         for commit, row in self.commits.items():
             if commit not in owner and commit not in older:
                 raise PackError("commits.jsonl", f"the commit {commit[:12]} is on no branch of the pack")
-            self.check_class(commit, row, is_older=commit in older)
-        if bypassed := [commit for commit, row in self.commits.items() if row.get("class") == "BYPASS"]:
-            self.report.add(
-                BROKEN, "bypass", f"{len(bypassed)} commits landed without the portal: {bypassed[0][:12]} …"
-            )
-        return None, ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+            self.check_class(commit, row, repository, is_older=commit in older)
 
     def older(self, branch: dict[str, Any]) -> set[str]:
         """Where the portal began and everything behind it: PRE-ENROLMENT, and none of it may be missing."""
@@ -761,9 +773,13 @@ class Verifier:
         if branch.get("isWhole") and tips != {begun}:
             self.report.add(GAP, "commits", f"no leaf says that {name} was at {begun[:12]} when the portal began")
 
-    def check_class(self, commit: str, row: dict[str, Any], *, is_older: bool) -> None:
+    def check_class(self, commit: str, row: dict[str, Any], repository: str, *, is_older: bool) -> None:
         """Each commit is called what the leaves say: by what let it through last, or that nothing did."""
-        merges = [leaf for leaf in self.of("pull.merged") if leaf.body and commit in landed(leaf.body, self.commits)]
+        merges = [
+            leaf
+            for leaf in self.of("pull.merged")
+            if leaf.body and leaf.body.get("repository") == repository and commit in landed(leaf.body, self.commits)
+        ]
         found = "PRE-ENROLMENT" if is_older else "BYPASS"
         if merges and not is_older:
             found = "merged without a release"

@@ -26,7 +26,7 @@ from audit.export_files import write_parquet, write_xlsx
 from audit.keeping import log_vkeys
 from handoffs.models import StaleStatusError
 from verdicts.models import Export, ExportStatus
-from verdicts.packing import choose, seal_pack, write_pack
+from verdicts.packing import choose, one_moment, protected_tips, seal_pack, write_pack
 from verdicts.tables import plain, sheet_of
 
 PACK: Final = "pack"
@@ -80,9 +80,11 @@ def _write_pack(export: Export, part: Path, folder: Path, attempt: int, by: Acto
     """The files and their seal in the log; or, when these are there, the proof of the seal and the tar."""
     if export.seal is not None and folder.exists():
         return seal_pack(folder, export.seal, export.tree_size, part)
-    scope = choose(export.filters)
-    made: dict[str, JsonValue] = {"madeAt": plain(timezone.now()), "madeBy": export.actor, "portal": portal_url}
-    digest = write_pack(scope, folder, {**made, "export": export.log_entry_id}, log_vkeys())
+    tips = protected_tips()
+    with one_moment():
+        scope = choose(export.filters, tips)
+        made: dict[str, JsonValue] = {"madeAt": plain(timezone.now()), "madeBy": export.actor, "portal": portal_url}
+        digest = write_pack(scope, folder, {**made, "export": export.log_entry_id}, log_vkeys())
     body: dict[str, JsonValue] = {"export": export.log_entry_id, "manifestSha256": digest, "tree_size": scope.size}
     with transaction.atomic(durable=True):
         entry = append_event(events.EXPORT_SEALED, by, "", body)

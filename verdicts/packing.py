@@ -12,10 +12,12 @@ import base64
 import heapq
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.db import connection, transaction
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
@@ -65,6 +67,7 @@ class Scope:
     first: int
     end: int
     others: Sequence[int]
+    tips: Mapping[int, str]
 
     @property
     def kind(self) -> str:
@@ -83,8 +86,28 @@ class Scope:
         return LogLeaf.objects.filter(chosen).order_by("index")
 
 
-def choose(filters: Mapping[str, str]) -> Scope:
-    """What belongs into a pack of these filters.
+def protected_tips() -> dict[int, str]:
+    """Where each protected branch is; a repository that cannot be read is not in here.
+
+    To be read before the rows of `one_moment`: what has landed by now was intended before, and the rows say so.
+    """
+    found = {}
+    for repository in Repository.objects.order_by("pk"):
+        with suppress(GitError):
+            found[repository.pk] = Git(Path(repository.path)).resolve(f"refs/heads/{repository.protected_branch}")
+    return found
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """All rows that are read in here are of one moment, however long it takes; nothing is written, nobody waits."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def choose(filters: Mapping[str, str], tips: Mapping[int, str]) -> Scope:
+    """What belongs into a pack of these filters, with the branches as they were at `tips`.
 
     Raises: AuditError("pack.unsigned") while there is no signed checkpoint, ("pack.empty") for a pack of nothing.
     """
@@ -106,7 +129,7 @@ def choose(filters: Mapping[str, str]) -> Scope:
     about = Q(kind__in=CONTEXT) | Q(subject__in=subjects) | (Q() if is_pull else _releases())
     context = LogEntry.objects.filter(about, tree_leaf__index__lt=checkpoint.size)
     others = own | {i for i in context.values_list("tree_leaf__index", flat=True) if not first <= i < end}
-    return Scope(filters, pulls, checkpoint, first, end, sorted(others))
+    return Scope(filters, pulls, checkpoint, first, end, sorted(others), tips)
 
 
 def _pulls(filters: Mapping[str, str], first: int, end: int) -> list[PullRequest]:
@@ -282,9 +305,10 @@ def _commits(scope: Scope) -> Iterator[dict[str, JsonValue]]:
 
 def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iterator[dict[str, JsonValue]]:
     try:
-        git = Git(Path(repository.path))
-        tip = git.resolve(f"refs/heads/{repository.protected_branch}")
-        begun = _begun(repository)
+        git, begun = Git(Path(repository.path)), _begun(repository)
+        if repository.pk not in scope.tips:
+            raise AuditError("pack.repository", f"{repository.full_name} has no branch that can be read")
+        tip = _before_what_comes(git, repository, scope)
         names = _listed(git, tip, *([f"^{begun}"] if begun else []))
         older = _listed(git, begun) if begun and is_whole else []
     except GitError as error:
@@ -312,6 +336,21 @@ def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iter
             yield {"repository": repository.full_name, "commit": name, "object": text, "class": kind, "pull": number}
 
 
+def _before_what_comes(git: Git, repository: Repository, scope: Scope) -> str:
+    """The tip, or where it was before the first merge whose leaf the pack's checkpoint does not cover yet.
+
+    Such a merge is in the next pack: in this one nothing could say what released it.
+    """
+    tip = scope.tips[repository.pk]
+    landed = LogEntry.objects.filter(kind=events.PULL_MERGED, tree_leaf__index__lt=scope.size)
+    covered = {int(subject[2:]) for subject in landed.values_list("subject", flat=True)}
+    intents = MergeIntent.objects.filter(pull_request__repository=repository).exclude(handoff_id__in=covered)
+    coming = set(intents.values_list("merge_sha", flat=True))
+    chain = _listed(git, "--first-parent", tip) if coming else []
+    later = [at for at, commit in enumerate(chain) if commit in coming]
+    return chain[later[-1] + 1] if later and later[-1] + 1 < len(chain) else tip
+
+
 def _listed(git: Git, *revisions: str) -> list[str]:
     return git.run("rev-list", *revisions).decode().split()
 
@@ -329,7 +368,9 @@ def _begun(repository: Repository) -> str:
 def _classes(repository: Repository, scope: Scope) -> dict[str, tuple[str, int | None]]:
     """What each merged commit was released by. Whoever is not in here came without the portal."""
     found: dict[str, tuple[str, int | None]] = {}
-    merged = PullRequest.objects.filter(repository=repository).exclude(merge_sha="").exclude(merged_at=None)
+    landed = LogEntry.objects.filter(kind=events.PULL_MERGED, tree_leaf__index__lt=scope.size)
+    covered = [int(subject[2:]) for subject in landed.values_list("subject", flat=True)]
+    merged = PullRequest.objects.filter(repository=repository, handoff_id__in=covered).exclude(merge_sha="")
     for pull in merged.select_related("handoff"):
         at = {"head_sha": pull.head_sha, "log_entry__tree_leaf__index__lt": scope.size}
         passed = pull.verdicts.filter(verdict="PASS", **at).aggregate(at=Max("log_entry__tree_leaf__index"))["at"]

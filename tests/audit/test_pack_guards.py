@@ -203,6 +203,35 @@ def test_what_came_past_the_portal_is_called_a_bypass(tmp_path: Path, verify: Ca
     assert ("1 commits landed without the portal" if told == "BYPASS" else "the leaves say BYPASS") in said.wrong
 
 
+FORK = "acme/fork"
+
+
+@BOTH
+@pytest.mark.parametrize("told", ["PRE-ENROLMENT", "PASS"])
+def test_two_repositories_can_have_one_commit_and_a_merge_counts_for_its_own(
+    tmp_path: Path, verify: Callable[..., Said], told: str
+):
+    """A fork that lies at the other one's merge when the portal begins, or that got there past the portal."""
+
+    def fork(folder: Path, log: Log) -> None:
+        path = folder / "commits.jsonl"
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        same = [{**row, "repository": FORK} for row in rows]
+        for row in same:
+            if "tip" in row:
+                row["begun"] = row["tip"] if told == "PRE-ENROLMENT" else row["begun"]
+            elif row["class"] != "PRE-ENROLMENT":
+                row["class"] = told
+        path.write_bytes(b"".join(write_json(row) + b"\n" for row in (*rows, *same)))
+
+    log = whole_pack(tmp_path / "pack")
+    fork(tmp_path / "pack", log)
+    reseal(tmp_path / "pack", log)
+    said = verify(tmp_path / "pack")
+    assert said.status == (0 if told == "PRE-ENROLMENT" else 5), said
+    assert ("the leaves say BYPASS" in said.wrong) is (told == "PASS")
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("edit", "wrong"),

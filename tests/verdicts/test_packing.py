@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import InternalError, connection
 from django.test import Client
 from django.utils import timezone
 from typer.testing import CliRunner
@@ -34,6 +36,7 @@ from handoffs.git.repository import Git
 from handoffs.models import PullRequest
 from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
+from tests.audit.tampering import append
 from tests.support.portal import Portal, git
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass, review_break_glass
 from verdicts.break_glass_rows import BreakGlass
@@ -44,6 +47,7 @@ from verdicts.duty_facts import gather
 from verdicts.duty_rules import glass_by_two_and_a_third
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
+from verdicts.packing import one_moment
 from verdicts.tasks import run_export, sweep_statements
 
 
@@ -128,6 +132,36 @@ def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, sett
     changed.write_bytes(raw)
     assert by_command(changed)[0] == 5
     assert standalone_verifier.main([str(changed), "--key", key_of_the_log()]) == 5
+
+
+def test_a_pack_made_while_a_merge_is_not_signed_yet_leaves_it_for_the_next(portal: Portal, settings):
+    """Something holds the log's horizon back: the merge has landed, and no checkpoint covers its leaf."""
+    pull = portal.verified()
+    portal.verdict(VerdictKind.PASS)
+    sweep_statements()
+    sign_log()
+    with psycopg.connect(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"]) as other:
+        client = Client()
+        client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+        assert client.post("/audit/exports/packs/", {}).status_code == 302
+        other.execute("SELECT pg_current_xact_id()")
+        merge_pull_request(pull.pk, portal.tools(), by=portal.actor("plan"))
+        made = Export.objects.latest("pk")
+        assert run_export(made.pk) == "more", Export.objects.get(pk=made.pk).error
+        assert client.post("/audit/exports/packs/", {"pull": "acme/payments#1"}).status_code == 302
+        one = Export.objects.latest("pk")
+        assert run_export(one.pk) == "more", Export.objects.get(pk=one.pk).error
+    sign_log()
+    for export in (made, one):
+        Export.objects.filter(pk=export.pk).update(next_try_at=None)
+        assert run_export(export.pk) == "done", Export.objects.get(pk=export.pk).error
+        path = Path(settings.EXPORTS) / str(export.pk)
+        status, said = by_command(path)
+        assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
+        assert "PASS" not in said["commits"][1]
+        assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
+    status, said = by_command(make_pack(settings))
+    assert (status, said["commits"][1]) == (0, "2 PASS, 1 PRE-ENROLMENT")
 
 
 WORKER = """
@@ -309,3 +343,20 @@ TEXTS = {
 def test_both_verifiers_hold_a_text_against_its_digest(case: str, holds):
     given, expected = TEXTS[case]
     assert holds(*given) is expected
+
+
+def test_what_a_pack_reads_is_of_one_moment_and_nothing_is_written_meanwhile(transactional_db):
+    append(1)
+    with one_moment():
+        before = LogEntry.objects.count()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(append_elsewhere).result()
+        assert LogEntry.objects.count() == before
+    assert LogEntry.objects.count() == before + 1
+    with pytest.raises(InternalError, match="read-only"), one_moment():
+        append(1)
+
+
+def append_elsewhere() -> None:
+    append(1)
+    connection.close()
