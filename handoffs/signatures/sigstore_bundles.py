@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from audit.canonical import JsonError, JsonValue, parse_json
 from handoffs.attestations.dsse import pae
 from handoffs.bundles.bundle import explain
+from handoffs.signatures.certificates import CertificateError, read_certificate
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_wire import MAX_BUNDLE_BYTES, BundleWire, Entry
 from handoffs.signatures.trust_roots import is_authority, leaf_problem
@@ -94,10 +95,13 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
         bundle.envelope.signatures[0].sig if bundle.envelope else bundle.message.signature if bundle.message else ""
     )
     signed = _decoded(signature, "a signature", code="sigstore.signature")
-    for name, number in (("logIndex", entry.log_index), ("integratedTime", entry.integrated_time)):
+    numbers = {"logIndex": entry.log_index, "integratedTime": entry.integrated_time}
+    if (proof := entry.inclusion_proof) is not None:
+        numbers |= {"inclusionProof.logIndex": proof.log_index, "treeSize": proof.tree_size}
+    for name, number in numbers.items():
         if not _NUMBER.match(number):
             raise _malformed(f"{name} {number[:40]!a}")
-    unsupported = _unsupported(bundle.media_type, entry)
+    unsupported = _unsupported(bundle, entry)
     if unsupported:
         covered = digest
         if bundle.envelope is not None and payload is not None:
@@ -145,18 +149,21 @@ def _certificates(bundle: BundleWire) -> tuple[x509.Certificate, list[x509.Certi
         raise _malformed("a chain in a bundle of version 0.3")
     raws = [material.certificate] if material.certificate else material.chain.certificates if material.chain else []
     try:
-        leaf, *others = [x509.load_der_x509_certificate(_decoded(item.raw_bytes, "a certificate")) for item in raws]
-    except ValueError as error:
-        raise _malformed(f"a certificate that cannot be read: {str(error)[:100]}") from None
+        leaf, *others = [read_certificate(_decoded(item.raw_bytes, "a certificate")) for item in raws]
+    except CertificateError as error:
+        raise _malformed(f"a certificate that cannot be read: {error}") from None
     if problem := leaf_problem(leaf):
         raise RefusedError("sigstore.certificate", problem, "a code signing certificate")
     return leaf, others
 
 
-def _unsupported(media_type: str, entry: Entry) -> str:
+def _unsupported(bundle: BundleWire, entry: Entry) -> str:
     """Why nobody here can judge a bundle that may be whole; empty if somebody can."""
     kind = (entry.kind_version.kind, entry.kind_version.version)
-    if entry.inclusion_proof is None and media_type == f"{_OLDER}0.1":
+    told = bundle.message.message_digest if bundle.message else None
+    if told is not None and told.algorithm != "SHA2_256":
+        return f"a message digest by {told.algorithm[:40]}"
+    if entry.inclusion_proof is None and bundle.media_type == f"{_OLDER}0.1":
         return "version 0.1 without an inclusion proof"
     return "" if kind in _KNOWN_ENTRIES else f"a log entry of kind {kind[0][:40]} {kind[1][:20]}"
 

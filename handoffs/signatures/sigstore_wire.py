@@ -5,13 +5,28 @@ Source: Sigstore protobuf-specs, bundle v0.1 to v0.3, as protobuf's JSON with it
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_BUNDLE_BYTES: Final = 4 << 20
 
+
+def _refuse_other_spellings(text: str) -> str:
+    """Bits that nobody reads could be changed without notice."""
+    try:
+        is_canonical = base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    except binascii.Error:
+        is_canonical = False
+    if not is_canonical:
+        raise ValueError("expected canonical base64")
+    return text
+
+
 type Text = Annotated[str, Field(min_length=1, max_length=MAX_BUNDLE_BYTES)]
+type Base64 = Annotated[Text, AfterValidator(_refuse_other_spellings)]
 
 
 class _Wire(BaseModel):
@@ -33,7 +48,7 @@ class Chain(_Wire):
 class LogId(_Wire):
     """Which log; a hint."""
 
-    key_id: Text = Field(alias="keyId")
+    key_id: Base64 = Field(alias="keyId")
 
 
 class Kind(_Wire):
@@ -46,7 +61,7 @@ class Kind(_Wire):
 class Promise(_Wire):
     """The log's signed promise to take an entry."""
 
-    signed_entry_timestamp: Text = Field(alias="signedEntryTimestamp")
+    signed_entry_timestamp: Base64 = Field(alias="signedEntryTimestamp")
 
 
 class Checkpoint(_Wire):
@@ -59,9 +74,9 @@ class Proof(_Wire):
     """That an entry is in the tree of a checkpoint."""
 
     log_index: str = Field("0", alias="logIndex")
-    root_hash: Text = Field(alias="rootHash")
+    root_hash: Base64 = Field(alias="rootHash")
     tree_size: Text = Field(alias="treeSize")
-    hashes: Annotated[list[Text], Field(max_length=64)] = []
+    hashes: Annotated[list[Base64], Field(max_length=64)] = []
     checkpoint: Checkpoint | None = None
 
 
@@ -74,7 +89,7 @@ class Entry(_Wire):
     integrated_time: str = Field("0", alias="integratedTime")
     inclusion_promise: Promise | None = Field(None, alias="inclusionPromise")
     inclusion_proof: Proof | None = Field(None, alias="inclusionProof")
-    canonicalized_body: Text = Field(alias="canonicalizedBody")
+    canonicalized_body: Base64 = Field(alias="canonicalizedBody")
 
 
 class Timestamp(_Wire):

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from audit.canonical import JsonError, JsonValue, parse_json, write_json
+from handoffs.signatures.certificates import CertificateError, read_certificate
 from handoffs.signatures.refusals import RefusedError
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
@@ -248,7 +249,10 @@ def _certificates(item: Any) -> list[x509.Certificate]:
         raise ValueError(str(error)) from None
     if not raw:
         raise ValueError("an authority without certificates")
-    return [x509.load_der_x509_certificate(der) for der in raw]
+    try:
+        return [read_certificate(der) for der in raw]
+    except CertificateError as error:
+        raise ValueError(f"a certificate that cannot be read: {error}") from None
 
 
 def _day(moment: datetime, without: datetime) -> str:
