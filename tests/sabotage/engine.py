@@ -142,5 +142,5 @@ class Copy:
         command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "--reuse-db", "-p", "no:cacheprovider", *tests]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, check=False, capture_output=True, text=True,
-            timeout=SECONDS,
+            timeout=SECONDS * (1 + len(tests) // 10),
         )  # fmt: skip
