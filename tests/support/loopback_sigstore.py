@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import struct
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -39,6 +38,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from tests.support import der
+from tests.support.certificates import (
+    authority_key,
+    fulcio_extension,
+    key_usage,
+    pem,
+    public_key_info,
+    signed_attributes,
+)
+from tests.support.merkle_log import MerkleLog, sha256
 
 FAULTS: Final = frozenset(
     {
@@ -48,7 +56,6 @@ FAULTS: Final = frozenset(
         "bad-sct", "bad-set", "bad-checkpoint", "bad-proof", "wrong-identity",  # answers that a client must refuse
     }
 )  # fmt: skip
-FULCIO_ARC: Final = "1.3.6.1.4.1.57264.1."
 SCT_LIST: Final = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 # Claim of a GitHub token, number of its extension, prefix of the value. Source: Fulcio's oid-info.
 GITHUB: Final = (
@@ -85,40 +92,6 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: bytes
-
-
-@dataclass
-class MerkleLog:
-    """An append-only log with real inclusion proofs. Source: RFC 6962 section 2.1."""
-
-    bodies: list[bytes] = field(default_factory=list)
-
-    def append(self, body: bytes) -> int:
-        """The index of the new leaf."""
-        self.bodies.append(body)
-        return len(self.bodies) - 1
-
-    def root(self, first: int = 0, size: int | None = None) -> bytes:
-        """The tree hash of a range of leaves."""
-        size = len(self.bodies) - first if size is None else size
-        if size == 1:
-            return _sha256(b"\x00" + self.bodies[first])
-        left = _split(size)
-        return _sha256(b"\x01" + self.root(first, left) + self.root(first + left, size - left))
-
-    def proof(self, index: int) -> list[bytes]:
-        """The audit path from a leaf to the root, nearest first."""
-        path: list[bytes] = []
-        first, size = 0, len(self.bodies)
-        while size > 1:
-            left = _split(size)
-            if index < left:
-                path.append(self.root(first + left, size - left))
-                size = left
-            else:
-                path.append(self.root(first, left))
-                first, size, index = first + left, size - left, index - left
-        return path[::-1]
 
 
 class LoopbackSigstore:
@@ -165,7 +138,7 @@ class LoopbackSigstore:
                 self._log_instance(f"{self.url}/rekor2", self._rekor2, self._rekor2_id),
             ],
             "certificateAuthorities": [self._authority(self.url, self._intermediate, self._root)],
-            "ctlogs": [self._log_instance(f"{self.url}/ct", self._ct, _sha256(_public(self._ct)))],
+            "ctlogs": [self._log_instance(f"{self.url}/ct", self._ct, sha256(public_key_info(self._ct)))],
             "timestampAuthorities": [self._authority(f"{self.url}/tsa", self._tsa_leaf, self._tsa_root)],
         }
 
@@ -254,7 +227,7 @@ class LoopbackSigstore:
         certificate = builder.add_extension(x509.UnrecognizedExtension(SCT_LIST, scts), critical=False).sign(
             self._intermediate_key, hashes.SHA256()
         )
-        chain = [_pem(item) for item in (certificate, self._intermediate, self._root)]
+        chain = [pem(item) for item in (certificate, self._intermediate, self._root)]
         return {"signedCertificateEmbeddedSct": {"chain": {"certificates": chain}}}
 
     def _leaf(self, key: Any, claims: dict[str, str], now: datetime) -> x509.CertificateBuilder:
@@ -267,18 +240,18 @@ class LoopbackSigstore:
                 not_valid_before=now - timedelta(seconds=1),
                 not_valid_after=now + timedelta(minutes=self.certificate_minutes),
             )
-            .add_extension(_usage(signs=True), critical=True)
+            .add_extension(key_usage(signs=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(_authority_key(self._intermediate), critical=False)
+            .add_extension(authority_key(self._intermediate), critical=False)
             .add_extension(x509.SubjectAlternativeName([self._san(claims)]), critical=True)
-            .add_extension(_fulcio(1, self.url.encode()), critical=False)
-            .add_extension(_fulcio(8, der.value(der.UTF8, self.url.encode())), critical=False)
+            .add_extension(fulcio_extension(1, self.url.encode()), critical=False)
+            .add_extension(fulcio_extension(8, der.value(der.UTF8, self.url.encode())), critical=False)
         )
         for claim, number, prefix in GITHUB:
             if claim in claims:
                 text = der.value(der.UTF8, (prefix + claims[claim]).encode())
-                builder = builder.add_extension(_fulcio(number, text), critical=False)
+                builder = builder.add_extension(fulcio_extension(number, text), critical=False)
         return builder
 
     def _san(self, claims: dict[str, str]) -> x509.GeneralName:
@@ -295,12 +268,12 @@ class LoopbackSigstore:
         """A list of one signed certificate timestamp. Source: RFC 6962 sections 3.2 and 3.3."""
         milliseconds = int(now.timestamp() * 1000)
         body = precertificate.tbs_certificate_bytes
-        entry = _sha256(_public(self._intermediate_key)) + len(body).to_bytes(3, "big") + body
+        entry = sha256(public_key_info(self._intermediate_key)) + len(body).to_bytes(3, "big") + body
         signed = struct.pack("!BBQH", 0, 0, milliseconds, 1) + entry + struct.pack("!H", 0)
         if "bad-sct" in self.faults:
             signed += b"!"
         signature = self._ct.sign(signed, ec.ECDSA(hashes.SHA256()))
-        sct = b"\x00" + _sha256(_public(self._ct)) + struct.pack("!QH", milliseconds, 0)
+        sct = b"\x00" + sha256(public_key_info(self._ct)) + struct.pack("!QH", milliseconds, 0)
         sct += b"\x04\x03" + struct.pack("!H", len(signature)) + signature
         return struct.pack("!HH", len(sct) + 2, len(sct)) + sct
 
@@ -349,8 +322,8 @@ class LoopbackSigstore:
         kind = envelope["payloadType"].encode()
         encoded = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
         certificate = x509.load_pem_x509_certificate(base64.b64decode(verifier))
-        _check_signature(certificate, base64.b64decode(signature), _sha256(encoded))
-        hashed = {"payload": _sha256(payload).hex(), "envelope": _sha256(content["envelope"].encode()).hex()}
+        _check_signature(certificate, base64.b64decode(signature), sha256(encoded))
+        hashed = {"payload": sha256(payload).hex(), "envelope": sha256(content["envelope"].encode()).hex()}
         logged = {
             "envelopeHash": {"algorithm": "sha256", "value": hashed["envelope"]},
             "payloadHash": {"algorithm": "sha256", "value": hashed["payload"]},
@@ -472,7 +445,7 @@ class LoopbackSigstore:
             *(der.value(der.INTEGER, nonce) for nonce in nonces),
         )
         certificate = self._tsa_leaf.public_bytes(serialization.Encoding.DER)
-        attributes = b"".join(sorted(_attributes(token_info, certificate)))
+        attributes = b"".join(sorted(signed_attributes(token_info, certificate)))
         signature = self._tsa_key.sign(der.value(der.SET, attributes), ec.ECDSA(hashes.SHA256()))
         signer = der.value(
             der.SEQUENCE,
@@ -513,7 +486,7 @@ class LoopbackSigstore:
         self._tsa_root = self._ca("loopback timestamp root", tsa_root_key, tsa_root_key, None, 0)
         self._tsa_leaf = (
             self._certificate("loopback timestamps", self._tsa_key, self._tsa_root)
-            .add_extension(_usage(signs=True), critical=True)
+            .add_extension(key_usage(signs=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
             .sign(tsa_root_key, hashes.SHA256())
         )
@@ -530,7 +503,7 @@ class LoopbackSigstore:
             not_valid_before=self._born,
             not_valid_after=self._born + timedelta(days=3650),
         ).add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        return builder.add_extension(_authority_key(issuer), critical=False) if issuer else builder
+        return builder.add_extension(authority_key(issuer), critical=False) if issuer else builder
 
     def _ca(
         self, name: str, key: Any, signed_by: Any, issuer: x509.Certificate | None, path_length: int
@@ -538,18 +511,18 @@ class LoopbackSigstore:
         return (
             self._certificate(name, key, issuer)
             .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(key_usage(signs=False), critical=True)
             .sign(signed_by, hashes.SHA256())
         )
 
     @property
     def _rekor1_id(self) -> bytes:
-        return _sha256(_public(self._rekor1))
+        return sha256(public_key_info(self._rekor1))
 
     @property
     def _rekor2_id(self) -> bytes:
         raw = self._rekor2.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return _sha256(f"{self.host}/rekor2\n".encode() + b"\x01" + raw)
+        return sha256(f"{self.host}/rekor2\n".encode() + b"\x01" + raw)
 
     def _log_instance(self, url: str, key: Any, log_id: bytes) -> dict[str, Any]:
         is_p256 = isinstance(key, ec.EllipticCurvePrivateKey)
@@ -558,7 +531,7 @@ class LoopbackSigstore:
             "hashAlgorithm": "SHA2_256",
             "logId": {"keyId": _b64(log_id)},
             "publicKey": {
-                "rawBytes": _b64(_public(key)),
+                "rawBytes": _b64(public_key_info(key)),
                 "keyDetails": "PKIX_ECDSA_P256_SHA_256" if is_p256 else "PKIX_ED25519",
                 "validFor": {"start": _rfc3339(self._born)},
             },
@@ -652,20 +625,6 @@ def _handler_of(services: LoopbackSigstore) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _attributes(token_info: bytes, certificate: bytes) -> list[bytes]:
-    """The signed attributes of a timestamp: content type, digest, and which certificate signs."""
-
-    def attribute(name: str, *parts: bytes) -> bytes:
-        return der.value(der.SEQUENCE, der.oid(name), der.value(der.SET, *parts))
-
-    digest = der.value(der.SEQUENCE, der.value(der.OCTETS, _sha256(certificate)))
-    return [
-        attribute("1.2.840.113549.1.9.3", der.oid("1.2.840.113549.1.9.16.1.4")),
-        attribute("1.2.840.113549.1.9.4", der.value(der.OCTETS, _sha256(token_info))),
-        attribute("1.2.840.113549.1.9.16.2.47", der.value(der.SEQUENCE, der.value(der.SEQUENCE, digest))),
-    ]
-
-
 def _check_signature(certificate: x509.Certificate, signature: bytes, digest: bytes) -> None:
     """As Rekor does: an entry whose signature does not hold is refused."""
     key = certificate.public_key()
@@ -674,51 +633,6 @@ def _check_signature(certificate: x509.Certificate, signature: bytes, digest: by
         key.verify(signature, digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
     except InvalidSignature as error:
         raise RefusedRequestError("verifying signature: invalid signature") from error
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=not signs,
-        crl_sign=not signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _fulcio(number: int, contents: bytes) -> x509.UnrecognizedExtension:
-    return x509.UnrecognizedExtension(ObjectIdentifier(f"{FULCIO_ARC}{number}"), contents)
-
-
-def _authority_key(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    key = issuer.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
-
-
-def _public(key: Any) -> bytes:
-    """SubjectPublicKeyInfo of a private key's other half."""
-    encoded: bytes = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return encoded
-
-
-def _split(size: int) -> int:
-    """The largest power of two below `size`."""
-    return 1 << ((size - 1).bit_length() - 1)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 def _b64(data: bytes) -> str:
