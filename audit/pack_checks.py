@@ -23,7 +23,7 @@ from audit.merkle import leaf_hash
 from audit.notes import VerifierKey, parse_vkey
 from audit.pack_commits import check_commits
 from audit.pack_duties import Duties
-from audit.pack_findings import Act, Finding, Judges, Report, State
+from audit.pack_findings import NOT_CHECKED, Act, Finding, Judges, Report, State
 from audit.pack_heads import Heads
 from audit.pack_leaves import check_scope, check_tree, indexed
 from audit.pack_reading import Pack, PackError, parse_object
@@ -184,12 +184,18 @@ class Verification:
         if self.judges is None:
             self.report.gap("signatures.jsonl", "not checked: nothing to check them with was given")
             return "not checked"
-        acts, count = {act.index: act for act in self.acts}, 0
+        acts, count, left = {act.index: act for act in self.acts}, 0, 0
         for where, row in self.pack.rows("signatures.jsonl"):
             problem = self.judges.signature(row, acts)
+            if problem == NOT_CHECKED:
+                left += 1
+                continue
             if problem:
                 raise PackError(where, problem)
             count += 1
+        if left:
+            said = "give --trusted-root, --identity and --issuer; the pack's own root proves nothing by itself"
+            self.report.gap("signatures.jsonl", f"{left} by Sigstore were not checked: {said}")
         return f"{count} hold"
 
     def tell_scope(self, kind: JsonValue) -> None:

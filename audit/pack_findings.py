@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from audit.canonical import JsonValue
 from audit.leaves import Leaf, LeafError
@@ -31,10 +32,14 @@ class Finding:
     detail: str
 
 
+NOT_CHECKED: Final = "not checked"
+
+
 @dataclass(frozen=True)
 class Judges:
     """What the trail cannot judge by itself. Each says what is wrong, or nothing.
 
+    NOT_CHECKED is for a signature whose signer the reader did not name.
     `decision` gets the body of a recorded verdict or decision, `signature` a row of signatures.jsonl and the acts
     of the pack by their place.
     """

@@ -12,20 +12,28 @@ from audit.notes import KeyType, NoteError, parse_vkey
 from audit.pack_checks import Verification
 from audit.pack_findings import Finding, Judges, State
 from audit.pack_reading import Pack, PackError, parse_object
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.sigstore_verifying import read_root_file
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
-from verdicts.replaying import Keyring, replay_decision
+from verdicts.replaying import Keyring, Sigstore, replay_decision
 
 audit_app = typer.Typer(help="Evidence packs, offline.", no_args_is_help=True)
 _WORDS = {State.OK: "ok", State.FAILED: "FAIL", State.BROKEN: "FAIL", State.GAP: "note"}
 
 
 @audit_app.command("verify")
-def verify(
+def verify(  # noqa: PLR0913 - options of a command
     pack: Annotated[Path, typer.Argument(metavar="PACK", help="A folder, or the .tar as it was downloaded.")],
     *,
     key: Annotated[list[str] | None, typer.Option("--key", help="The log's public key, or a file with it.")] = None,
     witness: Annotated[list[str] | None, typer.Option("--witness", help="A witness's key, or a file with it.")] = None,
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A checkpoint of the log you kept.")] = None,
+    trusted_root: Annotated[
+        Path | None, typer.Option("--trusted-root", help="trusted_root.json to judge Sigstore signatures by.")
+    ] = None,
+    identity: Annotated[str, typer.Option("--identity", help="Whose Sigstore signatures: one exact identity.")] = "",
+    issuer: Annotated[str, typer.Option("--issuer", help="Who vouches for it: one exact https address.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Signatures, consistency, completeness, every decision again, separation: says what is wrong and what is missing.
@@ -39,10 +47,14 @@ def verify(
             stop("witness.key", "this is no key for cosignatures", "give the witness's line, name+id+key", status=USAGE)
         earlier = checkpoint.read_bytes() if checkpoint else None
         opened = Pack(pack)
-        judges = Judges(replay_decision, Keyring.of(parse_object(opened.read("keys.json"), "keys.json")).check)
+        sigstore = Sigstore(Signer(identity, issuer), read_root_file(trusted_root)) if trusted_root else None
+        published = parse_object(opened.read("keys.json"), "keys.json")
+        judges = Judges(replay_decision, Keyring.of(published, sigstore).check)
         found = Verification(opened, keys, earlier, judges, witnesses).run()
     except OSError as error:
         stop("pack.unreadable", str(error), "name a pack that you can read", status=USAGE)
+    except RefusedError as error:
+        stop(error.code, str(error), "give a trusted_root.json that you trust", status=USAGE)
     except NoteError as error:
         stop(error.code, error.detail, "give the key's one line, name+id+key, or a file with it", status=USAGE)
     except PackError as error:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
@@ -37,8 +38,9 @@ from audit.separation import assurance
 from audit.sequencing import nodes_at
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import Handoff, PullRequest, Repository, Signature, SigningKey
+from handoffs.models import Handoff, Method, PullRequest, Repository, Signature, SigningKey, TrustedRootFetch
 from handoffs.published_keys import published_keys
+from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from verdicts.models import (
     BREAK_GLASS,
     DecisionStatement,
@@ -175,6 +177,8 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     signing = SigningKey.objects.select_related("replaces").order_by("-pk")
     published = parse_json(published_keys(list(signing), now=timezone.now()), max_bytes=64 << 20)
     writer.add("keys.json", write_json({"log": [key.vkey for key in keys], "signing": published}))
+    if root := _trusted_root(scope):
+        writer.add("trusted_root.json", root)
     if text := scope.filters.get("earlier"):
         writer.add("earlier.json", write_json(_earlier(text, scope, keys)))
     writer.add("VERIFY.md", verify_text(scope.kind).encode())
@@ -281,6 +285,20 @@ def _signatures(scope: Scope) -> Iterator[dict[str, JsonValue]]:
             "artifactBundle": found.artifact_bundle, "statementBundle": found.statement_bundle,
             "identity": found.identity, "issuer": found.issuer,
         }  # fmt: skip
+
+
+def _trusted_root(scope: Scope) -> bytes:
+    """The Sigstore root that the newest such signature in the pack was made under; empty if there is none."""
+    chains = {pull.handoff.chain for pull in scope.pulls}
+    signed = Signature.objects.filter(handoff__chain__in=chains, method=Method.SIGSTORE).order_by("pk").last()
+    if signed is None:
+        return b""
+    fetched = TrustedRootFetch.objects.filter(digest=signed.trusted_root_digest).first()
+    if fetched is not None:
+        return bytes(fetched.raw)
+    path = settings.SIGSTORE_TRUSTED_ROOT
+    root = read_root_file(Path(path)) if path else production_root()
+    return root.raw if root.digest == signed.trusted_root_digest else b""
 
 
 def _earlier(text: str, scope: Scope, keys: Sequence[VerifierKey]) -> dict[str, JsonValue]:

@@ -1,6 +1,6 @@
 """Judging the contents of an evidence pack: decisions computed again, OpenPGP signatures by the keys in the pack.
 
-Pure. Not checked: Sigstore bundles; `leo verify bundle` judges one by the trusted root that the reader trusts.
+Pure. Sigstore's bundles are judged by a root and a signer that the reader names, never by what the pack says.
 Source: product.md sections 7 and 9.
 """
 
@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from audit.canonical import JsonError, JsonValue
-from audit.pack_findings import Act
+from audit.canonical import JsonError, JsonValue, parse_json
+from audit.pack_findings import NOT_CHECKED, Act
 from audit.pack_reading import PackError
 from handoffs.signatures.openpgp import SignatureError, open_envelope
+from handoffs.signatures.refusals import RefusedError
+from handoffs.signatures.sigstore_signers import Signer
+from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement
+from handoffs.signatures.trust_roots import TrustedRoot
 from verdicts.decision import Verdict
 from verdicts.policy import PolicyError, decide, inputs_from_json, is_at_least_as_strict, judgement_to_json
 from verdicts.results import ResultError
@@ -49,13 +53,40 @@ _TIMES: Final = ("createdAt", "expiresAt", "retiredAt", "distrustedSince")
 
 
 @dataclass(frozen=True)
+class Sigstore:
+    """Whose Sigstore signatures the reader trusts, and by which root."""
+
+    signer: Signer
+    root: TrustedRoot
+
+    def check(self, row: dict[str, JsonValue]) -> str:
+        """Why the two bundles of a signature do not hold: over the artifact, and around the statement about it."""
+        digest = str(row.get("digest"))
+        try:
+            verify_artifact(digest, str(row.get("artifactBundle")).encode(), signer=self.signer, root=self.root)
+            return self.check_statement(row)
+        except (RefusedError, JsonError, ValueError) as error:
+            return str(error)
+
+    def check_statement(self, row: dict[str, JsonValue]) -> str:
+        """Why the signed statement is not about the artifact.
+
+        Raises: RefusedError, JsonError.
+        """
+        raw = str(row.get("statementBundle")).encode()
+        told = verify_statement(raw, signer=self.signer, root=self.root).payload or b""
+        return _check_bundle(row, parse_json(told))
+
+
+@dataclass(frozen=True)
 class Keyring:
     """The signing keys of a pack, by fingerprint."""
 
     keys: Mapping[str, Mapping[str, JsonValue]]
+    sigstore: Sigstore | None = None
 
     @classmethod
-    def of(cls, published: JsonValue) -> Keyring:
+    def of(cls, published: JsonValue, sigstore: Sigstore | None = None) -> Keyring:
         """From the document in keys.json.
 
         Raises: PackError.
@@ -63,14 +94,14 @@ class Keyring:
         match published:
             case {"signing": {"keys": list(rows)}}:
                 keys = [row for row in rows if isinstance(row, dict)]
-                return cls({str(row.get("fingerprint")): row for row in keys})
+                return cls({str(row.get("fingerprint")): row for row in keys}, sigstore)
             case _:
                 raise PackError("keys.json", "expected the published signing keys")
 
     def check(self, row: dict[str, JsonValue], acts: Mapping[int, Act]) -> str:
-        """Why a row of signatures.jsonl does not hold; empty if it does, or if it is Sigstore's."""
+        """Why a row of signatures.jsonl does not hold; empty if it does, NOT_CHECKED if nobody named its signer."""
         if row.get("kind") == "bundle" and row.get("method") == "sigstore":
-            return ""
+            return self.sigstore.check(row) if self.sigstore else NOT_CHECKED
         try:
             at = datetime.fromisoformat(str(row.get("receivedAt")))
             return self._check(row, acts, at)
