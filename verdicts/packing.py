@@ -38,9 +38,11 @@ from audit.separation import assurance
 from audit.sequencing import nodes_at
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import Handoff, Method, PullRequest, Repository, Signature, SigningKey, TrustedRootFetch
+from handoffs.models import Handoff, HandoffError, Method, PullRequest, Repository, Signature, SigningKey
 from handoffs.published_keys import published_keys
+from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
+from handoffs.trusted_roots import chosen_root
 from verdicts.models import (
     BREAK_GLASS,
     DecisionStatement,
@@ -288,17 +290,16 @@ def _signatures(scope: Scope) -> Iterator[dict[str, JsonValue]]:
 
 
 def _trusted_root(scope: Scope) -> bytes:
-    """The Sigstore root that the newest such signature in the pack was made under; empty if there is none."""
+    """The Sigstore root that the portal judges by; empty if nothing in the pack was signed that way."""
     chains = {pull.handoff.chain for pull in scope.pulls}
-    signed = Signature.objects.filter(handoff__chain__in=chains, method=Method.SIGSTORE).order_by("pk").last()
-    if signed is None:
+    if not Signature.objects.filter(handoff__chain__in=chains, method=Method.SIGSTORE).exists():
         return b""
-    fetched = TrustedRootFetch.objects.filter(digest=signed.trusted_root_digest).first()
-    if fetched is not None:
-        return bytes(fetched.raw)
     path = settings.SIGSTORE_TRUSTED_ROOT
-    root = read_root_file(Path(path)) if path else production_root()
-    return root.raw if root.digest == signed.trusted_root_digest else b""
+    try:
+        root = read_root_file(Path(path)) if path else chosen_root() or production_root()
+    except (RefusedError, HandoffError) as error:
+        raise AuditError("pack.trusted_root", f"the trusted root cannot be read: {error}") from None
+    return root.raw
 
 
 def _earlier(text: str, scope: Scope, keys: Sequence[VerifierKey]) -> dict[str, JsonValue]:

@@ -30,6 +30,7 @@ from audit.events import Role
 from audit.keeping import log_vkeys
 from audit.models import ErasableText, LogEntry, PersonLink
 from audit.notes import Note, SignerKey
+from audit.pack_reading import Pack
 from audit.sequencing import newest_head
 from audit.texts import ERASED
 from handoffs.git.repository import Git
@@ -37,7 +38,9 @@ from handoffs.models import PullRequest
 from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
 from tests.audit.tampering import append
+from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.portal import Portal, git
+from tests.support.signing import IDENTITY, use_sigstore
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass, review_break_glass
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.comparing import find_changed_rows
@@ -162,6 +165,25 @@ def test_a_pack_made_while_a_merge_is_not_signed_yet_leaves_it_for_the_next(port
         assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
     status, said = by_command(make_pack(settings))
     assert (status, said["commits"][1]) == (0, "2 PASS, 1 PRE-ENROLMENT")
+
+
+def test_a_keyless_signature_is_in_the_pack_with_its_root_and_the_readers_root_judges_it(
+    portal: Portal, settings, tmp_path: Path
+):
+    root = tmp_path / "sigstore" / "trusted_root.json"
+    with LoopbackSigstore(rekor=1) as sigstore:
+        use_sigstore(settings, tmp_path, sigstore)
+        settings.SIGSTORE_TRUSTED_ROOT = str(root)
+        portal.hand_over()
+    sign_log()
+    path = make_pack(settings, pull="acme/payments#1")
+    assert Pack(path).read("trusted_root.json") == root.read_bytes()
+    trusted = ("--trusted-root", str(root), "--issuer", sigstore.url, "--identity")
+    status, said = by_command(path, *trusted, IDENTITY)
+    assert (status, said["signatures"][0], "signatures.jsonl" in said) == (0, "ok", False)
+    assert by_command(path)[1]["signatures.jsonl"][0] == "note"
+    assert by_command(path, *trusted, "https://somebody.else.example")[0] == 5
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
 
 
 WORKER = """
