@@ -13,7 +13,7 @@ from audit.events import Actor, Role
 from audit.models import Identity, Principal
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.contributors import same_change
-from handoffs.models import BundleCheck, Handoff, Status
+from handoffs.models import BundleCheck, Handoff, Repository, Status
 from handoffs.people import People, take_parts
 from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, Portal
@@ -68,20 +68,28 @@ def test_only_the_catalogue_makes_results_of_checks():
     assert set(makers) == {"handoffs/checks/catalogue.py"}
 
 
-FORGET_STATISTICS = """
-SELECT pg_clear_relation_stats('public', relname),
-       (SELECT count(pg_clear_attribute_stats('public', relname, attname, false)::text) FROM pg_attribute
-        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
-FROM pg_class c WHERE relname IN ('handoffs_handoff', 'leo_handoff_tracking')
-"""
-
-
 def test_the_same_change_is_looked_for_by_index(db):
     """Every page of a pull request asks this; without them it reads all handoffs there ever were."""
-    handoff = Handoff(repository_id=1, change_digest="a" * 64, result_tree="b" * 40, chain="acme/payments:1")
+    repository = Repository.objects.create(full_name="acme/payments", path="/nowhere")
+    rows = [
+        Handoff(
+            repository=repository,
+            staging_branch="staging/codex-net",
+            staging_commit=f"{number:040x}",
+            digest=f"{number:064x}",
+            change_digest=f"{number:064x}",
+            result_tree=f"{number:040x}",
+            chain=f"acme/payments:{number}",
+        )
+        for number in range(2000)
+    ]
+    Handoff.objects.bulk_create(rows)
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(FORGET_STATISTICS)
+        cursor.execute("ANALYZE handoffs_handoff")
+        cursor.execute(
+            "SET LOCAL enable_hashagg = off; SET LOCAL enable_sort = off"
+        )  # there are no events to begin with
+    handoff = Handoff(repository=repository, change_digest="a" * 64, result_tree="b" * 40, chain="acme/payments:1")
     plan = same_change(handoff).explain()
     assert "on handoff_by_change" in plan
     assert "on handoff_by_result" in plan
