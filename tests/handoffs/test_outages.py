@@ -77,6 +77,17 @@ def test_when_sigstore_is_back_the_handoff_is_signed_with_sigstore(
 
 
 @pytest.mark.threat("ATT-10")
+def test_two_failed_probes_are_too_few_however_far_apart(
+    portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
+):
+    use_sigstore(settings, tmp_path, rekor1, fallback="acknowledged")
+    handoff = waiting(portal, rekor1)
+    fail_probes(handoff, timezone.now(), 60)
+    with pytest.raises(HandoffError, match=r"downgrade\.too_early: got 2 failed probes over"):
+        acknowledge_downgrade(handoff.pk, WHY, by=portal.actor("lead"))
+
+
+@pytest.mark.threat("ATT-10")
 def test_openpgp_stands_in_only_after_the_probes_and_lead(
     portal: Portal, settings, tmp_path: Path, rekor1: LoopbackSigstore
 ):

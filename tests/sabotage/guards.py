@@ -298,7 +298,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
     (
         "handoffs/fallback.py",
         (
-            ("self.probes >= self.rules.probes and ", "", EARLY),
+            ("self.probes >= self.rules.probes and ", "", f"{OUTAGES}::test_two_failed_probes_are_too_few_however_far_apart"),
             (" and self.span >= timedelta(seconds=self.rules.probe_seconds)", "", EARLY),
             ("    if not outage.may_fall_back:", "    if False:", f"{OUTAGES}::test_no_acknowledgement_where_the_policy_says_never"),
             ("    require(by, Act.ACKNOWLEDGE_DOWNGRADE)\n", "", EARLY),
