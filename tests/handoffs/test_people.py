@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from django.db import connection
 
-from audit.actions import add_identity
+from audit.actions import add_identity, link_identity
 from audit.events import Actor, Role
-from audit.models import Identity, Principal
+from audit.models import Identity, Kind, Principal
+from handoffs.bundles.bundle import Manifest
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.contributors import same_change
 from handoffs.models import BundleCheck, Handoff, Repository, Status
-from handoffs.people import People, take_parts
+from handoffs.people import People, find_people, take_parts
+from leoportal import setup
 from leoportal.setup import OPERATOR
+from tests.support.people import make_cast
 from tests.support.portal import GOOD_CHANGE, Portal
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +71,16 @@ def test_only_the_catalogue_makes_results_of_checks():
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("CheckResult")
     ]
     assert set(makers) == {"handoffs/checks/catalogue.py"}
+
+
+@pytest.mark.parametrize(("role", "is_found"), [(Role.BUILDER, True), (Role.PLAN, False), (Role.REPORTER, False)])
+def test_a_builders_id_counts_only_for_who_builds(db, role: Role, is_found: bool):
+    make_cast()
+    sponsor = setup.ensure_principal("sam", kind=Kind.HUMAN, role=role)
+    agent = setup.ensure_principal("agent", kind=Kind.MACHINE, role=role, sponsor=sponsor)
+    link_identity(agent, Identity.Kind.BUILDER_ID, "https://b.invalid/agent", proof=Identity.Proof.SET_UP, by=OPERATOR)
+    manifest = cast("Manifest", SimpleNamespace(builder_id="https://b.invalid/agent"))
+    assert find_people(manifest, ()).builder == (agent if is_found else None)
 
 
 def test_the_same_change_is_looked_for_by_index(db):

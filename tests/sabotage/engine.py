@@ -125,7 +125,7 @@ class Copy:
         honest = path.read_text("utf-8")
         path.write_text(honest.replace(guard.old, guard.new), "utf-8")
         try:
-            done = self._pytest([guard.test])
+            done = self._pytest([guard.test], is_new="/migrations/" in guard.file)
         except subprocess.TimeoutExpired:
             return f"{guard}: {guard.test} did not end within {SECONDS} s"
         finally:
@@ -138,8 +138,10 @@ class Copy:
         )
         return f"{guard}: {guard.test} {said}"
 
-    def _pytest(self, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "--reuse-db", "-p", "no:cacheprovider", *tests]
+    def _pytest(self, tests: Sequence[str], *, is_new: bool = False) -> subprocess.CompletedProcess[str]:
+        """`is_new`: on a database of its own, made by the migrations as they are now."""
+        database = "--create-db" if is_new else "--reuse-db"
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-x", database, "-p", "no:cacheprovider", *tests]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, check=False, capture_output=True, text=True,
             timeout=SECONDS * (1 + len(tests) // 10),

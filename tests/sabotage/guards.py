@@ -670,7 +670,7 @@ GUARDS: tuple[Guard, ...] = (
         "handoffs/people.py",
         "        principal__grants__role=Role.BUILDER.value,\n",
         "",
-        "tests/lanes/test_sop.py::test_patches_by_the_forge",
+        "tests/handoffs/test_people.py::test_a_builders_id_counts_only_for_who_builds",
     ),
     *LOG_GUARDS,
     *SCOPE_GUARDS,

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from audit.actions import append_event
-from audit.events import Actor, Role
+from audit.events import Actor, AuditError, Role
 from audit.export import Head, log_sheet, tree_head
 from audit.models import LogEntry
 from handoffs.models import StaleStatusError
 from tests.support.exports import export, text_of
 from tests.support.log import settle_log
+from tests.support.people import acting_as
 from tests.web.scene import Scene
 from verdicts import exporting
 from verdicts.exporting import path_of, request_export, write_export
@@ -222,6 +223,9 @@ def test_only_an_auditor_downloads(nasty: Scene):
     export(nasty.client("auditor"))
     address = f"/audit/exports/{Export.objects.get().pk}/file"
     assert [nasty.client(name).get(address).status_code for name in ("plan", "lead", "exec", "outsider")] == [403] * 4
+    for name, role in (("plan", Role.PLAN), ("lead", Role.LEAD), ("exec", Role.ENFORCER)):
+        with pytest.raises(AuditError, match=r"role\.not_allowed"):
+            request_export("leo_gate_executions", "csv", {}, by=acting_as(name, role))
 
 
 @pytest.mark.parametrize("table", ["leo_log_entry", "leo_gate_executions"])
