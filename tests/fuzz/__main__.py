@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.fuzz import archives, documents, patches
-from tests.fuzz.engine import run
+from tests.fuzz.engine import Target, run
 
 ROUNDS = {
     "archive": 100_000,
@@ -17,16 +17,21 @@ ROUNDS = {
     "attestation": 20_000,
     "marker": 50_000,
     "policy": 3_000,
+    "workflow": 20_000,
     "patch": 100_000,
     "patch-result": 3_000,
 }
 
 
+def all_targets() -> dict[str, Target]:
+    """What can be fuzzed, by name."""
+    found = (archives.TARGET, *documents.TARGETS, patches.reader(), patches.result())
+    return {target.name: target for target in found}
+
+
 def main() -> int:
     """Run the targets one after the other; the first broken property ends with status 1."""
-    targets = {
-        target.name: target for target in (archives.TARGET, *documents.TARGETS, patches.reader(), patches.result())
-    }
+    targets = all_targets()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *targets], metavar="target", help=", ".join(targets))
     parser.add_argument("--seed", type=int, default=int(time.time()))

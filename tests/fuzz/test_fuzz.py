@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz import archives, documents, patches
+from tests.fuzz.__main__ import ROUNDS, all_targets
 from tests.fuzz.engine import run
 
 SEED = 20261125
@@ -38,3 +39,7 @@ def test_no_mutated_patch_crashes_or_stalls():
 def test_an_accepted_patch_makes_what_git_apply_makes_of_plain_files(part):
     tally = run(patches.result(), rounds=200, seed=SEED, first=200 * part)
     assert min(tally.accepted, tally.refused) > 10
+
+
+def test_the_long_form_knows_how_often_for_every_target():
+    assert ROUNDS.keys() == all_targets().keys()
