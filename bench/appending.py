@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,8 +259,7 @@ def _median(loads: dict[str, Load], kind: str) -> float:
 
 
 def _told(loads: dict[str, Load]) -> str:
-    told: Callable[[str], str] = lambda kind: f"{kind} {_median(loads, kind):,.0f} (p99 {loads[kind].p99():.1f} ms)"  # noqa: E731
-    return ", ".join(map(told, loads))
+    return ", ".join(f"{kind} {_median(loads, kind):,.0f} (p99 {load.p99():.1f} ms)" for kind, load in loads.items())
 
 
 def _of_rates(goal: str, what: str, loads: dict[str, Load], anchor: str, wanted: float) -> Measured:

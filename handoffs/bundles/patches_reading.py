@@ -147,7 +147,8 @@ class _Reader:
 
         Nearly every hunk is all the lines up to one that cannot be in it: then counting them is enough.
         """
-        end = _RUN.match(self.kinds, self.at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        run = _RUN.match(self.kinds, self.at)
+        end = run.end() if run else self.at
         context, removed, added = (self.kinds.count(kind, self.at, end) for kind in (_CONTEXT, _REMOVED, _ADDED))
         is_all = (context + removed, context + added) == (old_count, new_count) and removed + added > 0
         is_cut = any(ended) or self.kinds.startswith(b"\\", end)

@@ -235,16 +235,16 @@ def _without_comments(text: str) -> str:
     """A script with comments blanked, lines kept. A # inside a word or quotes of one line stays."""
     lines = []
     for line in text.split("\n"):
-        quote = ""
+        quote, end = "", len(line)
         for at, character in enumerate(line):
             if quote:
                 quote = "" if character == quote else quote
             elif character in "'\"":
                 quote = character
             elif character == "#" and (at == 0 or line[at - 1] in " \t;"):
-                line = line[:at]  # noqa: PLW2901 - the rest is a comment
+                end = at
                 break
-        lines.append(line)
+        lines.append(line[:end])
     return "\n".join(lines)
 
 

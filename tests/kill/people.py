@@ -16,18 +16,18 @@ if sys.argv[1] in ON_THE_WEB:
     os.environ["DATABASE_URL"] = os.environ["DATABASE_WEB_URL"]
 WRAPPER = install(Traps(Path(os.environ[FOLDER])))
 
-from handoffs.keys import active_key, create_signing_key  # noqa: E402
-from handoffs.models import Lane, Repository  # noqa: E402  models need the set-up above
-from handoffs.rotating import request_rotation  # noqa: E402
-from handoffs.tasks import key_vault  # noqa: E402
-from leoportal import setup  # noqa: E402
-from leoportal.lanes.switching import acting_in  # noqa: E402
-from tests.support.portal import Portal  # noqa: E402
-from tests.support.signing import IDENTITY, enact_signing  # noqa: E402
-from verdicts.decision import Verdict  # noqa: E402
-from verdicts.merging import merge_pull_request  # noqa: E402
-from verdicts.results import GateOutcome  # noqa: E402
-from verdicts.revoking import Revocation, revoke_key  # noqa: E402
+from handoffs.keys import active_key, create_signing_key
+from handoffs.models import Lane, Repository
+from handoffs.rotating import request_rotation
+from handoffs.tasks import key_vault
+from leoportal import setup
+from leoportal.lanes.switching import acting_in
+from tests.support.portal import Portal
+from tests.support.signing import IDENTITY, enact_signing
+from verdicts.decision import Verdict
+from verdicts.merging import merge_pull_request
+from verdicts.results import GateOutcome
+from verdicts.revoking import Revocation, revoke_key
 
 
 def main(act: str, folder: Path) -> None:

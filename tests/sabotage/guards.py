@@ -245,6 +245,7 @@ VERIFYING, SIGNING_FLOW, OUTAGES = (
     "handoffs/test_signing.py",
     "handoffs/test_outages.py",
 )
+MUTATIONS = "handoffs/test_sigstore_mutations.py"
 OTHER_SIGNER = f"{VERIFYING}::test_another_identity_issuer_kind_or_repository_is_refused"
 EARLY = f"{OUTAGES}::test_openpgp_stands_in_only_after_the_probes_and_lead"
 STATEMENTS, ROOTS = "verdicts/test_statements.py", "handoffs/test_trusted_roots.py"
@@ -263,13 +264,13 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
             ("if sha256 and root.digest != sha256:", "if False:", f"{VERIFYING}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
         ),
     ),
-    ("handoffs/signatures/sigstore_wire.py", (("if not is_canonical:", "if False:", f"{VERIFYING}::test_what_a_second_spelling_of_the_same_bytes_would_hide_is_refused"),)),
-    ("handoffs/signatures/certificates.py", (("    ValueError,\n", "", f"{VERIFYING}::test_a_certificate_is_read_to_its_end_before_anything_is_judged_by_it"),)),
+    ("handoffs/signatures/sigstore_wire.py", (("if not is_canonical:", "if False:", f"{MUTATIONS}::test_what_a_second_spelling_of_the_same_bytes_would_hide_is_refused"),)),
+    ("handoffs/signatures/certificates.py", (("    ValueError,\n", "", f"{MUTATIONS}::test_a_certificate_is_read_to_its_end_before_anything_is_judged_by_it"),)),
     (
         "handoffs/signatures/sigstore_bundles.py",
         (
-            ('if told is not None and told.algorithm != "SHA2_256":', "if False:", f"{VERIFYING}::test_a_message_digest_by_another_algorithm_cannot_be_judged"),
-            ("if (proof := entry.inclusion_proof) is not None:", "if False:", f"{VERIFYING}::test_a_number_of_a_proof_is_a_number"),
+            ('if told is not None and told.algorithm != "SHA2_256":', "if False:", f"{MUTATIONS}::test_a_message_digest_by_another_algorithm_cannot_be_judged"),
+            ("if (proof := entry.inclusion_proof) is not None:", "if False:", f"{MUTATIONS}::test_a_number_of_a_proof_is_a_number"),
         ),
     ),
     (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from sigstore.dsse import Envelope
@@ -21,6 +22,7 @@ from sigstore_models.intoto import Signature as SignatureModel
 
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.signatures import sigstore_signers
+from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.trust_roots import TrustedRoot, read_trusted_root
 from tests.support.loopback_sigstore import LoopbackSigstore
 
@@ -116,3 +118,12 @@ def sha256(content: bytes) -> str:
 
 def payload_of(bundle: bytes) -> bytes:
     return base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"])
+
+
+def refused(verify: Callable[..., object], *arguments: object, **named: object) -> str:
+    """The code of a refusal, which says got and expected."""
+    with pytest.raises(RefusedError) as found:
+        verify(*arguments, **named)
+    assert found.value.got
+    assert found.value.expected
+    return found.value.code
