@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill crash sabotage tamper lock reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill crash sabotage tamper lock rules reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -98,6 +98,9 @@ lock:   ## requirements/*.txt anew from *.in; needs uv. UPGRADE=--upgrade
 	@cd requirements && for name in base dev scanners parquet; do \
 	   uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 	     $(UPGRADE) -o $$name.txt $$name.in || exit 1; done
+
+rules: $(INSTALLED)   ## write leoportal/lanes/rules.txt anew after a migration: what guards the database, for the review
+	@LEO_WRITE_RULES=1 $(PY) -m pytest -q -n 0 tests/lanes/test_catalogue.py -k rules_of_the_database
 
 reset: $(INSTALLED)   ## throw the local data away
 	@$(PY) -m leoportal.stack reset

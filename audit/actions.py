@@ -38,11 +38,11 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
     """Append one act to the log, inside the caller's transaction: no leaf, no act.
 
     Raises: AuditError("log.outside_transaction") when there is no transaction to belong to; with the code of an open
-    alarm of the log, or of what the rollback guard saw, for every act but the one that ends it.
+    alarm of the log, or of what the guard saw, for every act but those about such a trouble.
     """
     if not connection.in_atomic_block:
         raise AuditError("log.outside_transaction", "an event is appended in the transaction of the change it records")
-    if kind != events.EPOCH_OPENED:
+    if kind not in events.OF_TROUBLE:
         refuse_in_trouble()
     try:
         return LogEntry.objects.create(

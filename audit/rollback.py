@@ -1,4 +1,4 @@
-"""The portal's own rollback guard: the database may never be behind what the log's signer signed.
+"""The portal's own guard: the database may never be behind what the log's signer signed.
 
 The signer raises an alarm by itself; this one also holds when no signer runs. Each process compares before its first
 act and each minute, a task of the beat does so for all. Not checked here: witnesses, whom the signer asks.
@@ -6,9 +6,11 @@ act and each minute, a task of the beat does so for all. Not checked here: witne
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,17 +26,17 @@ from audit.notes import NoteError
 from audit.sequencing import newest_head
 from audit.signer import read_note
 
-EVERY_SECONDS: Final = 60.0
 NEXT: Final = "nothing is done until two operators open a new epoch (docs/trail.md)"
 MEMORY: Final = re.compile(r"log-signed-([1-9][0-9]*)\.json")
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why nothing is done: a stable code and what was seen."""
+    """Why nothing is done: a stable code, what was seen, and what ends it."""
 
     code: str
     detail: str
+    next: str = NEXT
 
 
 def compare_with_signer() -> Trouble | None:
@@ -84,18 +86,25 @@ class Guard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._looks: tuple[Callable[[], Trouble | None], ...] = (compare_with_signer,)
         self.forget()
+
+    def watch(self, look: Callable[[], Trouble | None]) -> None:
+        """Look with this, too, from the next act on."""
+        with self._lock:
+            self._looks = tuple(dict.fromkeys((*self._looks, look)))
+            self.forget()
 
     def forget(self) -> None:
         """Look again at the next act."""
-        self._looked = -EVERY_SECONDS
+        self._looked = -math.inf
         self._trouble: Trouble | None = None
 
     def look(self, *, is_now: bool = False) -> Trouble | None:
-        """Compare, if the last time is a minute ago."""
+        """Compare, if the last time is a minute ago (GUARD_SECONDS)."""
         with self._lock:
-            if is_now or time.monotonic() - self._looked >= EVERY_SECONDS:
-                self._trouble = compare_with_signer()
+            if is_now or time.monotonic() - self._looked >= settings.GUARD_SECONDS:
+                self._trouble = next(filter(None, (look() for look in self._looks)), None)
                 self._looked = time.monotonic()
             return self._trouble
 
@@ -112,4 +121,4 @@ def log_trouble() -> Trouble | None:
 def refuse_in_trouble() -> None:
     """Refuse an act. Alarms are the database's to refuse (trigger `alarm`). Raises: AuditError with its code."""
     if (trouble := guard.look()) is not None:
-        raise AuditError(trouble.code, f"{trouble.detail}; {NEXT}")
+        raise AuditError(trouble.code, f"{trouble.detail}; {trouble.next}")

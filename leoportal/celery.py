@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery, Task
+from celery.signals import worker_init
 
 from leoportal.lanes.switching import acting_in
 
@@ -22,6 +23,14 @@ class LaneTask(Task):  # type: ignore[misc]
 app = Celery("leoportal", task_cls=LaneTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _watch(**_: object) -> None:
+    """A worker looks at its database's guards, too; what it forks looks as it does."""
+    from leoportal.lanes.watching import watch_catalogue  # noqa: PLC0415  it needs the models, which are loaded now
+
+    watch_catalogue()
 
 
 def lane_of(task: str) -> str:

@@ -1,6 +1,7 @@
 """`leo db lanes`: one PostgreSQL login for each lane, made and checked against the matrix of this release.
 
-DATABASE_ADMIN_URL makes the roles (an administrator of the cluster), DATABASE_MIGRATE_URL grants (the schema's owner).
+DATABASE_ADMIN_URL makes the roles (an administrator of the cluster), DATABASE_MIGRATE_URL grants (the schema's owner);
+roles named in DATABASE_OTHER_ROLES, with commas between, are the installation's own business: backups, monitoring.
 Exit codes: 0 everything is as the matrix says, 1 something is not, 2 usage, 4 the database cannot be reached.
 """
 
@@ -18,6 +19,7 @@ from leoportal.lanes.catalogue import Connection
 
 ADMIN: Final = "DATABASE_ADMIN_URL"
 OWNER: Final = "DATABASE_MIGRATE_URL"
+OTHERS: Final = "DATABASE_OTHER_ROLES"
 EXIT_DIFFERENT, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 4
 
 db_app = typer.Typer(no_args_is_help=True, help="The portal's PostgreSQL.")
@@ -37,16 +39,17 @@ def lanes(
     if not admin and not owner:
         _say(f"neither {ADMIN} nor {OWNER} is set. Next: export an administrator's address, or the schema owner's")
         raise typer.Exit(EXIT_USAGE)
+    others = frozenset(filter(None, os.environ.get(OTHERS, "").split(",")))
     try:
         if admin and not check:
             with connect(admin) as connection:
                 _refuse_no_administrator(connection)
-                _tell("mended", make_roles(connection))
+                _tell("mended", make_roles(connection, others=others))
         if owner and not check:
             with connect(owner) as connection:
-                _tell("mended", make_grants(connection))
+                _tell("mended", make_grants(connection, others=others))
         with connect(owner or admin or "") as connection:
-            left = [difference.what for difference in find_differences(connection)]
+            left = [difference.what for difference in find_differences(connection, others=others)]
     except psycopg.OperationalError as error:
         _say(f"the database cannot be reached: {_one_line(error)}. Next: check the address and the login")
         raise typer.Exit(EXIT_UNREACHABLE) from None

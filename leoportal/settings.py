@@ -202,12 +202,17 @@ CELERY_TASK_ROUTES = (
         ("handoffs.tasks.*", {"queue": "enforcer"}),
         ("verdicts.tasks.*", {"queue": "verifier"}),
         ("audit.tasks.*", {"queue": "verifier"}),
+        ("leoportal.tasks.*", {"queue": "verifier"}),
     ],
 )
 CELERY_TASK_TIME_LIMIT, CELERY_TASK_SOFT_TIME_LIMIT = 600, 570
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
+# How often each process looks whether its database is the one it was, and guarded as this release guards it.
+GUARD_SECONDS = env.float("GUARD_SECONDS", default=60.0)
+# Roles that this installation answers for itself: backups, monitoring.
+DATABASE_OTHER_ROLES = env.list("DATABASE_OTHER_ROLES", default=[])
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=120.0)
 CELERY_BEAT_SCHEDULE = {
     name: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
@@ -222,7 +227,8 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-keys", "handoffs.tasks.sweep_keys", SWEEP_SECONDS),
         ("sweep-statements", "verdicts.tasks.sweep_statements", SWEEP_SECONDS),
         ("sweep-exports", "verdicts.tasks.sweep_exports", SWEEP_SECONDS),
-        ("guard-log", "audit.tasks.guard_log", 60.0),
+        ("guard-log", "audit.tasks.guard_log", GUARD_SECONDS),
+        ("guard-catalogue", "leoportal.tasks.guard_catalogue", GUARD_SECONDS),
         ("check-log", "verdicts.tasks.check_log", 86400.0),
         ("apply-retention", "audit.tasks.apply_retention", 86400.0),
         ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),

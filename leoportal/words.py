@@ -219,6 +219,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "hold.set": "set a legal hold",
     "hold.ended": "ended a legal hold",
     "epoch.opened": "opened a new epoch of the log",
+    "catalog.drifted": "saw that a guard of the database is not as released",
+    "catalog.agreed": "saw that all guards of the database are as released again",
     "quorum.set": "set how many witnesses a checkpoint needs",
     "export.made": "made an export",
     "export.sealed": "put the digest of an evidence pack into the log",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.backends.postgresql.operations import DatabaseOperations
 
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
 from handoffs.models import BundleCheck, Lane
@@ -21,9 +22,12 @@ from tests.support.log import log_running
 from tests.support.portal import Portal
 
 IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
-TABLE_TRIGGERS = """
-SELECT format('ALTER TABLE %s DISABLE TRIGGER append_only_table', tgrelid::regclass)
-FROM pg_trigger WHERE tgname = 'append_only_table'
+TRUNCATE_TRIGGERS = """
+DO $$ DECLARE one regclass; BEGIN
+    FOR one IN SELECT tgrelid::regclass FROM pg_trigger WHERE tgname = 'append_only_table' LOOP
+        EXECUTE format('ALTER TABLE %s {} TRIGGER append_only_table', one);
+    END LOOP;
+END $$
 """
 
 
@@ -34,13 +38,20 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """Grants as in production. Only the TRUNCATE trigger is off: Django empties tables between tests with it."""
+    """Grants as in production."""
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
+    with django_db_blocker.unblock():
         make_grants(connection.connection, others=frozenset({TESTER}))
-        cursor.execute(TABLE_TRIGGERS)
-        for (statement,) in cursor.fetchall():
-            cursor.execute(statement)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emptying():
+    """Django empties tables between tests by TRUNCATE: for that moment, as the owner, the triggers let it."""
+    flush = DatabaseOperations.execute_sql_flush
+    off, on = (TRUNCATE_TRIGGERS.format(word) for word in ("DISABLE", "ENABLE ALWAYS"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "execute_sql_flush", lambda self, sqls: flush(self, [off, *sqls, on]))
+        yield
 
 
 def with_database(url: str, name: str) -> str:

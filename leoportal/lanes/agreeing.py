@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 
 from leoportal.lanes.catalogue import Connection
-from leoportal.lanes.differences import Difference, of_grants, of_guards, of_roles
+from leoportal.lanes.differences import Difference, of_grants, of_guards, of_roles, of_rules
 from leoportal.lanes.matrix import read_matrix
 
 LOCK: Final = 0x1E0_1A4E  # one at a time in a database
@@ -21,6 +21,7 @@ def find_differences(connection: Connection, *, others: frozenset[str] = frozens
     yield from of_roles(connection, matrix, others=others)
     yield from of_grants(connection, matrix, others=others)
     yield from of_guards(connection, matrix)
+    yield from of_rules(connection, matrix)
 
 
 def make_roles(connection: Connection, *, others: frozenset[str] = frozenset()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,8 @@ SELECT c.relname, p.polname, p.polcmd::text,
 FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = 'public'::regnamespace
 """
 ROLES = """
-SELECT rolname, rolcanlogin, rolconnlimit, rolsuper OR rolcreaterole, rolreplication OR rolbypassrls OR rolinherit,
-       rolcreatedb, coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(d.setconfig) s
+SELECT rolname, rolcanlogin, rolconnlimit, rolsuper OR rolcreaterole, rolreplication OR rolbypassrls,
+       rolinherit, rolcreatedb, coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(d.setconfig) s
                               WHERE d.setrole = pg_roles.oid AND d.setdatabase = 0 AND s LIKE 'role=%'), '')
 FROM pg_roles
 """
@@ -64,6 +65,38 @@ TRIGGERS = """
 SELECT c.relname, t.tgname, t.tgenabled::text, pg_get_triggerdef(t.oid) FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND c.relnamespace = 'public'::regnamespace
 """
+RULES = (
+    """
+SELECT format('trigger %s %s', c.relname, t.tgname), format('%s %s', t.tgenabled, pg_get_triggerdef(t.oid))
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND c.relnamespace = 'public'::regnamespace
+""",
+    """
+SELECT format('constraint %s %s', c.relname, o.conname),
+       format('%s%s', pg_get_constraintdef(o.oid), CASE WHEN o.convalidated THEN '' ELSE ' NOT VALID' END)
+FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
+WHERE c.relnamespace = 'public'::regnamespace AND o.contype IN ('c', 'f', 'p', 'u', 'x')
+""",
+    """
+SELECT format('index %s', c.relname),
+       format('%s%s', pg_get_indexdef(c.oid), CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique
+  AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conindid = c.oid)
+""",
+    """
+SELECT format('function %s(%s)', p.proname,
+           (SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n)
+            FROM unnest(p.proargtypes) WITH ORDINALITY u(t, n))),
+       format('%s %s %s %s', l.lanname, CASE WHEN p.prosecdef THEN 'definer' ELSE 'invoker' END,
+           coalesce(array_to_string(p.proconfig, ' '), '-'),
+           encode(sha256(convert_to(p.prosrc || coalesce(pg_get_function_sqlbody(p.oid), ''), 'UTF8')), 'hex'))
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace = 'public'::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+""",
+)
+_SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -96,6 +129,7 @@ class FoundRole:
     limit: int
     is_administrator: bool
     has_more: bool
+    does_inherit: bool
     may_create_databases: bool
     acts_as: str
 
@@ -142,3 +176,12 @@ def read_function(connection: Connection, name: str) -> str:
         "SELECT prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname = %s", [name]
     ).fetchone()
     return str(row[0]) if row else ""
+
+
+def read_rules(connection: Connection) -> dict[str, str]:
+    """Every trigger, constraint, unique index and function of the schema by its name, with what it says.
+
+    Shape: "trigger TABLE NAME", "constraint TABLE NAME", "index NAME", "function NAME(TYPES)". Of a function the
+    SHA-256 of its body, with its language, its settings and whose rights it runs with.
+    """
+    return {name: _SPACES.sub(" ", text) for query in RULES for name, text in connection.execute(query)}

@@ -71,6 +71,11 @@ class Guard:
         """The trigger's function: one for each trigger, its table in its name."""
         return f"leo_{self.name}_{self.table}"
 
+    @property
+    def rules(self) -> tuple[str, str]:
+        """What `catalogue.read_rules` calls the trigger and its function."""
+        return f"trigger {self.table} {self.name}", f"function {self.function}()"
+
     def definition(self) -> str:
         """The trigger as PostgreSQL prints it."""
         return (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from leoportal.lanes.agreeing import connect, make_grants
+from leoportal.lanes.agreeing import connect, find_differences, make_grants
 from leoportal.stack.process import Command, Process, StackError, StopRequestedError, wait_until
 from leoportal.stack.services import ROOT, for_login, is_database_given
 from leoportal.stack.supervisor import Child
@@ -68,6 +68,13 @@ def prepare(
         _finish(_manage("migrate", "--noinput", "-v1", environment=as_owner, var=var), is_interrupted)
         with connect(as_owner["DATABASE_URL"]) as connection:
             changed = make_grants(connection)
+            left = [difference.what for difference in find_differences(connection)]
+        if left:
+            raise StackError(
+                "stack.catalogue",
+                f"the database is not as this release made it: {'; '.join(left[:5])}. Next: find out who changed it; "
+                "`make reset` throws the local data away.",
+            )
         say(f"manage.py migrate: done; {len(changed)} rights and guards set as the lanes' matrix says")
         _finish(static, is_interrupted)
     finally:

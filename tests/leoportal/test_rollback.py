@@ -80,7 +80,7 @@ def test_a_database_that_was_set_back_acts_no_more_and_says_so(set_back, client:
     assert (ready.status_code, ready.json()["status"], ready.json()["log"]) == (200, "read-only", "log.rollback")
     client.force_login(User.objects.get(username="olga"), backend="leoportal.roles.SignInBackend")
     for path in ("/audit/", "/nowhere/"):
-        assert "The log is not what it was (log.rollback)" in client.get(path).content.decode()
+        assert "The database is not what it was (log.rollback)" in client.get(path).content.decode()
 
 
 @pytest.mark.threat("AUD-02")
@@ -111,7 +111,7 @@ def test_after_a_restore_two_operators_open_an_epoch_and_everybody_sees_it(set_b
     page = client.get("/audit/").content.decode()
     assert "/log/2" in page
     assert "epoch.opened" in page
-    assert "The log is not what it was" not in page
+    assert "The database is not what it was" not in page
 
 
 def test_an_epoch_that_a_restore_lost_is_not_opened_twice(set_back):

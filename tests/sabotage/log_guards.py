@@ -9,6 +9,8 @@ WITNESS = f"{LOG}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_
 COVERED = "tests/verdicts/test_covered.py"
 QUORUM = f"{LOG}::test_nothing_counts_before_a_checkpoint_with_its_quorum_covers_it"
 
+CATALOGUE, WATCHING = "tests/lanes/test_catalogue.py", "tests/lanes/test_watching.py"
+
 LOG_GUARDS: tuple[Guard, ...] = (
     # Append and sequence.
     Guard("audit/actions.py", "    if not connection.in_atomic_block:", "    if False:", "tests/audit/test_trail.py::test_no_act_without_a_leaf"),
@@ -18,6 +20,11 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/sequencing.py", "AND e.xid < coalesce(%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)", "AND e.xid < coalesce(%s, 1::bigint << 62)", f"{LOG}::test_no_leaf_is_skipped_that_commits_late_and_none_counts_that_was_taken_back"),
     Guard("audit/sequencing.py", "rows.filter(~models.Exists(", "rows.filter(models.Exists(", f"{LOG}::test_a_governed_row_whose_entry_was_taken_away_is_an_alarm"),
     Guard("leoportal/management/commands/log.py", "            refuse_lost()\n", "", f"{LOG}::test_a_governed_row_whose_entry_was_taken_away_is_an_alarm"),
+    # The database's own guards.
+    Guard("leoportal/lanes/differences.py", "if found.get(name) != wanted.get(name):", "if False:", f"{CATALOGUE}::test_what_a_person_has_to_decide_is_said"),
+    Guard("leoportal/lanes/watching.py", "    guard.watch(catalogue_trouble)\n", "    return\n", f"{WATCHING}::test_every_process_that_acts_looks"),
+    Guard("audit/rollback.py", "(look() for look in self._looks)", "(look() for look in self._looks[:1])", f"{WATCHING}::test_without_a_guard_nothing_is_done_and_everybody_is_told"),
+    Guard("leoportal/lanes/watching.py", "    if told == known:", "    if True:", f"{WATCHING}::test_the_log_keeps_when_it_was_seen_and_when_it_was_over"),
     # Sign.
     Guard("audit/signer.py", "if size < state.tree.size:", "if False:", f"{LOG}::test_a_log_that_was_cut_or_set_back_is_not_signed"),
     Guard("audit/signer.py", "if tuple(_leaf_hashes(first, state.tree.size)) != state.tail:", "if False:", "tests/audit/test_tampering.py::test_what_a_checkpoint_covers_cannot_be_rewritten_unseen[edit-covered]"),
