@@ -68,6 +68,7 @@ def test_an_entry_is_placed_signed_and_proved(signer: LogSigner):
     assert signer.sign() is None
 
 
+@pytest.mark.threat("AUD-07")
 def test_the_database_writes_number_time_and_login_whatever_is_claimed(signer: LogSigner):
     with transaction.atomic():
         LogEntry.objects.create(

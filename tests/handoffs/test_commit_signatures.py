@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pysequoia
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from typer.testing import CliRunner
 
-from audit.models import LogEntry
+from audit.actions import add_identity, take_part
+from audit.events import AuditError, Role
+from audit.models import Identity, LogEntry, Participation, Principal
 from handoffs.bundles.bundle import digest_of
 from handoffs.git.repository import Git
 from handoffs.models import BundleCheck, EnforcerRules, Handoff, Status
@@ -23,6 +26,8 @@ from handoffs.signatures.commit_signatures import signer_of, with_signature
 from handoffs.signatures.refusals import RefusedError
 from handoffs.tasks import sweep_staging
 from leoportal.cli import app
+from leoportal.setup import OPERATOR
+from tests.support.people import acting_as
 from tests.support.portal import BUILDER_ID, GOOD_CHANGE, Portal, git
 from tests.test_quarantine import put
 
@@ -134,6 +139,25 @@ def test_one_builder_cannot_hand_over_in_anothers_name(portal: Portal):
     sign_branch(portal, "staging/codex-net", OTHER_SECRET)
     handoff = portal.receive()
     assert (handoff.status, handoff.refusal_code) == (Status.REFUSED, "manifest.signer")
+
+
+@pytest.mark.threat("SOD-03")
+def test_a_commit_in_the_enforcers_name_is_refused_and_one_in_anothers_is_still_the_builders(portal: Portal):
+    enforce(KEY)
+    address = Identity.objects.get(principal__name="leoportal-enforcer", kind=Identity.Kind.EMAIL).value
+    add_identity(Principal.objects.get(name="auditor"), "email", "auditor@acme.invalid", by=OPERATOR)
+    forged = {"staging/codex-a": address, "staging/codex-b": "auditor@acme.invalid"}
+    handoffs = []
+    for branch, email in forged.items():
+        portal.push_bundle(portal.bundle(GOOD_CHANGE, branch=branch), branch=branch, email=email)
+        sign_branch(portal, branch, SECRET)
+        handoffs.append(portal.receive())
+    assert (handoffs[0].status, handoffs[0].refusal_code) == (Status.REFUSED, "sod.conflict")
+    assert handoffs[1].status == Status.OPENED
+    parts = set(Participation.objects.filter(subject=handoffs[1].chain).values_list("principal__name", "duty"))
+    assert {("codex", "BUILDER"), ("ada", "BUILDER"), ("auditor", "BUILDER")} <= parts
+    with pytest.raises(AuditError, match=r"sod\.conflict"), transaction.atomic():
+        take_part(handoffs[1].chain, acting_as("ada", Role.PLAN))
 
 
 @pytest.fixture

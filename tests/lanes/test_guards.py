@@ -30,6 +30,7 @@ class UndoError(Exception):
 
 
 @pytest.mark.threat("DB-01")
+@pytest.mark.threat("AUD-07")
 @pytest.mark.parametrize("lane", LANES)
 def test_a_lane_appends_its_own_kinds_of_entries_and_speaks_for_itself_only(as_role, lane: str):
     role, session, found = MATRIX.roles[lane], as_role(lane), set()

@@ -45,6 +45,9 @@ SARIF = {
 }
 
 
+HIGH = {"rule": "r1", "severity": "HIGH", "file": "a.py", "line": 3, "message": "bad"}
+
+
 def token(name: str) -> str:
     """A token of somebody of the cast."""
     return issue_token(Principal.objects.get(name=name), "test", days=1, by=OPERATOR)
@@ -220,6 +223,59 @@ def test_a_report_that_is_not_what_it_says_is_refused(portal: Portal, client: Cl
         assert answer.status_code == 422, (form, answer.content)
         assert answer.json()["code"].startswith(("result.", "json."))
     assert not AgentReport.objects.exists()
+
+
+def native(head: str, **changes: object) -> dict[str, object]:
+    """A sub-agent's result as an outside reviewer sends it."""
+    said = {"kind": "SECURITY", "outcome": "PASSED", "confidence": 99, "findings": [], "head_sha": head, "reason": ""}
+    made = {"tools": [{"name": "outside", "version": "1"}], "input_digest": "b" * 64, "subjects": ["a.py"]}
+    return {"schema": "leoportal/agent-result/v1", **said, **made, **changes}
+
+
+@pytest.mark.threat("SOD-07")
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        ("by who reports nothing", 403, "role.not_allowed"),
+        ("by the portal's own agent", 401, "token.invalid"),
+        ("about another head", 409, "result.head_moved"),
+        ("about another repository's pull request", 404, "pull.unknown"),
+        ("with an expired token", 401, "token.invalid"),
+    ],
+)
+def test_a_sub_agents_result_cannot_be_spoofed(portal: Portal, client: Client, case: str, status: int, code: str):
+    portal.hand_over()
+    head, path, secret = portal.pull().head_sha, "acme/payments/1", token("story-gate")
+    match case:
+        case "by who reports nothing":
+            secret = token("plan")
+        case "by the portal's own agent":
+            secret = "leo_" + "0" * 40
+        case "about another head":
+            head = "ab" * 20
+        case "about another repository's pull request":
+            path = "acme/other/1"
+        case "with an expired token":
+            ApiToken.objects.update(expires_at="2020-01-01T00:00Z")
+    answer = client.post(
+        f"/api/v1/prs/{path}/agents",
+        data=json.dumps(native(head)),
+        content_type="application/json",
+        headers={"authorization": f"Bearer {secret}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.json()
+    assert not AgentReport.objects.exists()
+
+
+@pytest.mark.threat("SOD-07")
+def test_a_result_sent_again_raises_nothing_and_none_counts_for_the_next_head(portal: Portal, client: Client):
+    portal.verified()
+    secret, head = token("story-gate"), portal.pull().head_sha
+    for said in (native(head, outcome="FAILED", findings=[HIGH]), native(head), native(head)):
+        assert post(client, "agents", secret, said)[0] == 201
+    shown = client.get("/api/v1/prs/acme/payments/1", headers={"authorization": f"Bearer {token('plan')}"}).json()
+    assert shown["judgement"]["verdict"] != "PASS", "a good result after a bad one"
+    assert post(client, "agents", secret, native("cd" * 20))[1]["code"] == "result.head_moved"
 
 
 def test_a_session_cookie_is_no_token(portal: Portal, client: Client):
