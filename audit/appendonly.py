@@ -72,6 +72,62 @@ def keep_history(table: str, *columns: str) -> migrations.RunSQL:
     )
 
 
+CREATE_NAMING_FUNCTION = """
+CREATE FUNCTION leo_{name}_{table}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.{column} IS NOT DISTINCT FROM OLD.{column} THEN
+            IF ({new}) IS DISTINCT FROM ({old}) THEN
+                RAISE EXCEPTION 'log.no_entry: row % of {table} changes {watched} without an entry of the log', OLD.id
+                    USING ERRCODE = 'restrict_violation';
+            END IF;
+            RETURN NEW;
+        END IF;
+    ELSIF NEW.{column} IS NULL THEN
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM leo_log_entry
+        WHERE id = NEW.{column} AND xid = pg_current_xact_id()::text::bigint AND kind IN ({kinds})
+    ) THEN
+        RAISE EXCEPTION
+            'log.other_entry: {column} of a row of {table} is %, expected an entry of this transaction: {said}',
+            coalesce(NEW.{column}::text, 'null') USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION leo_{name}_{table}() FROM PUBLIC
+"""
+
+
+def names_entry(table: str, column: str, *kinds: str, watched: tuple[str, ...] = ()) -> migrations.RunSQL:
+    """`column` of `table` names an entry of the transaction that writes it, of one of these kinds, whoever writes it.
+
+    The `watched` columns change only together with it. It runs as the owner, since not every lane reads the log.
+    """
+    name, updated = f"names_{column}", ", ".join((column, *watched))
+    create = CREATE_NAMING_FUNCTION.format(
+        name=name,
+        table=table,
+        column=column,
+        new=", ".join(f"NEW.{one}" for one in watched) or "true",
+        old=", ".join(f"OLD.{one}" for one in watched) or "true",
+        watched=" ".join(watched),
+        kinds=", ".join(f"'{kind}'" for kind in kinds),
+        said=" or ".join(kinds),
+    )
+    return migrations.RunSQL(
+        [
+            create,
+            f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE OF {updated} ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION leo_{name}_{table}()",
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
+        ],
+        [f"DROP TRIGGER {name} ON {table}", f"DROP FUNCTION leo_{name}_{table}()"],
+    )
+
+
 def refuse_truncate(table: str) -> migrations.RunSQL:
     """Refuse TRUNCATE on a table whose rows have a guard of their own."""
     return migrations.RunSQL(

@@ -21,7 +21,7 @@ from audit import events
 from audit.actions import append_event
 from audit.canonical import JsonValue, write_json
 from audit.events import Actor, AuditError, Role
-from audit.models import ApiToken, ErasableText, Identity, Principal, Proposal, RoleGrant
+from audit.models import ApiToken, ErasableText, Identity, LogEntry, Principal, Proposal, RoleGrant
 
 # What applies retention is the portal itself; it is nobody's role.
 _ERASED: Final = Value("erased-")
@@ -43,11 +43,12 @@ def erase_person(principal: Principal, *, by: Actor) -> None:
     if texts.filter(author__is_held=True).exists():
         raise AuditError("erasure.held", "a text about this person is of somebody under a legal hold; that ends first")
     now, name = timezone.now(), f"erased-{principal.pk}"
-    erased = texts.update(text=None, salt=None, erased_at=now)
-    Principal.objects.filter(pk=principal.pk).update(salt=None, name=name)
+    due = _hold(texts)
     names = Identity.objects.filter(principal=principal)
-    body: dict[str, JsonValue] = {"principal": principal.pk, "names": names.count(), "texts": erased}
+    body: dict[str, JsonValue] = {"principal": principal.pk, "names": names.count(), "texts": len(due)}
     entry = append_event(events.PERSON_ERASED, by, "", body)
+    _erase(due, entry, now)
+    Principal.objects.filter(pk=principal.pk).update(salt=None, name=name, erase_entry=entry)
     names.current().update(ends_at=now, end_entry=entry)
     names.update(value=Concat(_ERASED, Cast(F("pk"), CharField())))
     ApiToken.objects.filter(principal=principal, revoked_at=None).update(revoked_at=now, end_entry=entry)
@@ -64,12 +65,22 @@ def _texts_about(principal: Principal) -> QuerySet[ErasableText]:
     return ErasableText.objects.filter(Q(author=principal) | Q(pk__in=about) | named, erased_at=None)
 
 
+def _hold(texts: QuerySet[ErasableText]) -> list[int]:
+    """Their numbers; nobody else erases them before this transaction ends."""
+    return list(texts.select_for_update(of=("self",)).values_list("pk", flat=True))
+
+
+def _erase(texts: list[int], entry: LogEntry, now: datetime) -> None:
+    ErasableText.objects.filter(pk__in=texts).update(text=None, salt=None, erased_at=now, erase_entry=entry)
+
+
 def hold_person(principal: Principal, *, is_held: bool, by: Actor) -> None:
     """Set or end a legal hold, in the caller's transaction. Raises: AuditError("hold.same")."""
     if principal.is_held == is_held:
         raise AuditError("hold.same", f"{principal.name} is {'' if is_held else 'not '}under a legal hold already")
-    Principal.objects.filter(pk=principal.pk).update(is_held=is_held)
-    append_event(events.HOLD_SET if is_held else events.HOLD_ENDED, by, "", {"principal": principal.pk})
+    kind = events.HOLD_SET if is_held else events.HOLD_ENDED
+    entry = append_event(kind, by, "", {"principal": principal.pk})
+    Principal.objects.filter(pk=principal.pk).update(is_held=is_held, hold_entry=entry)
 
 
 @transaction.atomic(durable=True)
@@ -82,9 +93,9 @@ def apply_retention(days: Mapping[str, int], *, now: datetime) -> int:
     for kind, kept in sorted(days.items()):
         before = now - timedelta(days=kept)
         old = ErasableText.objects.filter(kind=kind, created_at__lt=before, erased_at=None)
-        count = old.exclude(author__is_held=True).update(text=None, salt=None, erased_at=now)
-        if count:
-            body: dict[str, JsonValue] = {"kind": kind, "texts": count, "before": before.isoformat(), "days": kept}
-            append_event(events.TEXTS_ERASED, RETENTION, "", body)
-        total += count
+        due = _hold(old.exclude(author__is_held=True))
+        if due:
+            body: dict[str, JsonValue] = {"kind": kind, "texts": len(due), "before": before.isoformat(), "days": kept}
+            _erase(due, append_event(events.TEXTS_ERASED, RETENTION, "", body), now)
+        total += len(due)
     return total

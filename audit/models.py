@@ -20,8 +20,11 @@ from audit.principals import (
     ProposalKind,
     ProposalStatus,
     RoleGrant,
+    end_is_named,
+    named_entry,
 )
 from audit.texts import ErasableText
+from audit.upkeep import LogAnchor, LogUpkeep, Upkeep
 
 __all__ = [
     "ApiToken",
@@ -29,6 +32,7 @@ __all__ = [
     "Identity",
     "Kind",
     "LogAlarm",
+    "LogAnchor",
     "LogCheckpoint",
     "LogCosignature",
     "LogEntry",
@@ -36,6 +40,7 @@ __all__ = [
     "LogLeaf",
     "LogQuorum",
     "LogTile",
+    "LogUpkeep",
     "Participation",
     "PersonLink",
     "Principal",
@@ -44,6 +49,9 @@ __all__ = [
     "ProposalStatus",
     "RoleGrant",
     "TreeHead",
+    "Upkeep",
+    "end_is_named",
+    "named_entry",
 ]
 
 

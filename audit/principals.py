@@ -39,19 +39,13 @@ def ends_after_start(name: str) -> models.CheckConstraint:
 
 def named_entry(of: str, *, null: bool = False) -> models.ForeignKey[Any, Any]:
     """The entry of the log that says so: a row whose entry was taken away is noticed (`sequencing.find_lost`)."""
-    return models.ForeignKey("LogEntry", models.PROTECT, related_name="+", db_comment=of, null=null)
+    return models.ForeignKey("audit.LogEntry", models.PROTECT, related_name="+", db_comment=of, null=null)
 
 
-def in_force_at(size: int) -> Q:
-    """Rows that a tree of this size says to hold: begun by one of its leaves, and ended by none of them."""
-    is_ended = Q(end_entry__tree_leaf__isnull=False, end_entry__tree_leaf__index__lt=size)
-    return Q(log_entry__tree_leaf__index__lt=size) & ~is_ended
-
-
-def end_is_named(name: str, end: str = "ends_at") -> models.CheckConstraint:
+def end_is_named(name: str, end: str = "ends_at", entry: str = "end_entry") -> models.CheckConstraint:
     """A row ends with the entry that says so, and not without."""
-    is_over = Q(**{f"{end}__isnull": False}, end_entry__isnull=False)
-    return models.CheckConstraint(name=name, condition=is_over | Q(**{end: None}, end_entry=None))
+    is_over = Q(**{f"{end}__isnull": False, f"{entry}__isnull": False})
+    return models.CheckConstraint(name=name, condition=is_over | Q(**{end: None, entry: None}))
 
 
 class Kind(models.TextChoices):
@@ -64,18 +58,14 @@ class Kind(models.TextChoices):
 class PrincipalQuerySet(models.QuerySet["Principal"]):
     """Reads of who is who."""
 
-    def registry(self, *, size: int | None = None) -> Registry:
-        """Who answers for whom, who is one person and who holds which role: now, or at a tree of `size` leaves.
-
-        One query. Principals are never removed and keep their sponsor: those who came later are in it, too.
-        """
+    def registry(self) -> Registry:
+        """Who answers for whom, who is one person and who holds which role, now. One query."""
         people = self.order_by().values_list("pk", "sponsor_id", models.Value("principal"))
-        held = Q(ends_at=None) if size is None else in_force_at(size)
-        links = PersonLink.objects.filter(held).order_by().values_list("one_id", "other_id", models.Value("link"))
-        grants = RoleGrant.objects.filter(held).order_by().values_list("principal_id", "principal_id", "role")
+        links = PersonLink.objects.current().order_by().values_list("one_id", "other_id", models.Value("link"))
+        grants = RoleGrant.objects.current().order_by().values_list("principal_id", "principal_id", "role")
         sponsors: dict[int, int | None] = {}
         found: set[tuple[int, int]] = set()
-        roles: set[Part] = set()
+        held: set[Part] = set()
         for one, other, what in people.union(links, grants, all=True):
             match what:
                 case "principal":
@@ -83,8 +73,8 @@ class PrincipalQuerySet(models.QuerySet["Principal"]):
                 case "link":
                     found.add((one, other))
                 case role:
-                    roles.add(Part(one, Role(role)))
-        return Registry(sponsors, frozenset(found), tuple(sorted(roles, key=lambda part: part.principal_id)))
+                    held.add(Part(one, Role(role)))
+        return Registry(sponsors, frozenset(found), tuple(sorted(held, key=lambda part: part.principal_id)))
 
 
 class Principal(models.Model):
@@ -103,6 +93,8 @@ class Principal(models.Model):
         db_comment="of the commitments to this principal's names; null: erased",
     )
     is_held = models.BooleanField(default=False, db_comment="legal hold: nothing of this principal is erased")
+    hold_entry = named_entry("that a legal hold was set, or ended", null=True)
+    erase_entry = named_entry("that what is personal was erased", null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PrincipalQuerySet.as_manager()
@@ -115,6 +107,11 @@ class Principal(models.Model):
             ),
             models.CheckConstraint(name="principal_kind_known", condition=Q(kind__in=Kind.values)),
             models.CheckConstraint(name="principal_not_its_own_sponsor", condition=~Q(sponsor=F("id"))),
+            models.CheckConstraint(name="principal_hold_is_named", condition=Q(is_held=False) | ~Q(hold_entry=None)),
+            models.CheckConstraint(
+                name="principal_erasure_is_named",
+                condition=Q(salt=None, erase_entry__isnull=False) | Q(salt__isnull=False, erase_entry=None),
+            ),
         ]
 
     def __str__(self) -> str:

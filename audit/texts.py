@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from audit.canonical import JsonValue
 from audit.commitments import commitment, is_committed
-from audit.principals import Principal
+from audit.principals import Principal, named_entry
 
 ERASED = "This text was erased."
 _DIGITS: Final = 64
@@ -35,14 +35,15 @@ class ErasableText(models.Model):
     text = models.TextField(null=True)
     created_at = models.DateTimeField()
     erased_at = models.DateTimeField(null=True)
+    erase_entry = named_entry("that it was erased", null=True)
 
     class Meta:
         db_table = "audit_text"
         constraints = [
             models.CheckConstraint(
                 name="text_whole_or_erased",
-                condition=Q(erased_at=None, text__isnull=False, salt__isnull=False)
-                | Q(erased_at__isnull=False, text=None, salt=None),
+                condition=Q(erased_at=None, text__isnull=False, salt__isnull=False, erase_entry=None)
+                | Q(erased_at__isnull=False, text=None, salt=None, erase_entry__isnull=False),
             ),
             models.CheckConstraint(name="text_digest_hex", condition=Q(digest__regex="^[0-9a-f]{64}$")),
         ]

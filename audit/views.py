@@ -16,7 +16,7 @@ from audit.forms import TrailForm
 from audit.keeping import log_vkeys
 from audit.leaves import LeafError
 from audit.merkle import leaf_hash
-from audit.models import LogEntry
+from audit.models import LogAnchor, LogEntry, LogUpkeep
 from audit.sequencing import newest_head
 from audit.texts import texts_of
 from leoportal.web import Request, page, render_page
@@ -48,6 +48,8 @@ def explore(request: Request) -> HttpResponse:
         "head": head,
         "log": log_state(),
         "vkeys": [key.vkey for key in log_vkeys()],
+        "upkeep": LogUpkeep.objects.for_page(),
+        "anchor": LogAnchor.objects.select_related("checkpoint").defer("bundle").order_by("-pk").first(),
         "pending": len(LogEntry.objects.waiting(head)[: MAX_COUNTED + 1]),
         "max_counted": MAX_COUNTED,
         "kinds": EVENTS,

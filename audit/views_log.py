@@ -5,10 +5,13 @@ Checkpoint and hashes are for anybody: what others keep cannot be taken back. En
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.http import Http404, HttpRequest, HttpResponse
 
 from audit.accountability import Act
 from audit.covering import log_state
+from audit.models import LogAnchor
 from audit.sequencing import read_tile
 from audit.tiles import Tile, TileError, parse_tile
 from leoportal.web import Request, open_to_all, page
@@ -27,6 +30,29 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
     lines = "".join(newest.cosignatures.order_by("pk").values_list("line", flat=True))
     headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     return HttpResponse(bytes(newest.note) + lines.encode(), "text/plain; charset=utf-8", headers=headers)
+
+
+@open_to_all
+def anchored(request: HttpRequest) -> HttpResponse:
+    """The newest signed checkpoint that is anchored in Rekor: the bytes that its bundle is about."""
+    return _anchored(request, "text/plain; charset=utf-8", lambda found: bytes(found.checkpoint.note))
+
+
+@open_to_all
+def anchor_bundle(request: HttpRequest) -> HttpResponse:
+    """Its Sigstore bundle: certificate, signature, entry and proof of inclusion."""
+    kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    return _anchored(request, kind, lambda found: found.bundle.encode())
+
+
+def _anchored(request: HttpRequest, kind: str, of: Callable[[LogAnchor], bytes]) -> HttpResponse:
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+    newest = LogAnchor.objects.select_related("checkpoint").order_by("-pk").first()
+    if newest is None:
+        raise Http404("No checkpoint of this log is anchored in Rekor; the setting LOG_REKOR says whether they are.")
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(of(newest), kind, headers=headers)
 
 
 @open_to_all

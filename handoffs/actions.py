@@ -88,14 +88,17 @@ def intend_update(repository: Repository, ref: str, *, old: str, new: str, entry
 def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: Actor) -> Repository:
     """Put a bare repository on disk under the portal's protection; safe to repeat."""
     with transaction.atomic():
-        repository, is_new = Repository.objects.get_or_create(
-            path=str(path), defaults={"full_name": full_name, "protected_branch": protected_branch}
+        found = Repository.objects.filter(path=str(path)).first()
+        if found is not None:
+            return found
+        tip = Git(path).refs(f"refs/heads/{protected_branch}").get(f"refs/heads/{protected_branch}", "")
+        body: dict[str, JsonValue] = {"repository": full_name, "protected_branch": protected_branch, "tip": tip}
+        return Repository.objects.create(
+            path=str(path),
+            full_name=full_name,
+            protected_branch=protected_branch,
+            log_entry=append_event(events.REPOSITORY_GOVERNED, by, "", body),
         )
-        if is_new:
-            tip = Git(path).refs(f"refs/heads/{protected_branch}").get(f"refs/heads/{protected_branch}", "")
-            body: dict[str, JsonValue] = {"repository": full_name, "protected_branch": protected_branch, "tip": tip}
-            append_event(events.REPOSITORY_GOVERNED, by, "", body)
-    return repository
 
 
 def quarantine_handoff(handoff: Handoff, by: Actor, code: str, detail: str) -> None:

@@ -21,6 +21,7 @@ from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.bundles.bundle import digest_of
 from handoffs.models import (
+    BEFORE_SWITCH,
     HandoffError,
     KeyRotation,
     Lane,
@@ -59,13 +60,32 @@ def create_signing_key(lane: Lane, vault: Vault, *, by: Actor) -> SigningKey:
     made = generate_key(USER_IDS[lane], password=vault.password, algorithm=vault.algorithms[lane])
     with transaction.atomic(durable=True):
         _refuse_beside_active(lane)
-        KeyRotation.objects.open().filter(lane=lane).update(
-            step=RotationStep.CANCELLED, draft={}, error="the key to rotate had ended", moved_at=Now()
-        )
-        expired = SigningKey.objects.filter(lane=lane, retired_at=None, expires_at__lte=timezone.now())
-        expired.update(retired_at=F("expires_at"), secret_key=b"")
+        under_way = list(KeyRotation.objects.open().filter(lane=lane, step__in=BEFORE_SWITCH))
+        record_expired(lane, by=by)
         before = SigningKey.objects.filter(lane=lane, replaced_by=None).order_by("-created_at").first()
-        return store_key(lane, made, replaces=before, transition=None, by=by)
+        key = store_key(lane, made, replaces=before, transition=None, by=by)
+        KeyRotation.objects.filter(pk__in=[row.pk for row in under_way]).update(
+            step=RotationStep.CANCELLED,
+            draft={},
+            error="the key to rotate had ended",
+            moved_at=Now(),
+            end_entry=key.log_entry,
+        )
+        return key
+
+
+@transaction.atomic
+def record_expired(lane: Lane, *, by: Actor) -> int:
+    """Put on record which keys of a lane have expired, and destroy their private halves. Returns how many."""
+    due = SigningKey.objects.select_for_update(no_key=True).filter(
+        lane=lane, retired_at=None, revoked_at=None, expires_at__lte=timezone.now()
+    )
+    found = list(due)
+    for key in found:
+        entry = append_event(events.KEY_EXPIRED, by, "", {"fingerprint": key.fingerprint, "lane": lane.value})
+        changes = {"retired_at": F("expires_at"), "secret_key": b"", "retire_entry": entry}
+        SigningKey.objects.filter(pk=key.pk).update(**changes)
+    return len(found)
 
 
 def _refuse_beside_active(lane: Lane) -> None:
@@ -80,7 +100,16 @@ def store_key(
     lane: Lane, made: NewKey, *, replaces: SigningKey | None, transition: bytes | None, by: Actor
 ) -> SigningKey:
     """The key's row and its log entry, in the caller's transaction."""
-    key = SigningKey.objects.create(
+    body: dict[str, JsonValue] = {
+        "fingerprint": made.fingerprint,
+        "lane": lane.value,
+        "algorithm": made.algorithm.value,
+        "expires_at": made.expires_at.isoformat(),
+        "public_key_sha256": digest_of(made.public_key.encode()),
+        "replaces": replaces.fingerprint if replaces else None,
+        "vouched_by_old_key": transition is not None,
+    }
+    return SigningKey.objects.create(
         fingerprint=made.fingerprint,
         lane=lane,
         algorithm=made.algorithm.value,
@@ -92,18 +121,8 @@ def store_key(
         expires_at=made.expires_at,
         replaces=replaces,
         transition=transition,
+        log_entry=append_event(events.KEY_CREATED, by, "", body),
     )
-    body: dict[str, JsonValue] = {
-        "fingerprint": made.fingerprint,
-        "lane": lane.value,
-        "algorithm": made.algorithm.value,
-        "expires_at": made.expires_at.isoformat(),
-        "public_key_sha256": digest_of(made.public_key.encode()),
-        "replaces": replaces.fingerprint if replaces else None,
-        "vouched_by_old_key": transition is not None,
-    }
-    append_event(events.KEY_CREATED, by, "", body)
-    return key
 
 
 def active_key(lane: Lane) -> SigningKey:

@@ -18,6 +18,7 @@ from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.models import (
+    BEFORE_SWITCH,
     Handoff,
     HandoffError,
     KeyRotation,
@@ -26,7 +27,6 @@ from handoffs.models import (
     SignatureRenewal,
     SigningKey,
 )
-from handoffs.rotating import CANCELLABLE
 from handoffs.signatures.openpgp import (
     SignatureError,
     revoked_certificate,
@@ -56,16 +56,6 @@ def record_revocation(
     if distrusted_since > now:
         raise HandoffError("key.since", f"got {distrusted_since.isoformat()}, expected a moment that has passed")
     since = min(distrusted_since, key.distrusted_since or distrusted_since)
-    SigningKey.objects.filter(pk=key.pk).update(
-        revoked_at=key.revoked_at or now,
-        distrusted_since=since,
-        revocation_reason=said,
-        secret_key=b"",
-        revoked_public_key=key.revoked_public_key or _revoked(key, password),
-    )
-    KeyRotation.objects.filter(lane=key.lane, old_key=key, step__in=CANCELLABLE).update(
-        step=RotationStep.CANCELLED, draft={}, error="the key was revoked", moved_at=Now()
-    )
     affected = affected_handoffs(key, since)
     body: dict[str, JsonValue] = {
         "fingerprint": key.fingerprint,
@@ -75,7 +65,18 @@ def record_revocation(
         "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("pk", flat=True)[:1000]],
         "signatures": affected.count(),
     }
-    append_event(events.KEY_REVOKED, by, "", body)
+    entry = append_event(events.KEY_REVOKED, by, "", body)
+    SigningKey.objects.filter(pk=key.pk).update(
+        revoked_at=key.revoked_at or now,
+        distrusted_since=since,
+        revocation_reason=said,
+        secret_key=b"",
+        revoked_public_key=key.revoked_public_key or _revoked(key, password),
+        revoke_entry=entry,
+    )
+    KeyRotation.objects.filter(lane=key.lane, old_key=key, step__in=BEFORE_SWITCH).update(
+        step=RotationStep.CANCELLED, draft={}, error="the key was revoked", moved_at=Now(), end_entry=entry
+    )
     key.refresh_from_db()
     return key
 

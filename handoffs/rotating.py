@@ -27,6 +27,7 @@ from handoffs.bundles.bundle import digest_of
 from handoffs.clocks import refuse_skew
 from handoffs.keys import USER_IDS, Vault, active_key, store_key
 from handoffs.models import (
+    BEFORE_SWITCH,
     HandoffError,
     KeyRotation,
     Lane,
@@ -43,7 +44,6 @@ from handoffs.signatures.openpgp import (
 )
 
 TRANSITION_TYPE: Final = "https://leoportal.invalid/key-transition/v1"
-CANCELLABLE: Final = (RotationStep.REQUESTED, RotationStep.MADE, RotationStep.TRANSITION_SIGNED)
 
 
 @transaction.atomic(durable=True)
@@ -57,13 +57,15 @@ def request_rotation(lane: Lane, *, by: Actor, reason: str) -> KeyRotation:
     under_way = KeyRotation.objects.open().filter(lane=lane).first()
     if under_way is not None:
         return under_way
-    rotation = KeyRotation.objects.create(
-        lane=lane, old_key=key, requested_by=by.name, reason=reason[:200], requested_at=timezone.now()
+    body: dict[str, JsonValue] = {"lane": lane.value, "old": key.fingerprint, "reason": reason[:200]}
+    return KeyRotation.objects.create(
+        lane=lane,
+        old_key=key,
+        requested_by=by.name,
+        reason=reason[:200],
+        requested_at=timezone.now(),
+        log_entry=append_event(events.KEY_ROTATION_REQUESTED, by, "", body),
     )
-    append_event(
-        events.KEY_ROTATION_REQUESTED, by, "", {"lane": lane.value, "old": key.fingerprint, "reason": reason[:200]}
-    )
-    return rotation
 
 
 def advance_rotation(rotation: KeyRotation, vault: Vault, *, by: Actor) -> KeyRotation:
@@ -113,15 +115,15 @@ def _switch(rotation: KeyRotation, _vault: Vault, by: Actor) -> None:
         if not old.is_active_at(now):
             raise HandoffError("key.not_active", f"{old.fingerprint} ended before the switch; nothing was changed")
         _check_transition(envelope, rotation, old, made)
-        SigningKey.objects.filter(pk=old.pk).update(retired_at=now)
-        new = store_key(Lane(rotation.lane), made, replaces=old, transition=envelope, by=by)
-        _move(rotation, RotationStep.SWITCHED, new_key=new, draft={})
-        append_event(
+        entry = append_event(
             events.KEY_ROTATED,
             by,
             "",
-            {"lane": rotation.lane, "old": old.fingerprint, "new": new.fingerprint, "reason": rotation.reason},
+            {"lane": rotation.lane, "old": old.fingerprint, "new": made.fingerprint, "reason": rotation.reason},
         )
+        SigningKey.objects.filter(pk=old.pk).update(retired_at=now, retire_entry=entry)
+        new = store_key(Lane(rotation.lane), made, replaces=old, transition=envelope, by=by)
+        _move(rotation, RotationStep.SWITCHED, new_key=new, draft={}, end_entry=entry)
 
 
 @transaction.atomic(durable=True)
@@ -147,12 +149,13 @@ def cancel_rotation(rotation_id: int, *, by: Actor) -> None:
     Raises: HandoffError("rotation.not_open").
     """
     require(by, Act.ROTATE_KEY)
-    rows = KeyRotation.objects.filter(pk=rotation_id, step__in=CANCELLABLE)
-    if rows.update(step=RotationStep.CANCELLED, draft={}, error="", moved_at=Now()) != 1:
+    rows = KeyRotation.objects.select_for_update(of=("self",)).filter(pk=rotation_id, step__in=BEFORE_SWITCH)
+    rotation = rows.select_related("old_key").defer("old_key__secret_key").first()
+    if rotation is None:
         raise HandoffError("rotation.not_open", "the switch was made, or the rotation has ended; nothing was changed")
-    rotation = KeyRotation.objects.select_related("old_key").defer("old_key__secret_key").get(pk=rotation_id)
     old = rotation.old_key.fingerprint if rotation.old_key else None
-    append_event(events.KEY_ROTATION_CANCELLED, by, "", {"lane": rotation.lane, "old": old})
+    entry = append_event(events.KEY_ROTATION_CANCELLED, by, "", {"lane": rotation.lane, "old": old})
+    _move(rotation, RotationStep.CANCELLED, draft={}, error="", end_entry=entry)
 
 
 @transaction.atomic(durable=True)

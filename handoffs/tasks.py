@@ -34,7 +34,7 @@ from handoffs.expiring import expire_old_bundles
 from handoffs.forges.localgit import LocalGit
 from handoffs.forges.protocol import Forge, ForgeError
 from handoffs.git.process import GitError
-from handoffs.keys import Vault
+from handoffs.keys import Vault, record_expired
 from handoffs.models import (
     Handoff,
     HandoffError,
@@ -194,11 +194,13 @@ def clock_services() -> dict[str, str]:
 
 @shared_task(ignore_result=True)
 def sweep_keys() -> int:
-    """Rotate what is 28 days old, and wake a worker for every rotation that nobody works on."""
+    """Rotate what is 28 days old, record what expired, and wake a worker for every rotation that nobody works on."""
     now = timezone.now()
     if skew := current_skew():
         log.warning("no key is rotated: %s", skew)
         return 0
+    for lane in Lane:
+        record_expired(lane, by=enforcer())
     for key in SigningKey.objects.filter(retired_at=None, revoked_at=None, created_at__lte=now - ROTATE_AFTER):
         if key.is_active_at(now):
             rotating.request_rotation(Lane(key.lane), by=enforcer(), reason="automatic: day 28 of 30")

@@ -16,6 +16,7 @@ import typer
 
 from leoportal.lanes.agreeing import connect, find_differences, is_administrator, make_grants, make_roles
 from leoportal.lanes.catalogue import Connection
+from leoportal.lanes.durability import not_durable
 
 ADMIN: Final = "DATABASE_ADMIN_URL"
 OWNER: Final = "DATABASE_MIGRATE_URL"
@@ -34,7 +35,10 @@ def database() -> None:
 def lanes(
     check: Annotated[bool, typer.Option("--check", help="change nothing")] = False,  # noqa: FBT002 - an option
 ) -> None:
-    """Make the logins of all lanes and give each what the matrix says; print what differed. Safe to repeat."""
+    """Make the logins of all lanes and give each what the matrix says; print what differed. Safe to repeat.
+
+    A server that may lose what it acknowledged (fsync, full_page_writes or synchronous_commit off) differs, too.
+    """
     admin, owner = os.environ.get(ADMIN), os.environ.get(OWNER)
     if not admin and not owner:
         _say(f"neither {ADMIN} nor {OWNER} is set. Next: export an administrator's address, or the schema owner's")
@@ -50,6 +54,7 @@ def lanes(
                 _tell("mended", make_grants(connection, others=others))
         with connect(owner or admin or "") as connection:
             left = [difference.what for difference in find_differences(connection, others=others)]
+            left += not_durable(connection)
     except psycopg.OperationalError as error:
         _say(f"the database cannot be reached: {_one_line(error)}. Next: check the address and the login")
         raise typer.Exit(EXIT_UNREACHABLE) from None

@@ -251,6 +251,10 @@ SIGSTORE_SECONDS = env.float("SIGSTORE_SECONDS", default=60.0)
 # The log's key and the signer's memory lie beside each other, on the signer's machine only.
 LOG_KEY_FILE = Path(env.str("LOG_KEY_FILE", default=str(VAR / "log-key" / "log.key")))
 LOG_ANCHOR = Path(env.str("LOG_ANCHOR", default=str(VAR / "log-anchor.git")))
+# The second copy of leaves and tiles, as files: somewhere else than the database's disk.
+LOG_COPY = Path(env.str("LOG_COPY", default=str(VAR / "log-copy")))
+# "IDENTITY ISSUER" of the signer's own Sigstore token: anchor checkpoints in Rekor, too. Empty: not.
+LOG_REKOR = env.str("LOG_REKOR", default="")
 # Each "URL vkey", separated by commas: who else signs the log's checkpoints.
 LOG_WITNESSES = env.list("LOG_WITNESSES", default=[])
 LOG_WAIT_SECONDS = env.float("LOG_WAIT_SECONDS", default=5.0)

@@ -17,6 +17,8 @@ urlpatterns = [
     path("audit/", include("audit.urls")),
     path("api/v1/", api_urls),
     path("log/checkpoint", views_log.checkpoint, name="log-checkpoint"),
+    path("log/anchored", views_log.anchored, name="log-anchored"),
+    path("log/anchored.sigstore.json", views_log.anchor_bundle, name="log-anchor-bundle"),
     path("log/tile/entries/<path:path>", views_log.entry_bundle, name="log-entries"),
     path("log/tile/<path:path>", views_log.hash_tile, name="log-tile"),
     path(".well-known/leoportal-keys.json", well_known, name="leoportal-keys"),

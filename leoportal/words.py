@@ -79,6 +79,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "ended": Word("Not reached", "–", "wait"),
     "ok": Word("Holds", "✓", "pass"),
     "broken": Word("Does not hold", "✗", "fail"),
+    "late": Word("Late", "△", "cond"),
     "not_computed": Word("Not computed", "?", "wait"),
     "not_needed": Word("Not needed", "–", "wait"),
     # packages of a change
@@ -195,6 +196,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "key.rotation_cancelled": "cancelled the replacement of a signing key",
     "key.rotated": "replaced a signing key",
     "key.revoked": "revoked a signing key",
+    "key.expired": "put on record that a signing key expired",
     "verdict.attested": "signed a statement of the verdict",
     "decision.attested": "signed a statement of the decision",
     "policy.attested": "signed a statement of the policy",

@@ -75,6 +75,7 @@ def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
     settings.SIGNING_ALGORITHMS = dict.fromkeys(Lane, Algorithm.ED25519)
     settings.LOG_WAIT_SECONDS = 60.0  # another worker's long transaction holds the log back
     settings.LOG_KEY_FILE = tmp_path / "log-key" / "log.key"
+    settings.LOG_COPY = tmp_path / "log-copy"
     with log_running(tmp_path):
         yield Portal.make(tmp_path)
     assert set(BundleCheck.objects.values_list("code", flat=True)) <= IN_CATALOGUE, "a check docs/checks.md lacks"

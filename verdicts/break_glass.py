@@ -38,8 +38,8 @@ from verdicts.results import GateOutcome
 OPEN_FOR: Final = timedelta(minutes=60)
 REVIEW_WITHIN: Final = timedelta(hours=24)
 MIN_TEXT: Final = 40
-OPENED: Final = ("second", "decision", "is_unreviewed", "opened_at", "closes_at", "review_due_at")
-REVIEWED: Final = ("reviewed_by", "reviewed_at", "is_unreviewed", "review")
+OPENED: Final = ("second", "decision", "is_unreviewed", "opened_at", "closes_at", "review_due_at", "open_entry")
+REVIEWED: Final = ("reviewed_by", "reviewed_at", "is_unreviewed", "review", "review_entry")
 BREAKABLE: Final = (PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW)
 
 
@@ -75,7 +75,7 @@ def _request(pull_id: int, request: BreakGlassRequest, by: Actor) -> BreakGlass:
     reference = request.reference.strip()[:200]
     if len(reference) < 3:
         raise VerdictError("breakglass.reference", "name the incident or ticket; the field is empty")
-    glass = BreakGlass.objects.create(
+    glass = BreakGlass(
         pull_request=pull,
         head_sha=pull.head_sha,
         merge_tree=pull.merge_tree,
@@ -85,7 +85,8 @@ def _request(pull_id: int, request: BreakGlassRequest, by: Actor) -> BreakGlass:
         requested_at=now,
         lapses_at=now + OPEN_FOR,
     )
-    append_event(events.BREAK_GLASS_REQUESTED, by, str(handoff), _body(glass, pull))
+    glass.log_entry = append_event(events.BREAK_GLASS_REQUESTED, by, str(handoff), _body(glass, pull))
+    glass.save(force_insert=True)
     return glass
 
 
@@ -122,12 +123,13 @@ def _open(glass_id: int, by: Actor) -> Decision:
         with transaction.atomic():
             glass.second_id, glass.decision, glass.is_unreviewed = by.principal_id, decision, True
             glass.opened_at, glass.closes_at, glass.review_due_at = now, now + OPEN_FOR, now + REVIEW_WITHIN
+            body = {**_body(glass, pull), "decision": decision.pk}
+            glass.open_entry = append_event(events.BREAK_GLASS_OPENED, by, str(handoff), body)
             glass.save(update_fields=OPENED)
     except IntegrityError:
         raise VerdictError(
             "breakglass.review_due", "another one was opened meanwhile and waits for its review"
         ) from None
-    append_event(events.BREAK_GLASS_OPENED, by, str(handoff), {**_body(glass, pull), "decision": decision.pk})
     store_own_gate(pull, GateOutcome.SUCCESS, f"decision-{decision.pk}", first, {"title": "BREAK-GLASS"})
     release(pull)
     return decision
@@ -163,7 +165,6 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         "verdict": bound.pk if bound else None,
         "head": pull.head_sha,
         "merge_tree": pull.merge_tree,
-        "policy": found.policy_version.digest,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
         "inputs": inputs_to_json(found.inputs),
         "assurance": found.assurance.value,
@@ -222,11 +223,11 @@ def _review(glass_id: int, text: str, by: Actor) -> BreakGlass:
     now = timezone.now()
     glass.reviewed_by_id, glass.reviewed_at, glass.is_unreviewed = by.principal_id, now, False
     glass.review = _keep(said, by, now)
-    glass.save(update_fields=REVIEWED)
     pull = PullRequest.objects.get(pk=glass.pull_request_id)
     is_late = glass.review_due_at is not None and now > glass.review_due_at
     body: dict[str, JsonValue] = {**_body(glass, pull), "review": glass.review.digest, "late": is_late}
-    append_event(events.BREAK_GLASS_REVIEWED, by, f"H-{pull.handoff_id}", body)
+    glass.review_entry = append_event(events.BREAK_GLASS_REVIEWED, by, f"H-{pull.handoff_id}", body)
+    glass.save(update_fields=REVIEWED)
     return glass
 
 

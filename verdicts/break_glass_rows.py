@@ -7,7 +7,7 @@ from typing import Self
 from django.db import models
 from django.db.models import F, Q
 
-from audit.models import ErasableText, Principal
+from audit.models import ErasableText, Principal, end_is_named, named_entry
 from handoffs.models import PullRequest
 
 
@@ -44,12 +44,17 @@ class BreakGlass(models.Model):
     reviewed_by = models.ForeignKey(Principal, models.PROTECT, null=True, related_name="+")
     reviewed_at = models.DateTimeField(null=True)
     review = models.ForeignKey(ErasableText, models.PROTECT, null=True, related_name="+")
+    log_entry = named_entry("that it was asked for")
+    open_entry = named_entry("that it was opened", null=True)
+    review_entry = named_entry("that it was reviewed", null=True)
 
     objects = BreakGlassQuerySet.as_manager()
 
     class Meta:
         db_table = "leo_break_glass"
         constraints = [
+            end_is_named("breakglass_opening_is_named", "opened_at", "open_entry"),
+            end_is_named("breakglass_review_is_named", "reviewed_at", "review_entry"),
             models.UniqueConstraint(
                 fields=["is_unreviewed"], condition=Q(is_unreviewed=True), name="breakglass_one_unreviewed"
             ),

@@ -52,6 +52,10 @@ class BundleStore:
             raise StoreError(DIGEST_CHANGED, f"got {found}, expected {digest}")
         return raw
 
+    def holds(self, digest: str) -> bool:
+        """Whether there are bytes of a digest. Not checked: that they are the ones that were stored."""
+        return self._path(digest).exists()
+
     def delete(self, digest: str) -> bool:
         """Erase the bytes of a digest. False when they are gone already."""
         path = self._path(digest)

@@ -16,6 +16,7 @@ from handoffs.models.handoff import (
     Status,
 )
 from handoffs.models.keys import (
+    BEFORE_SWITCH,
     KeyRotation,
     KeyRotationQuerySet,
     KeyState,
@@ -53,6 +54,7 @@ from handoffs.models.work import (
 )
 
 __all__ = [
+    "BEFORE_SWITCH",
     "ENDED",
     "HEX_COMMIT",
     "HEX_SHA256",

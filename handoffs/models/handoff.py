@@ -8,13 +8,13 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit.models import LogEntry, Principal
+from audit.models import LogEntry, Principal, named_entry
 from handoffs.checks.evidence import NOT_CHECKED, Outcome
 from handoffs.models.work import HEX_SHA256, StaleStatusError, WorkQuerySet
 
 
 class Repository(models.Model):
-    """A repository under the portal's protection."""
+    """A repository under the portal's protection. A trigger keeps all of it but `next_number`, which only grows."""
 
     class Forge(models.TextChoices):
         LOCAL_GIT = "localgit"
@@ -25,6 +25,7 @@ class Repository(models.Model):
     protected_branch = models.CharField(max_length=200, default="main")
     next_number = models.PositiveIntegerField(default=1, db_comment="of the next pull request")
     created_at = models.DateTimeField(auto_now_add=True)
+    log_entry = named_entry("that it is governed")
 
     def __str__(self) -> str:
         return self.full_name
@@ -110,7 +111,7 @@ class Handoff(models.Model):
     result_tree = models.CharField(max_length=64, blank=True)
     patch_digest = models.CharField(max_length=64, blank=True, db_comment="SHA-256 of changes.patch")
     change_digest = models.CharField(
-        max_length=64, blank=True, db_index=True, db_comment="of the added and removed lines, whatever their place"
+        max_length=64, blank=True, db_comment="of the added and removed lines, whatever their place"
     )
     raised = models.JSONField(default=list, db_comment="what raises the approvals: objects of kind, path, why")
     component_delta = models.JSONField(default=dict, db_comment="added, removed, changed components with licences")
@@ -129,6 +130,7 @@ class Handoff(models.Model):
     lease_until = models.DateTimeField(null=True)
     next_try_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True, db_comment="of the last failed attempt; empty when none")
+    erase_entry = named_entry("that the bytes of its bundle are erased", null=True)
 
     objects = HandoffQuerySet.as_manager()
 

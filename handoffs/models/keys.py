@@ -8,6 +8,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Q
 
+from audit.models import end_is_named, named_entry
 from handoffs.models.work import WorkQuerySet
 from handoffs.signatures.key_rules import Algorithm
 
@@ -70,11 +71,17 @@ class SigningKey(models.Model):
         null=True, blank=True, db_comment="DSSE envelope by the replaced key that names this one"
     )
 
+    log_entry = named_entry("that it was made")
+    retire_entry = named_entry("that it was replaced, or expired", null=True)
+    revoke_entry = named_entry("that it was revoked; of the newest revocation", null=True)
+
     objects = SigningKeyManager()
 
     class Meta:
         base_manager_name = "objects"
         constraints = [
+            end_is_named("signingkey_retirement_is_named", "retired_at", "retire_entry"),
+            end_is_named("signingkey_revocation_is_named", "revoked_at", "revoke_entry"),
             models.CheckConstraint(
                 name="signingkey_at_most_30_days",
                 condition=Q(expires_at__lte=models.F("created_at") + timedelta(days=30)),
@@ -131,6 +138,9 @@ class RotationStep(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+BEFORE_SWITCH = (RotationStep.REQUESTED, RotationStep.MADE, RotationStep.TRANSITION_SIGNED)
+
+
 class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
     """Reads of rotations."""
 
@@ -160,6 +170,8 @@ class KeyRotation(models.Model):
     lease_until = models.DateTimeField(null=True)
     next_try_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
+    log_entry = named_entry("that it was requested")
+    end_entry = named_entry("that the keys were switched, or it was cancelled", null=True)
 
     objects = KeyRotationQuerySet.as_manager()
 
@@ -171,6 +183,11 @@ class KeyRotation(models.Model):
                 condition=~Q(step__in=[RotationStep.DONE, RotationStep.CANCELLED]),
             ),
             models.CheckConstraint(name="keyrotation_step_known", condition=Q(step__in=RotationStep.values)),
+            models.CheckConstraint(
+                name="keyrotation_end_is_named",
+                condition=Q(step__in=BEFORE_SWITCH, end_entry=None)
+                | (~Q(step__in=BEFORE_SWITCH) & Q(end_entry__isnull=False)),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -31,6 +31,8 @@ DATABASE: Final = "leoportal"
 SUPERUSER: Final = "postgres"
 # Of a throw-away cluster only: it may become every lane, so that a test can act in each of them.
 TESTER: Final = "leoportal_test"
+# Of a throw-away cluster only, too: nothing in it has to survive a crash. `leo db lanes` says so of any server.
+NOT_DURABLE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 OLDEST_MAJOR: Final = 15
 START_SECONDS: Final = 60.0
 SYSTEM_FOLDERS: Final = (
@@ -206,15 +208,8 @@ class Postgres:
             "log_timezone": "UTC",
             "cluster_name": "leoportal",
         }
-        if self.is_throwaway:  # tests only: nothing here has to survive a crash
-            options |= {
-                "fsync": "off",
-                "synchronous_commit": "off",
-                "full_page_writes": "off",
-                "wal_level": "minimal",
-                "max_wal_senders": "0",
-                "autovacuum": "off",
-            }
+        if self.is_throwaway:
+            options |= NOT_DURABLE | {"wal_level": "minimal", "max_wal_senders": "0", "autovacuum": "off"}
         return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
 
     def _answers(self) -> bool:

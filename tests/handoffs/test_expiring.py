@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from audit.erasure import hold_person
 from audit.models import LogEntry, Principal
 from handoffs.bundles.store import BundleStore
 from handoffs.expiring import expire_old_bundles
@@ -32,7 +33,8 @@ def test_old_bundles_are_erased_but_those_in_use_young_or_held(scene: Scene, tmp
     PullRequest.objects.exclude(handoff=handoffs["open"]).update(status="superseded")
     now = timezone.now()
     Handoff.objects.exclude(pk=handoffs["young"].pk).update(received_at=now - timedelta(days=401))
-    sponsor = Principal.objects.create(name="held", kind="human", is_held=True)
+    sponsor = Principal.objects.create(name="held", kind="human")
+    hold_person(sponsor, is_held=True, by=scene.enforcer)
     Handoff.objects.filter(pk=handoffs["held"].pk).update(sponsor=sponsor)
     before, store = now - timedelta(days=400), BundleStore(root)
     assert expire_old_bundles(store, before=before, by=scene.enforcer) == 2

@@ -32,7 +32,7 @@ from handoffs.tasks import key_vault, rotate_key, sweep_staging
 from handoffs.verifying import verify_handoff
 from leoportal import settings as product
 from tests.support.portal import GOOD_CHANGE, Portal
-from tests.support.signing_keys import DAY, age, by, revoke, rotated
+from tests.support.signing_keys import DAY, age, by, retired, revoke, rotated
 
 
 def open_signer(key: SigningKey, **more) -> Signer:
@@ -67,8 +67,8 @@ def test_both_lanes_have_a_key_of_their_own(portal: Portal):
 @pytest.mark.parametrize("algorithm", ["RSA-2048", "RSA-1024", "DSA", ""])
 def test_a_weak_key_is_not_stored(portal: Portal, algorithm: str):
     with pytest.raises(IntegrityError, match="signingkey_strong"), transaction.atomic():
-        SigningKey.objects.filter(lane=Lane.GATE).update(retired_at=timezone.now())
         SigningKey.objects.create(
+            log_entry=retired(Lane.GATE),
             fingerprint="CD" * 20,
             lane=Lane.GATE,
             algorithm=algorithm,
@@ -84,8 +84,8 @@ def test_a_weak_key_is_not_stored(portal: Portal, algorithm: str):
 def test_one_fingerprint_serves_one_lane(portal: Portal):
     key = keys.active_key(Lane.ENFORCER)
     with pytest.raises(IntegrityError, match="fingerprint"), transaction.atomic():
-        SigningKey.objects.filter(lane=Lane.GATE).update(retired_at=timezone.now())
         SigningKey.objects.create(
+            log_entry=retired(Lane.GATE),
             fingerprint=key.fingerprint,
             lane=Lane.GATE,
             user_id="twice",
@@ -95,7 +95,7 @@ def test_one_fingerprint_serves_one_lane(portal: Portal):
             expires_at=key.expires_at,
         )
     with pytest.raises(IntegrityError, match=r"key\.life_cycle"), transaction.atomic():
-        SigningKey.objects.filter(lane=Lane.GATE).update(retired_at=timezone.now())
+        retired(Lane.GATE)
         SigningKey.objects.filter(pk=key.pk).update(lane=Lane.GATE)
 
 
@@ -256,8 +256,8 @@ def test_what_a_key_signed_verifies_by_its_certificate_alone(portal: Portal):
 @pytest.mark.threat("ATT-12")
 def test_a_published_test_key_never_becomes_the_active_one(portal: Portal):
     with transaction.atomic():
-        SigningKey.objects.filter(lane=Lane.GATE).update(retired_at=timezone.now())
         SigningKey.objects.create(
+            log_entry=retired(Lane.GATE),
             fingerprint="C959BDBAFA32A2F89A153B678CFDE12197965A9A",
             lane=Lane.GATE,
             algorithm="Ed25519",

@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 from django.db import connection
 
-from audit.actions import add_identity, link_identity
+from audit import events
+from audit.actions import add_identity, append_event, link_identity
 from audit.events import Actor, Role
 from audit.models import Identity, Kind, Principal
 from handoffs.bundles.bundle import Manifest
@@ -85,7 +86,8 @@ def test_a_builders_id_counts_only_for_who_builds(db, role: Role, is_found: bool
 
 def test_the_same_change_is_looked_for_by_index(db):
     """Every page of a pull request asks this; without them it reads all handoffs there ever were."""
-    repository = Repository.objects.create(full_name="acme/payments", path="/nowhere")
+    entry = append_event(events.REPOSITORY_GOVERNED, OPERATOR, "", {})
+    repository = Repository.objects.create(full_name="acme/payments", path="/nowhere", log_entry=entry)
     rows = [
         Handoff(
             repository=repository,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
+import psycopg
 import pytest
 from django.db import connection
+from typer.testing import CliRunner
 
 from audit import events
 from audit.sequencing import governed_columns
 from handoffs.models import PULL_TRANSITIONS, TRANSITIONS
+from leoportal.cli_db import OTHERS as OTHERS_NAMED
+from leoportal.cli_db import OWNER, db_app
 from leoportal.lanes.agreeing import find_differences, make_grants
 from leoportal.lanes.differences import RULES, found_rules, read_rules
 from leoportal.lanes.matrix import read_matrix
@@ -110,6 +115,28 @@ def test_the_rules_of_the_database_are_those_that_were_reviewed(db):
         RULES.write_text("".join(f"{name} = {text}\n" for name, text in sorted(found.items())), "utf-8")
         read_rules.cache_clear()
     assert found == read_rules()
+
+
+def test_a_server_that_may_lose_what_it_acknowledged_is_told(db, address: Callable[[str], str]):
+    """The tests' own may; `make demo`'s may not (tests/leoportal/test_stack.py)."""
+    with psycopg.connect(address("migrate"), autocommit=True) as owner:
+        owner.execute("ALTER ROLE leoportal_owner SET synchronous_commit = off")
+        try:
+            given = {OWNER: address("migrate"), OTHERS_NAMED: TESTER}
+            done = CliRunner().invoke(db_app, ["lanes", "--check"], env=given)
+        finally:
+            owner.execute("ALTER ROLE leoportal_owner RESET synchronous_commit")
+    why = "expected on: a crash could take back what was acknowledged. Next:"
+    server = "set it to on in the server's command line, reload, and run this again"
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        f"differs: database.not_durable: got fsync = off, {why} {server}",
+        f"differs: database.not_durable: got full_page_writes = off, {why} {server}",
+        f"differs: database.not_durable: got synchronous_commit = off, {why} "
+        "ALTER ROLE leoportal_owner RESET synchronous_commit, reload, and run this again",
+        f"differs: database.not_durable: got synchronous_commit = off, {why} {server}",
+        "4 differences are left",
+    ]
 
 
 def test_making_the_grants_again_changes_nothing(db):

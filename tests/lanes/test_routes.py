@@ -78,7 +78,12 @@ API: dict[str, tuple[str, set[str]]] = {
     "api-1:report_agent": ("POST", {"outsider"}),
     "api-1:verify_again": ("POST", {"plan"}),
 }
-LOG_OPEN = {"log-checkpoint", "log-tile"}  # anybody GETs them; nothing is signed in this scene
+LOG_OPEN = {
+    "log-checkpoint",
+    "log-tile",
+    "log-anchored",
+    "log-anchor-bundle",
+}  # anybody GETs them; nothing is signed in this scene
 API_OPEN = {"api-1:openapi-json", "api-1:api-root"}  # the description; the root answers 404
 
 

@@ -14,6 +14,7 @@ import psutil
 import psycopg
 import pytest
 
+from leoportal.lanes.durability import not_durable
 from leoportal.lanes.matrix import read_matrix
 from leoportal.stack import portal, pytest_plugin
 from leoportal.stack.postgres import Postgres
@@ -164,6 +165,15 @@ def test_every_acknowledged_row_outlives_a_killed_server(cluster):
     try:
         with psycopg.connect(cluster.url(ROLES["migrate"].name)) as owner:
             assert owner.execute("SELECT count(*) FROM acknowledged").fetchone() == (acknowledged,)
+    finally:
+        cluster.stop()
+
+
+def test_the_cluster_of_make_demo_keeps_what_it_acknowledged(cluster):
+    cluster.start()
+    try:
+        with psycopg.connect(cluster.url(ROLES["migrate"].name)) as owner:
+            assert not_durable(owner) == []
     finally:
         cluster.stop()
 

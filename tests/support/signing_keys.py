@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 
 from django.conf import settings as configured
 from django.db import transaction
+from django.utils import timezone
 
+from audit import events
+from audit.actions import append_event
+from audit.models import LogEntry
 from handoffs import revocations, rotating
 from handoffs.models import (
     KeyRotation,
@@ -30,6 +34,13 @@ def age(key: SigningKey, days: int) -> SigningKey:
         created_at=key.created_at - days * DAY, expires_at=key.expires_at - days * DAY
     )
     return SigningKey.objects.get(pk=key.pk)
+
+
+def retired(lane: Lane) -> LogEntry:
+    """The lane's key is retired before its time, and an entry for another key is there; in the caller's transaction."""
+    ended, made = (append_event(kind, by(), "", {}) for kind in (events.KEY_EXPIRED, events.KEY_CREATED))
+    SigningKey.objects.filter(lane=lane).update(retired_at=timezone.now(), retire_entry=ended)
+    return made
 
 
 def rotated(lane: Lane = Lane.ENFORCER) -> KeyRotation:

@@ -11,7 +11,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
-from audit.actions import actor_of, take_part
+from audit import events
+from audit.actions import actor_of, append_event, take_part
 from audit.events import Actor, AuditError, Role
 from audit.models import LogEntry, PersonLink
 from handoffs.models import Handoff, PullRequest, PullStatus
@@ -194,9 +195,9 @@ def test_the_database_keeps_one_unreviewed_and_what_it_says(scene: Scene):
         with pytest.raises(DatabaseError, match="history:"), transaction.atomic():
             BreakGlass.objects.filter(pk=glass.pk).update(**change)
     with pytest.raises(IntegrityError, match="breakglass_reviewed_by_a_third"), transaction.atomic():
-        BreakGlass.objects.filter(pk=glass.pk).update(
-            is_unreviewed=False, reviewed_by=person("lead"), reviewed_at=timezone.now(), review=glass.reason
-        )
+        said = append_event(events.BREAK_GLASS_REVIEWED, actor("lead"), "", {})
+        reviewed = {"reviewed_by": person("lead"), "reviewed_at": timezone.now(), "review": glass.reason}
+        BreakGlass.objects.filter(pk=glass.pk).update(is_unreviewed=False, review_entry=said, **reviewed)
 
 
 @pytest.mark.threat("SOD-12")

@@ -17,10 +17,10 @@ from django.test import Client
 from django.utils import timezone
 
 from audit import events
-from audit.actions import actor_of, take_part
+from audit.actions import actor_of, append_event, take_part
 from audit.events import Actor, Role
 from audit.models import Principal
-from handoffs.actions import record_event
+from handoffs.actions import govern_repository, record_event
 from handoffs.models import (
     BundleCheck,
     Handoff,
@@ -31,7 +31,7 @@ from handoffs.models import (
     SigningKey,
     Status,
 )
-from leoportal.setup import appoint, ensure_builder, ensure_lanes, ensure_person, ensure_policy
+from leoportal.setup import OPERATOR, appoint, ensure_builder, ensure_lanes, ensure_person, ensure_policy
 from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.models import VerificationWork
@@ -295,15 +295,18 @@ def make_scene(root: Path) -> Scene:
     ensure_policy((BUILDER_ID,))
     appoint(("xena", "yuri"))
     now = timezone.now()
-    key = SigningKey.objects.create(
-        fingerprint="AB" * 20,
-        user_id="signer",
-        public_key="-----BEGIN PGP PUBLIC KEY BLOCK-----",
-        secret_key=b"",
-        created_at=now - timedelta(days=1),
-        expires_at=now + timedelta(days=20),
-    )
-    repository = Repository.objects.create(full_name="acme/payments", path=str(path))
+    with transaction.atomic():
+        made = append_event(events.KEY_CREATED, OPERATOR, "", {"fingerprint": "AB" * 20, "lane": "enforcer"})
+        key = SigningKey.objects.create(
+            fingerprint="AB" * 20,
+            user_id="signer",
+            public_key="-----BEGIN PGP PUBLIC KEY BLOCK-----",
+            secret_key=b"",
+            created_at=now - timedelta(days=1),
+            expires_at=now + timedelta(days=20),
+            log_entry=made,
+        )
+    repository = govern_repository("acme/payments", path, "main", by=OPERATOR)
     return Scene(
         root=root,
         repository=repository,
