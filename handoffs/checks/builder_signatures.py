@@ -18,7 +18,7 @@ from handoffs.checks.evidence import (
     passed,
 )
 from handoffs.signatures.refusals import RefusedError
-from handoffs.signatures.sigstore_verifying import verify_statement
+from handoffs.signatures.sigstore_verifying import verify_read_statement
 
 
 def judge_builder_signature(evidence: Evidence) -> BuilderSignature | None:
@@ -35,11 +35,9 @@ def judge_builder_signature(evidence: Evidence) -> BuilderSignature | None:
     if statement.sigstore is None:
         return _judged(trust, failed("no Sigstore bundle", expected))
     try:
-        found = verify_statement(statement.sigstore.raw, signer=signer, root=trust.root)
+        found = verify_read_statement(statement.sigstore, signer=signer, root=trust.root)
     except RefusedError as error:
         return _judged(trust, failed(f"{error.code}: {error.got}", expected))
-    if found.payload != statement.sigstore.payload:
-        return _judged(trust, failed("another statement is signed", expected))
     got = (
         f"{found.signer.identity} of {found.signer.issuer}, {found.signed_at:%F %T} UTC, log entry {found.log_index}, "
         f"trusted root {found.root_digest}"

@@ -204,7 +204,8 @@ def _read[T](members: Mapping[str, bytes], name: str, parse: Callable[[bytes], T
 
 def passed(got: str, expected: str = "") -> Judged:
     """The check holds."""
-    return Judged(Outcome.PASSED, shown(got), shown(expected) or shown(got))
+    said = shown(got)
+    return Judged(Outcome.PASSED, said, shown(expected) if expected else said)
 
 
 def failed(got: str, expected: str) -> Judged:

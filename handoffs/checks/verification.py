@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Final
 
@@ -115,9 +116,11 @@ def _uncollected() -> Iterator[None]:
 
 
 def _judge(evidence: Evidence, git: Git | None) -> Report:
-    evidence = replace(evidence, signature=judge_builder_signature(evidence))
-    facts = replace(gather_facts(evidence, git), tool=git_version()) if git is not None else None
-    evidence = replace(evidence, facts=facts)
+    signature = cache(partial(judge_builder_signature, evidence))
+    facts = None
+    if git is not None:
+        facts = replace(gather_facts(evidence, git, meanwhile=signature), tool=git_version())
+    evidence = replace(evidence, signature=signature(), facts=facts)
     evidence = replace(evidence, raised=raised_by(evidence))
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
@@ -142,8 +145,11 @@ def _judge(evidence: Evidence, git: Git | None) -> Report:
     )
 
 
-def gather_facts(evidence: Evidence, git: Git) -> GitFacts:
-    """Ask git everything the checks need; what git refuses stays unknown and its checks fail."""
+def gather_facts(evidence: Evidence, git: Git, *, meanwhile: Callable[[], object] = bool) -> GitFacts:
+    """Ask git everything the checks need; what git refuses stays unknown and its checks fail.
+
+    `meanwhile` is called while git applies the patch, if it comes to that.
+    """
     manifest = evidence.manifest
     if isinstance(manifest, Unreadable):
         return GitFacts(apply_error="the manifest cannot be read")
@@ -160,7 +166,7 @@ def gather_facts(evidence: Evidence, git: Git) -> GitFacts:
     files = None if isinstance(evidence.patch, Unreadable) else evidence.patch.files
     trees = Trees(git)
     try:
-        result = result_of(trees, base_tree, patch, files)
+        result = result_of(trees, base_tree, patch, files, meanwhile=meanwhile)
         changes = trees.changes(base_tree, result)
     except GitError as error:
         return GitFacts(base_tree, ancestor, behind, apply_error=error.detail)

@@ -10,9 +10,10 @@ Source: gitformat-index(5), version 2.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,29 +25,42 @@ from handoffs.git.process import GitError
 from handoffs.git.trees import TREE_MODE, Entry, Folder, Trees
 
 REFUSED: Final = "git.patch_does_not_apply"
+# The index is read and written once; where the system has a file system in memory, no disk waits for that.
+IN_MEMORY: Final = next((path for path in ("/dev/shm",) if os.access(path, os.W_OK | os.X_OK)), None)  # noqa: S108
 
 
-def result_of(trees: Trees, base_tree: str, patch: bytes, files: tuple[FilePatch, ...] | None = None) -> str:
+def result_of(
+    trees: Trees,
+    base_tree: str,
+    patch: bytes,
+    files: tuple[FilePatch, ...] | None = None,
+    *,
+    meanwhile: Callable[[], object] = bool,
+) -> str:
     """The tree that `patch` makes of `base_tree`; written to the repository. `files`: the patch, already read.
 
+    `meanwhile` is called while git works.
     Raises: GitError("git.patch_does_not_apply").
     """
     touched = _touched(_read_files(patch) if files is None else files)
     wanted = {folder for path in touched if _is_plain(path) for folder in folders_of(path)} | {b""}
     folders = trees.folders(base_tree, wanted)
     before = {path: entry for path in touched if (entry := _lookup(folders, path)) and not entry.is_folder}
-    with tempfile.TemporaryDirectory(prefix="leo-index-") as name:
+    id_bytes = len(base_tree) // 2
+    with tempfile.TemporaryDirectory(prefix="leo-index-", dir=IN_MEMORY) as name:
         index = Path(name) / "index"
-        index.write_bytes(write_index(before, len(base_tree) // 2))
+        index.write_bytes(write_index(before, id_bytes))
         env = {"GIT_INDEX_FILE": str(index)}
-        done = trees.git.finish(("apply", "--cached", "--whitespace=nowarn", "-p1", "-"), stdin=patch, env=env)
+        command = ("apply", "--cached", "--whitespace=nowarn", "-p1", "-")
+        with trees.git.start(command, stdin=patch, env=env) as running:
+            meanwhile()
+            done = running.finish()
         if done.status != 0:
             raise GitError(REFUSED, done.complaint())
-        after = read_index(index.read_bytes(), len(base_tree) // 2)
-    strangers = sorted(set(after) - touched)
-    if strangers:
+        after = read_index(index.read_bytes(), id_bytes)
+    if strangers := sorted(set(after) - touched):
         raise GitError(REFUSED, f"git changes {strangers[0]!a}, which the patch does not show")
-    return _write_trees(trees, len(base_tree) // 2, folders, touched, after)
+    return _write_trees(trees, id_bytes, folders, touched, after)
 
 
 def write_index(entries: Mapping[bytes, Entry], id_bytes: int) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from handoffs.git.library import Library, open_library
-from handoffs.git.process import Finished, GitError, run_git
+from handoffs.git.process import Finished, GitError, Running, start_git
 
 MAX_COMMIT_BYTES: Final = 64 << 20
 _FULL_ID: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
@@ -61,7 +61,19 @@ class GitReader:
         max_output_bytes: int = 64 << 20,
     ) -> Finished:
         """Run one git command and return how it ended, whatever the status."""
-        return run_git(
+        with self.start(args, stdin=stdin, env=env, max_output_bytes=max_output_bytes) as running:
+            return running.finish()
+
+    def start(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        max_output_bytes: int = 64 << 20,
+    ) -> Running:
+        """Start one git command, to be finished later."""
+        return start_git(
             self.git_dir,
             args,
             stdin=stdin,

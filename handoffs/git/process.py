@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from audit.coded import CodedError
 
@@ -96,7 +96,95 @@ class Finished:
         return text[:2000] or f"git ended with status {self.status} and said nothing"
 
 
-def run_git(
+class Running:
+    """A git process that works while its caller does something else.
+
+    A context manager: whatever happens inside, no process and no pipe is left behind.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, *, seconds: float, max_bytes: int) -> None:
+        self._process, self._rest = process, memoryview(stdin)
+        self._seconds, self._max_bytes = seconds, max_bytes
+        self._deadline = time.monotonic() + seconds
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            if not self._feed():
+                self._close_input()
+
+    def __enter__(self) -> Self:
+        """It works already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, if it still runs."""
+        _end(self._process)
+
+    @property
+    def number(self) -> int:
+        """Its process id, and that of its group."""
+        return self._process.pid
+
+    def finish(self) -> Finished:
+        """Write what is left of the input and read both outputs until they end.
+
+        Raises: GitError("git.timeout"), GitError("git.output_too_long").
+        """
+        process, output, errors = self._process, bytearray(), bytearray()
+        with selectors.DefaultSelector() as selector:
+            for stream, sink in ((process.stdout, output), (process.stderr, errors)):
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ, sink)
+            if process.stdin is not None and not process.stdin.closed:
+                selector.register(process.stdin, selectors.EVENT_WRITE, None)
+            while selector.get_map():
+                if self._left() <= 0:
+                    raise self._late()
+                for key, _ in selector.select(self._left()):
+                    if key.data is None:
+                        if not self._feed():
+                            selector.unregister(key.fileobj)
+                            self._close_input()
+                        continue
+                    block = os.read(key.fd, _CHUNK)
+                    if not block:
+                        selector.unregister(key.fileobj)
+                    key.data.extend(block)
+                if len(output) > self._max_bytes:
+                    raise GitError("git.output_too_long", f"got more than {self._max_bytes} bytes")
+                del errors[MAX_ERROR_BYTES:]
+        try:
+            status = _status_of(process, max(0.1, self._left()))
+        except subprocess.TimeoutExpired:
+            raise self._late() from None
+        return Finished(status, bytes(output), bytes(errors))
+
+    def _feed(self) -> bool:
+        """Write what the pipe takes; whether there is more. A git that stopped reading gets no more."""
+        stream = self._process.stdin
+        if stream is None or stream.closed:
+            return False
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(stream.fileno(), self._rest[:_CHUNK]) :]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        return False
+
+    def _close_input(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _late(self) -> GitError:
+        return GitError("git.timeout", f"got no end after {self._seconds:g} s")
+
+
+def start_git(
     git_dir: Path,
     args: Sequence[str],
     *,
@@ -104,12 +192,12 @@ def run_git(
     env: Mapping[str, str],
     timeout_seconds: float,
     max_output_bytes: int,
-) -> Finished:
-    """Run `git <args>` on `git_dir`; `env` is added to the fixed environment.
+) -> Running:
+    """Start `git <args>` on `git_dir`; `env` is added to the fixed environment. The time runs from now on.
 
     The working directory is the git directory, so that no attributes file of a work tree is read.
 
-    Raises: GitError("git.timeout"), GitError("git.output_too_long"), GitError("git.not_available").
+    Raises: GitError("git.not_available").
     """
     command = ["git", "--no-pager", f"--git-dir={git_dir}", *_ARGUMENTS, *args]
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **env}
@@ -125,10 +213,7 @@ def run_git(
         )
     except OSError as error:
         raise GitError("git.not_available", f"git could not be started: {error.strerror}") from None
-    try:
-        return _converse(process, stdin, timeout_seconds, max_output_bytes)
-    finally:
-        _end(process)
+    return Running(process, stdin, seconds=timeout_seconds, max_bytes=max_output_bytes)
 
 
 @functools.cache
@@ -137,48 +222,12 @@ def git_version() -> str:
 
     Raises: GitError("git.not_available").
     """
-    done = run_git(Path("/"), ("version",), stdin=b"", env={}, timeout_seconds=10.0, max_output_bytes=1000)
+    with start_git(Path("/"), ("version",), stdin=b"", env={}, timeout_seconds=10.0, max_output_bytes=1000) as git:
+        done = git.finish()
     said = done.output.decode("utf-8", "replace").split()
     if done.status != 0 or said[:2] != ["git", "version"] or len(said) < 3:
         raise GitError("git.not_available", f"git did not say its version: {done.complaint()}")
     return f"git {said[2]}"
-
-
-def _converse(process: subprocess.Popen[bytes], stdin: bytes, timeout_seconds: float, cap: int) -> Finished:
-    """Write the input and read both outputs until they end, the deadline passes or the cap is reached."""
-    deadline = time.monotonic() + timeout_seconds
-    output, errors = bytearray(), bytearray()
-    rest = memoryview(stdin)
-    with selectors.DefaultSelector() as selector:
-        for stream, sink in ((process.stdout, output), (process.stderr, errors)):
-            if stream is not None:
-                selector.register(stream, selectors.EVENT_READ, sink)
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-            selector.register(process.stdin, selectors.EVENT_WRITE, None)
-        while selector.get_map():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise GitError("git.timeout", f"got no end after {timeout_seconds:g} s")
-            for key, _ in selector.select(remaining):
-                if key.data is None:
-                    rest = _write_some(process, rest)
-                    if not rest:
-                        selector.unregister(key.fileobj)
-                        _close_input(process)
-                    continue
-                block = os.read(key.fd, _CHUNK)
-                if not block:
-                    selector.unregister(key.fileobj)
-                key.data.extend(block)
-            if len(output) > cap:
-                raise GitError("git.output_too_long", f"got more than {cap} bytes")
-            del errors[MAX_ERROR_BYTES:]
-    try:
-        status = _status_of(process, max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        raise GitError("git.timeout", f"got no end after {timeout_seconds:g} s") from None
-    return Finished(status, bytes(output), bytes(errors))
 
 
 def _status_of(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
@@ -192,31 +241,13 @@ def _status_of(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
     return process.wait(timeout_seconds)
 
 
-def _write_some(process: subprocess.Popen[bytes], rest: memoryview) -> memoryview:
-    """Write what the pipe takes; a git that stopped reading gets no more."""
-    if process.stdin is None:
-        return rest[:0]
-    try:
-        return rest[os.write(process.stdin.fileno(), rest[:_CHUNK]) :]
-    except BlockingIOError:
-        return rest
-    except BrokenPipeError:
-        return rest[:0]
-
-
-def _close_input(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Leave no process and no pipe behind."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    _close_input(process)
-    for stream in (process.stdout, process.stderr):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()

@@ -94,6 +94,7 @@ ASSIGNED: Final = re.compile(
     r"(?i)(?:secret|token|passw(?:or)?d|api_?-?key|access_?-?key|private_?-?key|auth_?-?key)[a-z0-9_-]{0,24}"
     r"[\"']?\s{0,4}(?:=|:|=>|:=)\s{0,4}[\"']([A-Za-z0-9+/=_.~-]{20,200})[\"']"
 )
+SHORTEST: Final = 15  # characters; every match of every form has as many or more
 _MIN_NEEDLE: Final = 4
 _AROUND: Final = re.compile(r"\(\?<?!\[[^\]]+\]\)")
 _MOST: Final = re.compile(r"\{(\d+),\d+\}")

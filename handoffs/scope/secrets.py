@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import Final
 
 from audit.canonical import JsonValue
-from handoffs.scope.secret_forms import ANYTHING, ASSIGNED, FORMS, KINDS, TRACES
+from handoffs.scope.secret_forms import ANYTHING, ASSIGNED, FORMS, KINDS, SHORTEST, TRACES
 
 _NAME: Final = re.compile(r"secret|token|passw|api_?-?key|access_?-?key|private_?-?key|auth_?-?key")
 _MIN_BITS: Final = 3.6
@@ -87,7 +87,7 @@ def redact_json(value: JsonValue) -> JsonValue:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:
-    if not FORMS.search(text.encode("utf-8", "surrogatepass")):
+    if len(text) < SHORTEST or not FORMS.search(text.encode("utf-8", "surrogatepass")):
         return
     for kind, needles, pattern in KINDS:
         if any(needle in text for needle in needles):

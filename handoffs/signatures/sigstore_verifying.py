@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from rfc3161_client import decode_timestamp_response
 
-from audit.canonical import write_json
 from handoffs.attestations.dsse import PAYLOAD_TYPE
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_bundles import SigstoreBundle, parse_sigstore_bundle
@@ -119,12 +118,16 @@ def verify_artifact(digest: str, raw: bytes, *, signer: Signer, root: TrustedRoo
 
 
 def verify_statement(raw: bytes, *, signer: Signer, root: TrustedRoot) -> VerifiedSignature:
+    """Read a bundle, and check it as `verify_read_statement` does."""
+    return verify_read_statement(parse_sigstore_bundle(raw), signer=signer, root=root)
+
+
+def verify_read_statement(found: SigstoreBundle, *, signer: Signer, root: TrustedRoot) -> VerifiedSignature:
     """Check a bundle that holds a DSSE envelope around an in-toto statement; the answer carries the verified bytes.
 
     Not checked: what the statement says; read it from `payload`, from nowhere else.
     Raises: RefusedError.
     """
-    found = parse_sigstore_bundle(raw)
     if found.payload is None and not found.unsupported:
         raise RefusedError("sigstore.content", "a signature over an artifact", "a signed statement")
     payload = b""
@@ -178,7 +181,7 @@ def _verified(
 def warm_signatures(root: TrustedRoot) -> None:
     """Import the library, and make the verifier that serves while no key of the root is cut off."""
     with suppress(Exception):  # what is wrong with the root is said where a signature is judged by it
-        _verifier(write_json(root.document))
+        _verifier(root.whole)
 
 
 @functools.lru_cache(maxsize=4)

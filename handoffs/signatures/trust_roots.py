@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from cryptography import x509
@@ -65,14 +66,23 @@ class TrustedRoot:
 
     def windows(self, kind: str, identifier: str) -> list[Window]:
         """The windows of the logs that carry a key id, or of the authorities whose first certificate has a subject."""
-        found: list[Window] = []
-        for item in self.document[kind]:
-            known = item.get("logId", {}).get("keyId")
-            if kind in _AUTHORITIES:
-                known = _certificates(item)[0].subject.rfc4514_string()
-            if known == identifier:
-                found.append(_window(item))
-        return found
+        return [window for known, window in self._items[kind] if known == identifier]
+
+    @cached_property
+    def _items(self) -> dict[str, list[tuple[str, Window]]]:
+        """Name and window of everything in the root, by kind, in its order."""
+        return {
+            kind: [
+                (
+                    _certificates(item)[0].subject.rfc4514_string()
+                    if kind in _AUTHORITIES
+                    else item.get("logId", {}).get("keyId", ""),
+                    _window(item),
+                )
+                for item in self.document[kind]
+            ]
+            for kind in (*_KEYS, *_AUTHORITIES)
+        }
 
     def cut(self, *, issued: datetime, certified: Iterable[datetime], logged: Iterable[datetime]) -> bytes:
         """The root without authorities that were not valid when the certificate was issued, CT logs that were not
@@ -80,13 +90,20 @@ class TrustedRoot:
 
         Raises: RefusedError("sigstore.time") when nothing of a kind is left.
         """
-        cut = dict(self.document)
+        cut, is_whole = dict(self.document), True
         moments = {"certificateAuthorities": [issued], "ctlogs": [issued, *certified], "tlogs": [issued, *logged]}
         for kind, when in moments.items():
-            cut[kind] = [item for item in cut[kind] if _window(item).holds(when)]
+            items = zip(cut[kind], self._items[kind], strict=True)
+            cut[kind] = [item for item, (_, window) in items if window.holds(when)]
             if not cut[kind]:
                 raise RefusedError("sigstore.time", f"no {kind} of the root valid at {when[-1]:%F %T}", "one")
-        return write_json(cut)
+            is_whole = is_whole and len(cut[kind]) == len(self.document[kind])
+        return self.whole if is_whole else write_json(cut)
+
+    @cached_property
+    def whole(self) -> bytes:
+        """The root with nothing cut off, as `cut` gives it."""
+        return write_json(self.document)
 
     def age_warning(self, now: datetime, *, is_online: bool = False) -> str:
         """What to say about a root that nobody refreshed for a while; empty while it is fresh.

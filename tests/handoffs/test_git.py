@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handoffs.git.index import read_index, write_index
-from handoffs.git.process import GitError, run_git
+from handoffs.git.process import GitError, start_git
 from handoffs.git.repository import PATCH_OPTIONS, Git
 from handoffs.git.trees import Entry
 from tests.support.bundles import (
@@ -95,9 +97,24 @@ def test_files_and_blobs_are_read_within_a_limit():
 def test_a_process_that_hangs_is_ended():
     started = time.monotonic()
     hanging = ("-c", "alias.wait=!sleep 30", "wait")
-    options = {"stdin": b"", "env": {}, "timeout_seconds": 0.3, "max_output_bytes": 10}
-    assert refusal(run_git, GIT.git_dir, hanging, **options) == "git.timeout"
+    with start_git(GIT.git_dir, hanging, stdin=b"", env={}, timeout_seconds=0.3, max_output_bytes=10) as running:
+        assert refusal(running.finish) == "git.timeout"
     assert time.monotonic() - started < 5
+
+
+def test_a_process_that_nobody_waited_for_is_ended_too():
+    with GIT.start(("-c", "alias.wait=!sleep 30", "wait")) as running:
+        number = running.number
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+def test_input_larger_than_the_pipe_arrives_whole():
+    raw = b"x" * (1 << 20)
+    assert (
+        GIT.run("hash-object", "--stdin", stdin=raw).decode().strip()
+        == hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
+    )
 
 
 def test_changes_show_every_side():

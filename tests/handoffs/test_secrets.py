@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import random
 import time
+from re import _parser  # type: ignore[attr-defined]  # what is the shortest match of a pattern only it says
 
 import pytest
 
-from handoffs.scope.secret_forms import ASSIGNED, KINDS
+from handoffs.scope.secret_forms import ASSIGNED, KINDS, SHORTEST
 from handoffs.scope.secrets import find_secrets, may_hold_secret, redact, redact_json
 from tests.support.credentials import SEEDED
 
@@ -114,6 +115,11 @@ def test_the_gate_is_never_shut_before_a_form_that_matches():
         opened += is_found
     assert opened > 1_000
     assert not may_hold_secret(b"An ordinary text: https://example.com/a@b, sk-1, token = 'x', eyJhbGciOi\n" * 100)
+
+
+def test_no_form_is_shorter_than_what_is_searched_at_all():
+    for *_, pattern in (*KINDS, ("", (), ASSIGNED)):
+        assert _parser.parse(pattern.pattern).getwidth()[0] >= SHORTEST
 
 
 def test_redaction_keeps_lines_where_it_is_asked_to():
