@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation races kill crash sabotage tamper lock rules reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation decisions races kill crash sabotage tamper lock rules reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -77,6 +77,9 @@ crash: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 of PostgreSQL under load,
 
 separation: $(INSTALLED)   ## the arithmetic of separation against its oracle: 2,000 histories of 50 steps, about 10 min
 	@SEPARATION_EXAMPLES=2000 $(PY) -m pytest -n 0 tests/audit/test_separation.py $(ARGS)
+
+decisions: $(INSTALLED)   ## the portal's verdict and the single file's on 10,000 made-up inputs, about 5 min
+	@DECISION_EXAMPLES=$${DECISION_EXAMPLES:-10000} $(PY) -m pytest -n 0 tests/verdicts/test_decisions_twice.py $(ARGS)
 
 races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
 	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)

@@ -10,8 +10,10 @@ Source: RFC 9162, C2SP tlog-checkpoint; product.md section 9.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from audit import events
@@ -25,9 +27,10 @@ from audit.pack_commits import check_commits
 from audit.pack_duties import Duties
 from audit.pack_findings import NOT_CHECKED, Act, Finding, Judges, Report, State
 from audit.pack_heads import Heads
-from audit.pack_leaves import check_scope, check_tree, indexed
+from audit.pack_leaves import check_tree, indexed
 from audit.pack_reading import Pack, PackError, parse_object
 from audit.pack_records import body_of, check_record, moment_of
+from audit.pack_scope import check_scope
 from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL
 from audit.separation import Part
 
@@ -38,6 +41,7 @@ KEPT: Final = frozenset(
         events.REPOSITORY_GOVERNED, events.BREAK_GLASS_OPENED, events.BREAK_GLASS_REVIEWED,
     }
 )  # fmt: skip
+DECIDED: Final = frozenset({events.VERDICT_RECORDED, events.DECISION_RECORDED})
 
 
 @dataclass
@@ -52,6 +56,12 @@ class Verification:
     report: Report = field(default_factory=Report)
     acts: list[Act] = field(default_factory=list)
     parts: dict[str, set[Part]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    rules: dict[str, JsonValue] = field(default_factory=dict)
+    singles: dict[int, datetime] = field(default_factory=dict)
+    is_read: bool = False
+    replayed: int = 0
+    misjudged: list[str] = field(default_factory=list)
     manifest: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def run(self) -> list[Finding]:
@@ -74,7 +84,7 @@ class Verification:
         return self.report.findings
 
     def _check(self, head: Checkpoint, heads: Heads) -> None:
-        attempt, duties = self.report.attempt, Duties(self.pack, self.parts, self.report)
+        attempt, duties = self.report.attempt, Duties(self.pack, self.parts, self.counts, head, self.report)
         attempt("witnesses", lambda: heads.check_witnesses(self.witnesses))
         attempt("seal", lambda: heads.check_seal(head))
         if "earlier.json" in self.pack.names:
@@ -82,15 +92,17 @@ class Verification:
         attempt("your checkpoint", lambda: heads.check_own(head, self.earlier))
         attempt("leaves", lambda: check_tree(self.pack, head))
         attempt("records", self.check_acts)
+        if self.judges is not None:
+            attempt("decisions", self.check_decisions)
         attempt("policies", self.check_policies)
         attempt("commits", lambda: check_commits(self.pack, self.acts, self.report))
         attempt("separation", duties.check_pulls)
         attempt("break-glass", lambda: duties.check_glasses(self.acts, moment_of(self.manifest.get("madeAt"))))
         attempt("signatures", self.check_signatures)
-        scope = self.manifest.get("scope")
-        kind = scope.get("kind") if isinstance(scope, dict) else None
-        attempt("completeness", lambda: check_scope(self.pack, kind, head.size))
-        self.tell_scope(kind)
+        told = self.manifest.get("scope")
+        scope = told if isinstance(told, dict) else {}
+        attempt("completeness", lambda: check_scope(self.pack, scope, head.size, self.singles, self.report))
+        self.tell_scope(scope.get("kind"))
 
     def check_manifest(self) -> str:
         """Every file is the one the manifest names, and there is no other."""
@@ -119,12 +131,12 @@ class Verification:
         return "taken from the pack"
 
     def check_acts(self) -> str:
-        """Every body is its leaf's, every row says what its leaf says, every recorded decision comes out again."""
+        """Every body is its leaf's, every row says what its leaf says."""
         rows = self.pack.rows("records.jsonl")
         pending = next(rows, None)
-        erased = records = replayed = 0
+        erased = records = 0
         bodies = self.pack.rows(BODIES)
-        for index, raw in indexed(self.pack):
+        for index, raw, is_single in indexed(self.pack):
             where, told = next(bodies, (BODIES, {}))
             try:
                 leaf = parse_leaf(raw)
@@ -137,31 +149,46 @@ class Verification:
                 check_record(pending[0], pending[1], act)
                 records += 1
                 pending = next(rows, None)
-            replayed += self._keep(act)
+            if is_single:
+                self.singles[index] = leaf.at
+            self._keep(act)
         if next(bodies, None) is not None:
             raise PackError(BODIES, "there are more bodies than leaves")
         if pending is not None:
             raise PackError(pending[0], f"its leaf {pending[1].get('leafIndex')} is not in the pack, or not in order")
         if erased:
             self.report.gap("bodies", f"{erased} were erased: their acts are proved, their words are gone")
-        if self.judges is not None:
-            self.report.say(State.OK, "decisions", f"{replayed} were computed again, with the same result")
+        self.is_read = True
         return f"{records} rows say what their leaves say"
 
-    def _keep(self, act: Act) -> int:
+    def _keep(self, act: Act) -> None:
         leaf = act.leaf
+        self.counts[leaf.subject] += 1
         if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
             self.parts.setdefault(leaf.subject, set()).add(Part(leaf.principal, Role(leaf.role)))
         if leaf.kind not in KEPT:
-            return 0
-        is_decided = self.judges is not None and act.body is not None and leaf.kind.endswith(".recorded")
-        if is_decided and self.judges is not None and act.body is not None:
-            problem = self.judges.decision(dict(act.body))
-            if problem:
-                raise PackError(f"leaf {act.index}", f"{leaf.kind}: {problem}")
+            return
+        if act.body is not None and leaf.kind == events.POLICY_ENACTED:
+            self.rules[str(act.body.get("digest"))] = act.body.get("rules")
+        if act.body is not None and leaf.kind in DECIDED and self.judges is not None:
+            self.replayed += 1
+            problem = self.judges.decision(leaf.kind, dict(act.body), self.rules.get(str(act.body.get("policy"))))
+            self.misjudged += [f"leaf {act.index}: {leaf.kind}: {problem}"] if problem else []
         small = {name: value for name, value in (act.body or {}).items() if isinstance(value, str | int)}
         self.acts.append(Act(act.index, act.digest, leaf, small if act.body is not None else None))
-        return int(is_decided)
+
+    def check_decisions(self) -> str:
+        """Every recorded verdict and decision comes out again from what is stored with it."""
+        if not self.is_read:
+            raise PackError("records.jsonl", "what was decided could not be read to its end")
+        if self.misjudged:
+            for detail in self.misjudged[1:]:
+                self.report.say(State.FAILED, "decisions", detail)
+            where, _, detail = self.misjudged[0].partition(": ")
+            raise PackError(where, detail)
+        if erased := sum(act.body is None and act.leaf.kind in DECIDED for act in self.acts):
+            self.report.gap("decisions", f"{erased} cannot be computed again: their bodies were erased")
+        return f"{self.replayed} were computed again, with the same result"
 
     def check_policies(self) -> str:
         """Every policy that a verdict was judged by is there, and is the text that was enacted."""
@@ -169,7 +196,10 @@ class Verification:
         for where, row in self.pack.rows("policies.jsonl"):
             if not isinstance(text := row.get("document"), str):
                 raise PackError(where, "expected a document")
-            texts.add(hashlib.sha256(text.encode()).hexdigest())
+            texts.add(digest := hashlib.sha256(text.encode()).hexdigest())
+            problem = self.judges.policy(text, self.rules[digest]) if self.judges and digest in self.rules else ""
+            if problem:
+                raise PackError(where, problem)
         bodies = [(act, act.body) for act in self.acts if act.body is not None]
         enacted = {str(body.get("digest")) for act, body in bodies if act.leaf.kind == events.POLICY_ENACTED}
         for act, body in bodies:

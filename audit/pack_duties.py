@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from audit.canonical import JsonValue
+from audit.checkpoint import Checkpoint
 from audit.events import BREAK_GLASS_OPENED, BREAK_GLASS_REVIEWED, DECISION_RECORDED, Role
 from audit.pack_findings import Act, Report
 from audit.pack_reading import Pack, PackError
@@ -21,10 +22,12 @@ REVIEW_WITHIN: Final = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Duties:
-    """Who acted as what by the leaves (`parts`, by subject), and what the pack says about it."""
+    """Who acted as what by the leaves (`parts`, by subject), how many there are, and what the pack says about it."""
 
     pack: Pack
     parts: Mapping[str, set[Part]]
+    counts: Mapping[str, int]
+    head: Checkpoint
     report: Report
 
     def registry(self) -> Registry:
@@ -56,11 +59,18 @@ class Duties:
         match row:
             case {
                 "repository": str(repository), "pull": int(pull), "handoffs": list(handoffs), "parts": list(told),
-                "state": str(state),
+                "state": str(state), "log": log, "events": int(events), "pending": int(pending),
             }:  # fmt: skip
                 name = f"{repository}#{pull}"
             case _:
-                raise PackError(where, "expected repository, pull, handoffs, parts and state")
+                raise PackError(where, "expected repository, pull, handoffs, parts, state, log, events and pending")
+        if log != {"size": self.head.size, "root": self.head.root.hex()}:
+            raise PackError(where, f"{name} was judged at the tree head {log}, the pack's is {self.head.size}")
+        self._refuse_newer(where, name, handoffs, events)
+        if pending:
+            self.report.gap("separation", f"{name}: {pending} acts are newer than the pack's checkpoint")
+        if pending and state != "not_computed":
+            raise PackError(where, f"it is called {state}, and {pending} acts on {name} are not in the log's tree")
         parts = {_part(item, where) for item in told}
         for subject in (f"H-{number}" for number in handoffs):
             for part in self.parts.get(subject, set()) - parts:
@@ -78,6 +88,14 @@ class Duties:
             raise PackError(where, f"it is called separated, and is not: {problem}")
         if problem or state == "broken":
             self.report.broken("separation", problem or f"{name}: the portal itself says that a rule is broken")
+
+    def _refuse_newer(self, where: str, name: str, handoffs: Sequence[JsonValue], events: int) -> None:
+        """What was judged are the leaves that the pack has about a pull request, no more and no fewer."""
+        counts = {number: self.counts.get(f"H-{number}", 0) for number in map(str, handoffs)}
+        if newer := [number for number, count in counts.items() if count == 0]:
+            raise PackError(where, f"it names H-{newer[0]}, about which the pack has no leaf")
+        if events != sum(counts.values()):
+            raise PackError(where, f"it was judged by {events} acts on {name}, the pack has {sum(counts.values())}")
 
     def check_glasses(self, acts: Sequence[Act], made_at: datetime | None) -> str:
         """Each glass was broken by two people, and a third reviewed it in time; what they released was that."""

@@ -40,11 +40,13 @@ class Judges:
     """What the trail cannot judge by itself. Each says what is wrong, or nothing.
 
     NOT_CHECKED is for a signature whose signer the reader did not name.
-    `decision` gets the body of a recorded verdict or decision, `signature` a row of signatures.jsonl and the acts
-    of the pack by their place.
+    `decision` gets the kind and the body of a recorded verdict or decision, and the rules that its policy was enacted
+    with; `policy` a policy's text and these rules; `signature` a row of signatures.jsonl and the acts of the pack by
+    their place.
     """
 
-    decision: Callable[[dict[str, JsonValue]], str]
+    decision: Callable[[str, dict[str, JsonValue], JsonValue], str]
+    policy: Callable[[str, JsonValue], str]
     signature: Callable[[dict[str, JsonValue], Mapping[int, Act]], str]
 
 

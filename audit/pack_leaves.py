@@ -28,7 +28,7 @@ def check_tree(pack: Pack, head: Checkpoint) -> str:
     count, last = 0, -1
     try:
         for where, proof in pack.rows(PROOFS):
-            first, end = _extent(proof, where)
+            first, end = extent(proof, where)
             if not last < first < end <= head.size:
                 raise PackError(where, f"got leaves {first} to {end} after {last} in a tree of {head.size}")
             _check_proof(proof, first, end, hashes, head)
@@ -57,33 +57,13 @@ def _check_proof(
         raise PackError(where, f"not what was signed, or not complete: {error}") from None
 
 
-def check_scope(pack: Pack, kind: JsonValue, size: int) -> str:
-    """The proofs hold what the pack says that it is: the whole log in one run, or a period's run, or single leaves.
-
-    Raises: PackError.
-    """
-    proofs = list(pack.rows(PROOFS))
-    runs = [_extent(proof, where) for where, proof in proofs if "end" in proof]
-    match kind:
-        case "log" if runs != [(0, size)] or len(proofs) > 1:
-            raise PackError(PROOFS, f"it is called the whole log of {size} leaves, and proves {runs[:2]}")
-        case "period" if len(runs) != 1:
-            raise PackError(PROOFS, f"it is called a period, and has {len(runs)} runs of leaves")
-        case "log" | "period":
-            return f"every leaf from {runs[0][0]} to {runs[0][1] - 1} is there, none is between them"
-        case "pull":
-            return f"{len(proofs)} single leaves"
-        case _:
-            raise PackError("manifest.json", f"got the scope {str(kind)[:20]}, expected log, period or pull")
-
-
-def indexed(pack: Pack) -> Iterator[tuple[int, bytes]]:
-    """Each leaf's index and bytes, as the proofs number them."""
+def indexed(pack: Pack) -> Iterator[tuple[int, bytes, bool]]:
+    """Each leaf's index and bytes, as the proofs number them, and whether it has a proof of its own."""
     lines = pack.lines(LEAVES)
     for where, proof in pack.rows(PROOFS):
-        first, end = _extent(proof, where)
+        first, end = extent(proof, where)
         for index in range(first, end):
-            yield index, next(lines, b"") + next(lines, b"\n")[:-1]
+            yield index, next(lines, b"") + next(lines, b"\n")[:-1], "index" in proof
 
 
 def decoded(hashes: JsonValue, where: str) -> list[bytes]:
@@ -118,7 +98,11 @@ def _grown(frontier: Frontier, hashes: Iterator[bytes]) -> Frontier:
     return Frontier(size, tuple(stack)).extend(level)
 
 
-def _extent(proof: Mapping[str, JsonValue], where: str) -> tuple[int, int]:
+def extent(proof: Mapping[str, JsonValue], where: str) -> tuple[int, int]:
+    """The first leaf of a proof, and the one after its last.
+
+    Raises: PackError.
+    """
     match proof:
         case {"index": int(index), "path": list()}:
             return index, index + 1

@@ -11,7 +11,7 @@ checkpoint of this log that you kept from an earlier visit. Without the first, w
 without the second, a log that was forked would not show.
 
     leo audit verify PACK --key KEY --checkpoint EARLIER --witness WITNESS
-    python3 standalone_verifier.py PACK --key KEY --checkpoint EARLIER    # Python alone; no decisions, no OpenPGP
+    python3 standalone_verifier.py PACK --key KEY --checkpoint EARLIER    # Python alone; no OpenPGP, no Sigstore
 
 Both work offline and name the record that is wrong. Without either of them:
 
@@ -24,6 +24,8 @@ Both work offline and name the record that is wrong. Without either of them:
   and a consistency proof from its end (`tlog.CheckTree`).
 * `bodies.jsonl`: SHA-256 over salt and body is `bodySha256` in the leaf. null: erased on somebody's request.
 * `manifest.json` names every file; its own SHA-256 is in the leaf in `seal.json`.
+* Each verdict and decision has its inputs and the policy's digest in its body, the leaf that enacted the policy its
+  rules. Both verifiers judge the inputs again, by two programs; a version of them that they do not know is refused.
 * `commits.jsonl` has git's own bytes: compare its first lines with your `git rev-parse`, and the rest with `git log`.
 
 # What this pack is
@@ -56,7 +58,10 @@ Given an honest witness and your earlier checkpoint:
 _SCOPES: Final = {
     "pull": "The acts recorded about one pull request, with what is needed to judge them. It proves what it holds; it "
     "cannot prove\nthat nothing else was recorded about that pull request. A pack of a period can.",
-    "period": "Every leaf from the first to the last of a period, none left out, and the older ones they rest on.",
+    "period": "Every leaf from the first to the last of a period, none left out, and the older ones they rest on. "
+    "The next leaf on\neach side is in it, too, and lies outside of the period, unless the log begins or ends there. "
+    "Leaves stand in the order in\nwhich they were committed, not quite in that of their times: a leaf of the period "
+    "that was committed beyond that\nneighbour, by a transaction that lasted across the edge, cannot be ruled out.",
     "log": "Every leaf of the log up to the signed checkpoint, none left out.",
 }
 

@@ -42,6 +42,12 @@ def named_entry(of: str, *, null: bool = False) -> models.ForeignKey[Any, Any]:
     return models.ForeignKey("audit.LogEntry", models.PROTECT, related_name="+", db_comment=of, null=null)
 
 
+def in_force_at(size: int) -> Q:
+    """Rows that a tree of this size says to hold: begun by one of its leaves, and ended by none of them."""
+    is_ended = Q(end_entry__tree_leaf__isnull=False, end_entry__tree_leaf__index__lt=size)
+    return Q(log_entry__tree_leaf__index__lt=size) & ~is_ended
+
+
 def end_is_named(name: str, end: str = "ends_at", entry: str = "end_entry") -> models.CheckConstraint:
     """A row ends with the entry that says so, and not without."""
     is_over = Q(**{f"{end}__isnull": False, f"{entry}__isnull": False})
@@ -58,14 +64,18 @@ class Kind(models.TextChoices):
 class PrincipalQuerySet(models.QuerySet["Principal"]):
     """Reads of who is who."""
 
-    def registry(self) -> Registry:
-        """Who answers for whom, who is one person and who holds which role, now. One query."""
+    def registry(self, *, size: int | None = None) -> Registry:
+        """Who answers for whom, who is one person and who holds which role: now, or at a tree of `size` leaves.
+
+        One query. Principals are never removed and keep their sponsor: those who came later are in it, too.
+        """
         people = self.order_by().values_list("pk", "sponsor_id", models.Value("principal"))
-        links = PersonLink.objects.current().order_by().values_list("one_id", "other_id", models.Value("link"))
-        grants = RoleGrant.objects.current().order_by().values_list("principal_id", "principal_id", "role")
+        held = Q(ends_at=None) if size is None else in_force_at(size)
+        links = PersonLink.objects.filter(held).order_by().values_list("one_id", "other_id", models.Value("link"))
+        grants = RoleGrant.objects.filter(held).order_by().values_list("principal_id", "principal_id", "role")
         sponsors: dict[int, int | None] = {}
         found: set[tuple[int, int]] = set()
-        held: set[Part] = set()
+        roles: set[Part] = set()
         for one, other, what in people.union(links, grants, all=True):
             match what:
                 case "principal":
@@ -73,8 +83,8 @@ class PrincipalQuerySet(models.QuerySet["Principal"]):
                 case "link":
                     found.add((one, other))
                 case role:
-                    held.add(Part(one, Role(role)))
-        return Registry(sponsors, frozenset(found), tuple(sorted(held, key=lambda part: part.principal_id)))
+                    roles.add(Part(one, Role(role)))
+        return Registry(sponsors, frozenset(found), tuple(sorted(roles, key=lambda part: part.principal_id)))
 
 
 class Principal(models.Model):

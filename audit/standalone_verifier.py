@@ -10,7 +10,8 @@ Exit codes: 0 everything checked holds; 1 the pack is genuine but something in i
 2 usage; 5 the pack is not what was signed.
 
 This file repeats on purpose what the portal has in modules of its own: two programs that agree are worth more than one.
-Not checked here: the decision function (`leo audit verify` runs it again) and OpenPGP and Sigstore signatures.
+Not checked here: OpenPGP and Sigstore signatures, and that the rules a policy was enacted with are what its text says
+(`leo audit verify` does both).
 Source: RFC 8032 (Ed25519), RFC 9162 (tree and proofs), C2SP signed-note and tlog-checkpoint, POSIX ustar.
 """
 
@@ -30,6 +31,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +48,7 @@ KEPT: Final = (
     "verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed",
     "break_glass.opened", "break_glass.reviewed",
 )  # fmt: skip
+DECIDED: Final = ("verdict.recorded", "decision.recorded")
 REVIEW_WITHIN: Final = 24 * 3600 * 1_000_000  # microseconds
 
 
@@ -424,6 +428,409 @@ def want(value: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     return found
 
 
+# --- decisions, run again: SOP sections 2.1, 3 and 6 ----------------------------------------------------------------
+
+
+class CannotRunError(Exception):
+    """What is stored with a decision cannot be judged: a word, a member or a version that this file does not know."""
+
+
+INPUTS: Final = "leoportal/verdict-inputs/v1"
+POLICY: Final = "leoportal/policy/v1"
+RESULT: Final = "leoportal/agent-result/v1"
+AUTHORITY: Final = ("SECURITY", "DATABASE", "TESTING", "PERFORMANCE", "DESIGN")
+# How results of one sub-agent are read together: the last one present here speaks for it.
+OUTCOMES: Final = ("NOT_APPLICABLE", "PASSED", "WARNED", "FAILED", "BLOCKED", "STALE", "ERROR", "MISSING")
+SILENT: Final = frozenset({"STALE", "ERROR", "MISSING"})
+CONCLUSIONS: Final = frozenset({
+    "success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required", "stale",
+    "startup_failure", "missing",
+})  # fmt: skip
+# Strictest last; None: not ready, since a gate has not ended.
+STRICTER: Final = ("PASS", "CONDITIONAL_PASS", None, "ESCALATE", "FAIL")
+SOP_GATES: Final = frozenset({
+    ("LEO Gate Validation / Run Gate 3 for PRD-*", True),
+    ("Story Release Gate Check / Check Story Release Gate", False),
+    ("SLSA Verification / Verify SLSA Provenance", False),
+    ("Policy Verification / Validate Policy Bundle", False),
+})  # fmt: skip
+NEEDS_LEAD: Final = {
+    "control_plane": "it changes what steers the gates",
+    "unreviewable": "it holds what nobody can review",
+    "informational_gate": "it keeps a gate from failing",
+}
+# The members of each object, and what they are: a type, or the words that are known. Those behind `|` may be absent.
+INPUT_MEMBERS: Final[Mapping[str, Any]] = {
+    "schema": {INPUTS}, "policy": dict, "repository": str, "pull_request": int, "base_sha": str, "head_sha": str,
+    "bundle_digest": str, "expected_tree": str, "observed_tree": str, "is_bundle_verified": bool,
+    "is_bundle_signed": bool, "results": list, "gates": list, "rounds_used": int, "is_deadline_passed": bool,
+    "sod_violations": list, "unknown_contributors": list, "other_findings": list,
+}  # fmt: skip
+RESULT_MEMBERS: Final[Mapping[str, Any]] = {
+    "schema": {RESULT}, "kind": set(AUTHORITY), "outcome": set(OUTCOMES), "confidence": str, "findings": list,
+    "head_sha": str, "tools": list, "input_digest": str, "subjects": list, "grade": {"VERIFIED", "CLAIMED", "MISSING"},
+    "reason": str,
+}  # fmt: skip
+FINDING_MEMBERS: Final[Mapping[str, Any]] = {
+    "rule": str, "severity": {"CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO"}, "file": str, "line": int, "message": str,
+    "evidence": str, "is_new": bool, "disposition": {"open", "pre-existing"},
+}  # fmt: skip
+POLICY_MEMBERS: Final[Mapping[str, Any]] = {
+    "schema": {POLICY}, "threshold": str, "weights": dict, "gates": list, "gate_deadline_seconds": int,
+    "disagreement_confidence": str, "max_rounds": int, "allowed_builders": list, "limits": dict,
+    "lead_approval": {"escalated", "always"},
+}  # fmt: skip
+# What a policy may leave out, and what then holds. None of it moves a verdict; an unknown member of it may.
+POLICY_DEFAULTS: Final[Mapping[str, Any]] = {
+    "signing": {"method": "openpgp", "identity": "", "issuer": "", "fallback": "never", "probes": 3,
+                "probe_seconds": 600},
+    "approvals": {"control_plane": "lead", "unreviewable": "lead", "informational_gate": "lead"},
+    "hourly_quota": {"handoffs": 60, "bytes": 1 << 30},
+    "staging": {"push": "open", "keys": []},
+    "builder_identities": [],
+    "trusted_root": {"max_age_days": None},
+}  # fmt: skip
+POLICY_PARTS: Final[Mapping[str, set[str]]] = {
+    **{name: set(default) for name, default in POLICY_DEFAULTS.items() if default},
+    "builder_identities": {"builder_id", "identity", "issuer", "source_repository_id"},
+    "staging.keys": {"builder_id", "fingerprint", "public_key"},
+}
+LIMITS: Final = dict.fromkeys(
+    ("bundle_bytes", "patch_bytes", "sbom_bytes", "changed_files", "merge_base_age_days"), int
+)
+
+
+def members(value: Any, wanted: Mapping[str, Any], what: str, optional: Mapping[str, Any] | None = None) -> Any:
+    """An object that has these members, each as it has to be, and no other."""
+    if not isinstance(value, dict):
+        raise CannotRunError(f"{what} is no object")
+    allowed = {**wanted, **(optional or {})}
+    if strange := sorted(set(value) - set(allowed)) + sorted(set(wanted) - set(value)):
+        raise CannotRunError(f"{what} has or lacks the member {strange[0][:60]!r}")
+    for name, item in value.items():
+        kind = allowed[name]
+        if isinstance(kind, set | frozenset):
+            is_known = isinstance(item, str) and item in kind
+        else:
+            is_known = isinstance(item, kind) and isinstance(item, bool) is (kind is bool)
+        if not is_known:
+            raise CannotRunError(f"{what}: {name} is {str(item)[:60]!r}")
+    return value
+
+
+def all_texts(items: Sequence[Any], what: str) -> list[str]:
+    """A list of texts."""
+    if wrong := [item for item in items if not isinstance(item, str)]:
+        raise CannotRunError(f"{what} holds {str(wrong[0])[:60]!r}, which is no text")
+    return list(items)
+
+
+def exact(text: str, decimals: int, most: int, what: str) -> Decimal:
+    """A decimal number, digit by digit."""
+    if not re.fullmatch(rf"(0|[1-9][0-9]{{0,2}})(\.[0-9]{{1,{decimals}}})?", text) or Decimal(text) > most:
+        raise CannotRunError(f"{what} is {text[:40]!r}, no number from 0 to {most} with at most {decimals} decimals")
+    return Decimal(text)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a verdict takes from a policy."""
+
+    threshold: Decimal
+    weights: dict[str, Decimal]
+    gates: list[str]
+    sure: Decimal
+    rounds: int
+
+
+def read_policy(value: Any) -> Rules:
+    """A policy that is known in every member and not laxer than the SOP."""
+    shapes = {name: type(default) for name, default in POLICY_DEFAULTS.items()}
+    told = members(value, POLICY_MEMBERS, "the policy", shapes)
+    members(told["limits"], LIMITS, "the policy's limits")
+    for name, known in POLICY_PARTS.items():
+        section, _, inner = name.partition(".")
+        parts = told.get(section, {})
+        parts = parts.get(inner, []) if inner else parts
+        for part in parts if isinstance(parts, list) else [parts]:
+            if not isinstance(part, dict) or not set(part) <= known:
+                raise CannotRunError(f"the policy's {name} is {str(part)[:60]!r}")
+    threshold = exact(told["threshold"], 2, 100, "threshold")
+    shares = members(told["weights"], dict.fromkeys(AUTHORITY, str), "the policy's weights")
+    weights = {kind: exact(shares[kind], 4, 1, f"the weight of {kind}") for kind in AUTHORITY}
+    falling = [weights[kind] for kind in AUTHORITY] + [Decimal(0)]
+    if threshold < 85 or sum(falling) != 1 or any(a <= b for a, b in pairwise(falling)):
+        raise CannotRunError("the policy's threshold or weights are not what the SOP allows")
+    shape = {"key": str, "name": str, "check_name": str, "is_own": bool}
+    gates = [members(gate, shape, "a gate of the policy") for gate in told["gates"]]
+    own = [gate["key"] for gate in gates if gate["is_own"]]
+    keys = [gate["key"] for gate in gates]
+    if not {(gate["name"], gate["is_own"]) for gate in gates} >= SOP_GATES or len(own) != 1 or len({*keys}) < len(keys):
+        raise CannotRunError("the policy's gates are not those of the SOP")
+    if not (1 <= told["max_rounds"] <= 3 and 1 <= told["gate_deadline_seconds"] <= 4 * 3600):
+        raise CannotRunError("the policy's rounds or deadline are not what the SOP allows")
+    sure = exact(told["disagreement_confidence"], 4, 100, "disagreement_confidence")
+    return Rules(threshold, weights, [key for key in keys if key not in own], sure, told["max_rounds"])
+
+
+def completed(policy: Any) -> Any:
+    """A policy with what it left out, so that two that mean the same are the same."""
+    if not isinstance(policy, dict):
+        return policy
+    filled = {
+        name: {**default, **policy[name]} if isinstance(default, dict) and isinstance(policy.get(name), dict)
+        else policy.get(name, default)
+        for name, default in POLICY_DEFAULTS.items()
+    }  # fmt: skip
+    return {**policy, **filled}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What one sub-agent says, as far as it may be heard."""
+
+    kind: str
+    outcome: str
+    confidence: Decimal = Decimal(0)
+    grade: str = "MISSING"
+    reason: str = ""
+    subjects: frozenset[str] = frozenset()
+    findings: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def points(self) -> Decimal:
+        """Its confidence, and nothing of one that cannot be heard."""
+        return Decimal(0) if self.outcome in SILENT else self.confidence
+
+
+def open_findings(items: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """The findings that count: what was there before the change is shown, and never counted."""
+    found = [members(item, FINDING_MEMBERS, "a finding") for item in items]
+    for item in found:
+        if item["is_new"] is not (item["disposition"] == "open") or item["line"] < 0:
+            raise CannotRunError("a finding is open and was there before, or neither, or has no line")
+        if not item["rule"] or not item["message"]:
+            raise CannotRunError("a finding has no rule or says nothing")
+    return [item for item in found if item["is_new"]]
+
+
+def read_voice(value: Any, head: str) -> Voice:
+    """A stored result as it may be heard on this head: about another one it is stale."""
+    told = members(value, RESULT_MEMBERS, "a result")
+    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", told["head_sha"]):
+        raise CannotRunError(f"a result is about {told['head_sha'][:60]!r}, which is no commit")
+    if not re.fullmatch("[0-9a-f]{64}", told["input_digest"]):
+        raise CannotRunError(f"a result judged {told['input_digest'][:60]!r}, which is no digest")
+    outcome, reason = told["outcome"], told["reason"]
+    if outcome == "NOT_APPLICABLE" and told["grade"] != "VERIFIED":
+        outcome, reason = "MISSING", "not applicable is claimed, not computed"
+    elif outcome not in SILENT and told["head_sha"] != head:
+        outcome, reason = "STALE", f"judged {told['head_sha'][:12]}, not this head"
+    return Voice(
+        told["kind"], outcome, exact(told["confidence"], 2, 100, "a confidence"), told["grade"], reason,
+        frozenset(all_texts(told["subjects"], "a result's subjects")), tuple(open_findings(told["findings"])),
+    )  # fmt: skip
+
+
+def hear(voices: Sequence[Voice], rules: Rules) -> tuple[list[Voice], list[dict[str, str]]]:
+    """Everybody who is to be heard, and each sub-agent's part in the confidence."""
+    everybody: list[Voice] = []
+    terms = []
+    for kind in AUTHORITY:
+        own = [voice for voice in voices if voice.kind == kind]
+        heard = [voice for voice in own if voice.outcome != "NOT_APPLICABLE"]
+        is_left_out = len(heard) < len(own)
+        if not is_left_out and not any(voice.grade == "VERIFIED" or voice.outcome == "MISSING" for voice in heard):
+            note = "only claims, no verified result" if heard else "no result"
+            heard.append(Voice(kind, "MISSING", reason=note))
+        everybody += heard
+        worst, weight, points = Voice(kind, "NOT_APPLICABLE", grade="VERIFIED"), Decimal(0), Decimal(0)
+        note = "not applicable, weight left out"
+        if not is_left_out:
+            worst = max(heard, key=lambda voice: OUTCOMES.index(voice.outcome))
+            weight, points, note = rules.weights[kind], min(voice.points for voice in heard), worst.reason
+        product = weight * points if weight else weight
+        terms.append({"kind": kind, "outcome": worst.outcome, "confidence": str(points), "weight": str(weight),
+                      "product": str(product), "grade": worst.grade, "note": note})  # fmt: skip
+    return everybody, terms
+
+
+type Reasons = list[tuple[str, str, str]]
+
+
+def decide_again(value: Any) -> dict[str, Any]:
+    """What stored inputs lead to, in the form in which a verdict stores it.
+
+    The strictest call of any reason is the verdict; without a reason it is PASS, with `None` it is not ready.
+    Raises: CannotRunError.
+    """
+    told = members(value, INPUT_MEMBERS, "the inputs", {"builder_problems": list, "raised": list})
+    rules, case = read_policy(told["policy"]), Case(told)
+    voices, terms = hear([read_voice(result, told["head_sha"]) for result in told["results"]], rules)
+    gates = case.gates()
+    gates += [(key, "missing") for key in rules.gates if key not in dict(gates)]
+    found = [finding for result in told["results"] for finding in open_findings(result["findings"])]
+    found += open_findings(told["other_findings"])
+    used = sum((Decimal(term["weight"]) for term in terms), Decimal(0))
+    total = sum((Decimal(term["product"]) for term in terms), Decimal(0))
+    hundredths = int(total * 100 // used) if used else 0
+    confidence = f"{hundredths // 100}.{hundredths % 100:02}"
+    is_low = not used or total < rules.threshold * used
+    low = [("confidence.low", f"confidence {confidence} is below {rules.threshold}", "CODEX")] if is_low else []
+    late = [key for key, outcome in gates if outcome == "missing"]
+    reasons: dict[str | None, Reasons] = {
+        "FAIL": case.failures(found, gates, voices) + low,
+        "ESCALATE": case.escalations(found, voices, rules),
+        None: [],
+        "CONDITIONAL_PASS": [about(one, "minor") for one in found if one["severity"] in {"MEDIUM", "LOW"}]
+        + [("agent.warned", f"The sub-agent {voice.kind.capitalize()} warned.", "LEAD")
+           for voice in voices if voice.outcome == "WARNED"],
+    }  # fmt: skip
+    if told["is_deadline_passed"]:
+        said = "has no result and the deadline has passed"
+        reasons["ESCALATE"] += [("deadline.passed", f"gate {key} {said}", "LEAD") for key in late]
+    else:
+        reasons[None] += [("gate.missing", f"gate {key} has no result yet", "time") for key in late]
+    listed = [
+        {"code": code, "sentence": sentence, "who": who, "calls_for": call}
+        for call, items in reasons.items()
+        for code, sentence, who in items
+    ]
+    return {
+        "verdict": listed[0]["calls_for"] if listed else "PASS", "confidence": confidence, "weight_used": str(used),
+        "reasons": listed, "terms": terms,
+    }  # fmt: skip
+
+
+def about(finding: Mapping[str, Any], weight: str) -> tuple[str, str, str]:
+    """The reason that an open finding is."""
+    place = f"{finding['file']}:{finding['line']}" if finding["line"] else finding["file"] or "the whole change"
+    sentence = f"{finding['severity']} {finding['rule']} at {place}: {finding['message']}"
+    return f"finding.{weight}", sentence, "CODEX" if weight == "critical" else "LEAD"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The inputs of one decision, and what they say against it."""
+
+    told: Mapping[str, Any]
+
+    def gates(self) -> list[tuple[str, str]]:
+        """How each gate that was listed ended."""
+        shape = {"key": str, "outcome": CONCLUSIONS}
+        found = [members(gate, shape, "a gate") for gate in self.told["gates"]]
+        return [(gate["key"], gate["outcome"]) for gate in found]
+
+    def failures(
+        self, found: Sequence[Mapping[str, Any]], gates: Sequence[tuple[str, str]], voices: Sequence[Voice]
+    ) -> Reasons:
+        """What calls for FAIL, but for the confidence."""
+        told = self.told
+        reasons = [about(one, "critical") for one in found if one["severity"] == "CRITICAL"]
+        for key, outcome in gates:
+            if outcome not in {"success", "missing"}:
+                reasons.append(("gate.not_success", f"gate {key} ended in {outcome}, expected success", "EXEC"))
+        reasons += [("sod.violation", text, "LEAD") for text in all_texts(told["sod_violations"], "sod_violations")]
+        if not told["is_bundle_verified"]:
+            reasons.append(("bundle.unverified", "the bundle is not verified", "CODEX"))
+        if not told["is_bundle_signed"]:
+            reasons.append(("bundle.unsigned", "the bundle is not signed by the enforcer", "EXEC"))
+        problems = all_texts(told.get("builder_problems", []), "builder_problems")
+        reasons += [("builder.not_allowed", text, "operator") for text in problems]
+        made, held = told["expected_tree"], told["observed_tree"]
+        if made == "" or made != held:
+            made, held = made[:12] or "unknown", held[:12] or "unknown"
+            reasons.append(("tree.differs", f"the head holds tree {held}, the bundle makes {made}", "EXEC"))
+        outcomes = {voice.outcome for voice in voices} - SILENT
+        if outcomes == {"FAILED"}:
+            reasons.append(("agents.all_failed", "no sub-agent found the change acceptable", "CODEX"))
+        return reasons
+
+    def escalations(self, found: Sequence[Mapping[str, Any]], voices: Sequence[Voice], rules: Rules) -> Reasons:
+        """What calls for LEAD, but for the deadline."""
+        told = self.told
+        reasons: Reasons = [
+            (f"agent.{voice.outcome.lower()}", f"{voice.kind} is {voice.outcome}: {voice.reason or 'no reason given'}",
+             "LEAD" if voice.outcome == "BLOCKED" else "reviewer")
+            for voice in voices if voice.outcome in {"BLOCKED", *SILENT}
+        ]  # fmt: skip
+        for name in all_texts(told["unknown_contributors"], "unknown_contributors"):
+            reasons.append(("contributor.unknown", f"nobody knows who {name} is", "operator"))
+        reasons += [about(one, "high") for one in found if one["severity"] == "HIGH"]
+        reasons += self.raised()
+        used = told["rounds_used"]
+        for said in disagreements(voices, rules.sure):
+            if used < rules.rounds:
+                reasons.append(("agents.disagree", f"{said}; round {used} of {rules.rounds}", "PLAN"))
+            else:
+                reasons.append(("agents.rounds_exhausted", f"{said} after {used} rounds", "LEAD"))
+        for voice in voices:
+            if voice.outcome == "FAILED":
+                reasons.append(("agent.failed", f"{voice.kind} FAILED with confidence {voice.confidence}", "LEAD"))
+        return reasons
+
+    def raised(self) -> Reasons:
+        """What PLAN alone may not release, kind by kind; three places of each are named."""
+        kinds: dict[str, list[str]] = {}
+        for item in self.told.get("raised", []):
+            one = members(item, {"kind": str, "path": str, "why": str}, "what is raised")
+            if not one["kind"]:
+                raise CannotRunError("what is raised has no kind")
+            kinds.setdefault(one["kind"], []).append(f"{one['path'] or 'the change'} ({one['why'][:200]})")
+        reasons = []
+        for kind, places in kinds.items():
+            more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+            why = f"needs LEAD because {NEEDS_LEAD.get(kind, f'of {kind}')}: {'; '.join(places[:3])}{more}"
+            reasons.append((f"approval.{kind}", why, "LEAD"))
+        return reasons
+
+
+def disagreements(voices: Sequence[Voice], sure: Decimal) -> Iterator[str]:
+    """Each pair of which one PASSED and one FAILED the same file, both sure of it."""
+    for failed in voices:
+        if failed.outcome != "FAILED" or failed.confidence < sure:
+            continue
+        files = {one["file"] for one in failed.findings if one["severity"] in {"CRITICAL", "HIGH"}}
+        if not files or "" in files:
+            files |= failed.subjects
+        for passed in voices:
+            shared = files & passed.subjects if passed.outcome == "PASSED" and passed.confidence >= sure else set()
+            if shared:
+                yield f"{passed.kind} PASSED and {failed.kind} FAILED {min(shared)}"
+
+
+def run_again(kind: str, body: Mapping[str, Any], enacted: Any) -> str:
+    """Why a recorded verdict or decision does not follow from what is stored with it; empty if it does.
+
+    A verdict may be stricter than what comes out, never laxer. `enacted` are the rules in the leaf of its policy.
+    """
+    is_verdict = kind == "verdict.recorded"
+    said_by = {"repository": "repository", "pr": "pull_request", "head": "head_sha"}
+    said_by |= {"base": "base_sha", "bundle": "bundle_digest"} if is_verdict else {}
+    inputs = body.get("inputs")
+    try:
+        found = decide_again(inputs)
+        read_policy(enacted)
+    except CannotRunError as error:
+        return f"it cannot be run again: {error}"
+    for name, source in said_by.items():
+        if inputs is None or body.get(name) != inputs[source]:
+            return f"its inputs are of another decision: {name} is {str(body.get(name))[:60]!r}"
+    if completed(enacted) != completed(inputs["policy"]) if inputs else True:
+        return f"its inputs hold other rules than the policy {str(body.get('policy'))[:16]} that was enacted"
+    computed, said = found["verdict"] or "", body.get("computed" if is_verdict else "computed_now")
+    if computed != said:
+        return f"its inputs give {computed or 'nothing yet'}, it says {str(said)[:20]}"
+    if not is_verdict:
+        return ""
+    if found != body.get("reasons") or found["confidence"] != body.get("confidence"):
+        return "its inputs give other reasons or another confidence"
+    verdict = body.get("verdict")
+    if verdict is None or verdict not in STRICTER or STRICTER.index(verdict) < STRICTER.index(found["verdict"]):
+        return f"it is {str(verdict)[:20]}, laxer than what its inputs give, {computed or 'nothing yet'}"
+    return ""
+
+
 # --- what is checked ------------------------------------------------------------------------------------------------
 
 
@@ -479,6 +886,10 @@ class Verifier:
         self.leaves: list[Leaf] = []
         self.parts: dict[str, dict[tuple[int, str], int]] = {}
         self.manifest: dict[str, Any] = {}
+        self.rules: dict[str, Any] = {}
+        self.singles: dict[int, int] = {}
+        self.counts: dict[str, int] = {}
+        self.decided, self.wrong, self.is_read = 0, list[str](), False
         self.commits: dict[str, dict[str, Any]] = {}
 
     def run(self) -> Report:
@@ -495,13 +906,13 @@ class Verifier:
         report.attempt("seal of the manifest", lambda: self.check_seal(head))
         self.check_earlier(head)
         report.attempt("leaves", lambda: self.check_leaves(head))
+        report.attempt("decisions", self.check_decisions)
         report.attempt("policies", self.check_policies)
         report.attempt("commits", self.check_commits)
-        report.attempt("separation", self.check_separation)
+        report.attempt("separation", lambda: self.check_separation(head))
         report.attempt("break-glass", self.check_glasses)
         report.attempt("completeness", lambda: self.check_scope(head))
         self.tell_scope()
-        report.add(GAP, "decisions", "not run again here; `leo audit verify` does")
         report.add(GAP, "signatures.jsonl", "OpenPGP and Sigstore are not checked here; `leo audit verify` does")
         return report
 
@@ -650,7 +1061,7 @@ class Verifier:
                 while pending is not None and pending[1].get("leafIndex") == index:
                     check_record(pending, leaf)
                     pending, records = next(rows, None), records + 1
-                self.keep(leaf)
+                self.keep(leaf, is_single=frontier is None)
                 count, erased = count + 1, erased + (leaf.body is None)
             if frontier is not None and not is_consistent(Checkpoint("", end, frontier.root()), head, path):
                 raise PackError(f"leaves {first} to {end - 1}", "one of them is not in the signed tree")
@@ -662,15 +1073,39 @@ class Verifier:
         if erased:
             self.report.add(GAP, "bodies", f"{erased} were erased: their acts are proved, their words are gone")
         self.report.add(OK, "records", f"{records} rows say what their leaves say")
+        self.is_read = True
         return None, f"{count} leaves are in the tree"
 
-    def keep(self, leaf: Leaf) -> None:
+    def keep(self, leaf: Leaf, *, is_single: bool) -> None:
         """What later checks need of it: who did what on a handoff, and the short parts of the acts that release."""
+        body = leaf.body or {}
+        self.counts[leaf.subject] = self.counts.get(leaf.subject, 0) + 1
+        if is_single:
+            self.singles[leaf.index] = leaf.at
+        if leaf.kind == "policy.enacted":
+            self.rules[str(body.get("digest"))] = body.get("rules")
+        if leaf.kind in DECIDED and leaf.body is not None:
+            self.decided += 1
+            if problem := run_again(leaf.kind, body, self.rules.get(str(body.get("policy")))):
+                self.wrong.append(f"leaf {leaf.index}: {problem}")
         if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
             self.parts.setdefault(leaf.subject, {}).setdefault((leaf.principal, leaf.role), leaf.index)
         if leaf.kind in KEPT:
-            body = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str | int)}
-            self.leaves.append(replace(leaf, body=body))
+            short = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str | int)}
+            self.leaves.append(replace(leaf, body=short))
+
+    def check_decisions(self) -> tuple[None, str]:
+        """Every recorded verdict and decision comes out again from what is stored with it."""
+        if not self.is_read:
+            raise PackError("leaves.txt", "what was decided could not be read to its end")
+        for detail in self.wrong[1:]:
+            self.report.add(FAILED, "decisions", detail)
+        if self.wrong:
+            where, _, detail = self.wrong[0].partition(": ")
+            raise PackError(where, detail)
+        if erased := sum(leaf.kind in DECIDED and leaf.body is None for leaf in self.leaves):
+            self.report.add(GAP, "decisions", f"{erased} cannot be run again: their bodies were erased")
+        return None, f"{self.decided} were run again, with the same result"
 
     def check_policies(self) -> tuple[None, str]:
         """Every policy that a verdict was judged by is there, and is the text that was enacted."""
@@ -796,7 +1231,7 @@ class Verifier:
                 f"commit {commit[:12]}", f"it is called {str(row.get('class'))[:20]}, the leaves say {found}"
             )
 
-    def check_separation(self) -> tuple[None, str]:
+    def check_separation(self, head: Checkpoint) -> tuple[None, str]:
         """Nobody, and nobody who answers for somebody, holds two duties on one pull request."""
         rows = [row for _, row in self.pack.rows("principals.jsonl")]
         people = persons(rows)
@@ -805,6 +1240,7 @@ class Verifier:
             where = f"separation.jsonl line {number}"
             name = f"{row.get('repository')}#{row.get('pull')}"
             handoffs = {f"H-{pk}" for pk in want(row, "handoffs", list, where)}
+            self.refuse_newer(row, sorted(handoffs), head, where)
             parts = {(part.get("principal"), part.get("duty")) for part in want(row, "parts", list, where)}
             for subject in handoffs:
                 for (principal, role), index in self.parts.get(subject, {}).items():
@@ -828,6 +1264,20 @@ class Verifier:
                 self.report.add(BROKEN, "separation", f"{name}: the portal itself says that a rule is broken")
             count += 1
         return None, f"{count} pull requests looked at"
+
+    def refuse_newer(self, row: Mapping[str, Any], handoffs: Sequence[str], head: Checkpoint, where: str) -> None:
+        """What was judged is what this tree has about a pull request, no more and no less."""
+        if row.get("log") != {"size": head.size, "root": head.root.hex()}:
+            raise PackError(where, f"it was judged at another tree head, {str(row.get('log'))[:90]}")
+        if newer := [subject for subject in handoffs if subject not in self.counts]:
+            raise PackError(where, f"it names {newer[0]}, about which the pack has no leaf")
+        held, events = sum(self.counts[subject] for subject in handoffs), want(row, "events", int, where)
+        if events != held:
+            raise PackError(where, f"it was judged by {events} acts, the pack has {held}")
+        if pending := want(row, "pending", int, where):
+            self.report.add(GAP, "separation", f"{where}: {pending} acts are newer than the pack's checkpoint")
+            if row.get("state") != "not_computed":
+                raise PackError(where, f"it is called {str(row.get('state'))[:20]}, and {pending} acts are missing")
 
     def check_glasses(self) -> tuple[None, str]:
         """Two people broke each glass and a third looked at it within a day; every such release names its glass."""
@@ -878,7 +1328,33 @@ class Verifier:
             raise PackError("proofs.jsonl", f"it is called a period, and has {len(runs)} runs of leaves")
         if kind == "pull":
             return None, f"{len(proofs)} single leaves"
+        if kind == "period":
+            self.check_edges(runs[0][0], runs[0][1], head.size)
         return None, f"every leaf from {runs[0][0]} to {runs[0][1] - 1} is there, none is between them"
+
+    def check_edges(self, first: int, end: int, size: int) -> None:
+        """The leaves on both sides of a period's run lie outside of the period, so none of it was left out there."""
+        scope = self.manifest["scope"]
+        days = [want(scope, name, str, "manifest.json") if name in scope else "" for name in ("first", "last")]
+        start, until = (microseconds(f"{day}T00:00:00+00:00") if day else None for day in days)
+        if (start, until) == (None, None) or (days[0] and start is None) or (days[1] and until is None):
+            raise PackError("manifest.json", f"its period is from {days[0][:20]!r} to {days[1][:20]!r}")
+        until = until and until + 24 * 3600 * 1_000_000
+        if first > 0:
+            at = self.singles.get(first - 1)
+            if start is None or at is None:
+                raise PackError("proofs.jsonl", f"leaf {first - 1}, the last one before the period, is missing")
+            if at >= start:
+                raise PackError(f"leaf {first - 1}", "it is called the last one before the period, and is of it")
+        if end < size:
+            at = self.singles.get(end)
+            if until is None or at is None:
+                raise PackError("proofs.jsonl", f"leaf {end}, the first one after the period, is missing")
+            if at < until:
+                raise PackError(f"leaf {end}", "it is called the first one after the period, and is of it")
+        elif until is not None:
+            held = f"the checkpoint ends with leaf {size - 1}: what was recorded after it in the period is not in here"
+            self.report.add(GAP, "completeness", held)
 
     def tell_scope(self) -> None:
         """What the pack does not hold, and so does not prove."""

@@ -16,7 +16,7 @@ from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_signers import Signer
 from handoffs.signatures.sigstore_verifying import read_root_file
 from leoportal.cli_output import INTEGRITY, NEGATIVE, USAGE, say, say_json, say_row, stop
-from verdicts.replaying import Keyring, Sigstore, replay_decision
+from verdicts.replaying import Keyring, Sigstore, replay_decision, replay_policy
 
 audit_app = typer.Typer(help="Evidence packs, offline.", no_args_is_help=True)
 _WORDS = {State.OK: "ok", State.FAILED: "FAIL", State.BROKEN: "FAIL", State.GAP: "note"}
@@ -49,7 +49,7 @@ def verify(  # noqa: PLR0913 - options of a command
         opened = Pack(pack)
         sigstore = Sigstore(Signer(identity, issuer), read_root_file(trusted_root)) if trusted_root else None
         published = parse_object(opened.read("keys.json"), "keys.json")
-        judges = Judges(replay_decision, Keyring.of(published, sigstore).check)
+        judges = Judges(replay_decision, replay_policy, Keyring.of(published, sigstore).check)
         found = Verification(opened, keys, earlier, judges, witnesses).run()
     except OSError as error:
         stop("pack.unreadable", str(error), "name a pack that you can read", status=USAGE)

@@ -31,7 +31,7 @@ from verdicts.models import (
     VerificationWork,
     WorkStatus,
 )
-from verdicts.policy import disagreements, parse_policy
+from verdicts.policy import disagreements, parse_policy, policy_to_json
 from verdicts.results import AgentKind, AgentResult, GateOutcome, from_json, to_json
 from verdicts.subagents import AGENTS
 
@@ -65,7 +65,8 @@ def enact_policy(document: bytes, *, by: Actor) -> PolicyVersion:
     if PolicyVersion.objects.filter(digest=digest).exists():
         raise VerdictError("policy.rollback", "this text was in force before; an old policy is not put back as it was")
     number = newest.number + 1 if newest else 1
-    entry = append_event(events.POLICY_ENACTED, by, "", {"number": number, "digest": digest})
+    body: dict[str, JsonValue] = {"number": number, "digest": digest, "rules": policy_to_json(policy)}
+    entry = append_event(events.POLICY_ENACTED, by, "", body)
     EnforcerRules.objects.create(policy_digest=digest, document=rules_to_json(policy.lane_rules))
     return PolicyVersion.objects.create(
         number=number, document=document.decode(), digest=digest, enacted_by=by.name, log_entry=entry

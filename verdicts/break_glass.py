@@ -165,6 +165,7 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         "verdict": bound.pk if bound else None,
         "head": pull.head_sha,
         "merge_tree": pull.merge_tree,
+        "policy": found.policy_version.digest,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
         "inputs": inputs_to_json(found.inputs),
         "assurance": found.assurance.value,

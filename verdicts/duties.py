@@ -37,9 +37,9 @@ class Separation:
         return NOT_COMPUTED if NOT_COMPUTED in {row.state for row in self.rules} else OK
 
 
-def read_separation(pull: PullRequest) -> Separation:
-    """Compute the proof. Six queries, and three commits read from the repository."""
-    facts = gather(pull)
+def read_separation(pull: PullRequest, *, size: int | None = None) -> Separation:
+    """Compute the proof. Six queries, and three commits read from the repository. `size`: as for `gather`."""
+    facts = gather(pull, size=size)
     names = {pk: principal.name for pk, principal in facts.principals.items()}
     sponsors = {pk: principal.sponsor.name if principal.sponsor else "" for pk, principal in facts.principals.items()}
     parts = tuple(

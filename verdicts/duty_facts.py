@@ -76,8 +76,8 @@ class Facts:
         return next((e for e in reversed(self.entries) if e.kind == kind and e.subject == subject), None)
 
 
-def gather(pull: PullRequest) -> Facts:
-    """Everything, once."""
+def gather(pull: PullRequest, *, size: int | None = None) -> Facts:
+    """Everything, once; who is who as it was at a tree of `size` leaves, or as it is now."""
     handoffs = tuple(Handoff.objects.filter(chain=pull.handoff.chain).order_by("pk"))
     entries = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in handoffs]).defer("leaf").order_by("pk")
     rows = list(
@@ -99,7 +99,7 @@ def gather(pull: PullRequest) -> Facts:
         entries=tuple(entries),
         parts=tuple(Part(row.principal_id, Role(row.duty)) for row in rows),
         principals=known,
-        registry=Principal.objects.registry(),
+        registry=Principal.objects.registry(size=size),
         verdict=verdicts.order_by("-pk").first(),
         decision=Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first(),
         glasses=tuple(BreakGlass.objects.filter(pull_request=pull, opened_at__isnull=False).order_by("pk")),

@@ -31,9 +31,10 @@ from audit.export import Head, Sheet
 from audit.merkle import ProofError, consistency_proof
 from audit.models import LogCheckpoint, LogEntry, LogLeaf
 from audit.notes import NoteError, VerifierKey, parse_note
+from audit.pack_scope import period_of
 from audit.pack_text import verify_text
 from audit.pack_writing import PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves, write_tar
-from audit.principals import PersonLink, Principal
+from audit.principals import PersonLink, Principal, in_force_at
 from audit.separation import assurance
 from audit.sequencing import nodes_at
 from handoffs.git.process import GitError
@@ -51,7 +52,7 @@ from verdicts.models import (
     PolicyVersion,
     VerdictStatement,
 )
-from verdicts.separation_proof import separation_document
+from verdicts.separation_proof import packed_document
 from verdicts.tables import TABLES, plain, sheet_of
 
 CONTEXT: Final = (events.POLICY_ENACTED, events.REPOSITORY_GOVERNED, events.ROLE_GRANTED, events.KEY_CREATED,
@@ -76,7 +77,7 @@ class Scope:
     @property
     def kind(self) -> str:
         """A pull request's leaves, or a run of the log."""
-        return "pull" if self.filters.get("pull") else "period" if {"first", "last"} & set(self.filters) else "log"
+        return "pull" if self.filters.get("pull") else "period" if is_period(self.filters) else "log"
 
     @property
     def size(self) -> int:
@@ -88,6 +89,11 @@ class Scope:
         """Every leaf of the pack, in order."""
         chosen = Q(index__gte=self.first, index__lt=self.end) | Q(index__in=self.others)
         return LogLeaf.objects.filter(chosen).order_by("index")
+
+
+def is_period(filters: Mapping[str, str]) -> bool:
+    """Whether they name a day."""
+    return bool({"first", "last"} & set(filters))
 
 
 def protected_tips() -> dict[int, str]:
@@ -125,7 +131,10 @@ def choose(filters: Mapping[str, str], tips: Mapping[int, str]) -> Scope:
         raise AuditError("pack.empty", "nothing was recorded that these filters fit")
     first, end = (0, 0) if is_pull else (found["a"], found["b"] + 1)
     own = set(entries.values_list("tree_leaf__index", flat=True)) if is_pull else set()
-    pulls = _pulls(filters, first, end)
+    if not is_pull and is_period(filters):
+        first, end = _grown(first, end, filters, checkpoint.size)
+        own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}  # they show the edges
+    pulls = _pulls(filters, min({first, *own}), max({end, *(index + 1 for index in own)}))
     subjects = [
         f"H-{pk}"
         for pk in Handoff.objects.filter(chain__in={p.handoff.chain for p in pulls}).values_list("pk", flat=True)
@@ -134,6 +143,19 @@ def choose(filters: Mapping[str, str], tips: Mapping[int, str]) -> Scope:
     context = LogEntry.objects.filter(about, tree_leaf__index__lt=checkpoint.size)
     others = own | {i for i in context.values_list("tree_leaf__index", flat=True) if not first <= i < end}
     return Scope(filters, pulls, checkpoint, first, end, sorted(others), tips)
+
+
+def _grown(first: int, end: int, filters: Mapping[str, str], size: int) -> tuple[int, int]:
+    """A period's run up to the next leaves outside of the period, or to the ends of the log.
+
+    Leaves stand in the order in which they were committed: one of the period may stand behind one that is newer.
+    """
+    start, until = period_of({**filters})
+    leaves = LogLeaf.objects.order_by("index")
+    before = leaves.filter(index__lt=first, entry__created_at__lt=start) if start else leaves.none()
+    after = leaves.filter(index__gte=end, index__lt=size, entry__created_at__gte=until) if until else leaves.none()
+    older, newer = before.last(), after.first()
+    return older.index + 1 if older else 0, newer.index if newer else size
 
 
 def _pulls(filters: Mapping[str, str], first: int, end: int) -> list[PullRequest]:
@@ -170,8 +192,9 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     records = writer.add_rows("records.jsonl", _records(scope))
     commits = writer.add_rows("commits.jsonl", _commits(scope))
     writer.add_rows("policies.jsonl", _policies(scope))
-    writer.add_rows("principals.jsonl", _principals())
-    separations = [separation_document(pull) for pull in scope.pulls]
+    writer.add_rows("principals.jsonl", _principals(scope))
+    head = Head(scope.size, bytes(scope.checkpoint.root).hex())
+    separations = [packed_document(pull, head) for pull in scope.pulls]
     writer.add_rows("separation.jsonl", separations)
     writer.add_rows("signatures.jsonl", _signatures(scope))
     cosignatures = "".join(scope.checkpoint.cosignatures.order_by("pk").values_list("line", flat=True))
@@ -192,7 +215,7 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
                 **{name: value for name, value in scope.filters.items() if name != "earlier"},
             },
             "log": {"origin": scope.checkpoint.origin, "size": scope.size, "root": bytes(scope.checkpoint.root).hex()},
-            "assurance": assurance(Principal.objects.registry()).value,
+            "assurance": assurance(Principal.objects.registry(size=scope.size)).value,
             "counts": {"leaves": leaves, "records": records, "commits": commits, "pulls": len(separations)},
         }
     )
@@ -255,10 +278,11 @@ def _policies(scope: Scope) -> Iterator[dict[str, JsonValue]]:
         yield {"number": version.number, "document": version.document}
 
 
-def _principals() -> Iterator[dict[str, JsonValue]]:
+def _principals(scope: Scope) -> Iterator[dict[str, JsonValue]]:
     for principal in Principal.objects.order_by("pk").iterator():
         yield {"id": principal.pk, "kind": principal.kind, "sponsor": principal.sponsor_id}
-    for one, other in PersonLink.objects.current().order_by("pk").values_list("one_id", "other_id"):
+    links = PersonLink.objects.filter(in_force_at(scope.size)).order_by("pk")
+    for one, other in links.values_list("one_id", "other_id"):
         yield {"one": one, "other": other}
 
 

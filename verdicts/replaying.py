@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from audit.canonical import JsonError, JsonValue, parse_json
+from audit.events import VERDICT_RECORDED
 from audit.pack_findings import NOT_CHECKED, Act
 from audit.pack_reading import PackError
 from handoffs.signatures.openpgp import SignatureError, open_envelope
@@ -22,31 +23,61 @@ from handoffs.signatures.sigstore_signers import Signer
 from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement
 from handoffs.signatures.trust_roots import TrustedRoot
 from verdicts.decision import Verdict
-from verdicts.policy import PolicyError, decide, inputs_from_json, is_at_least_as_strict, judgement_to_json
+from verdicts.policy import (
+    Judgement,
+    PolicyError,
+    decide,
+    inputs_from_json,
+    is_at_least_as_strict,
+    judgement_to_json,
+    parse_policy,
+    policy_from_json,
+)
 from verdicts.results import ResultError
 
+# What a body says beside its inputs, and what the inputs call it.
+_DECIDED: Final = (("repository", "repository"), ("pr", "pull_request"), ("head", "head_sha"))
+_JUDGED: Final = (*_DECIDED, ("base", "base_sha"), ("bundle", "bundle_digest"))
 
-def replay_decision(body: dict[str, JsonValue]) -> str:
+
+def replay_decision(kind: str, body: dict[str, JsonValue], rules: JsonValue) -> str:
     """Why a recorded verdict or decision does not follow from what is stored with it; empty if it does.
 
-    A verdict may be stricter than what was computed, never laxer.
+    A verdict may be stricter than what was computed, never laxer. `rules` are what the leaf of its policy says.
     """
     try:
-        found = decide(inputs_from_json(body.get("inputs")))
+        inputs, enacted = inputs_from_json(body.get("inputs")), policy_from_json(rules)
+        found = decide(inputs)
     except (PolicyError, ResultError) as error:
-        return f"its inputs cannot be read: {error}"
+        return f"its inputs or its policy cannot be read: {error}"
+    for name, source in _JUDGED if kind == VERDICT_RECORDED else _DECIDED:
+        if body.get(name) != getattr(inputs, source):
+            return f"its inputs are another decision's: {name} is {str(body.get(name))[:60]}, there {source} is another"
+    if inputs.policy != enacted:
+        return f"its inputs hold other rules than the policy {str(body.get('policy'))[:16]} was enacted with"
     computed = found.verdict.value if found.verdict else ""
-    said = body.get("computed", body.get("computed_now"))
+    said = body.get("computed" if kind == VERDICT_RECORDED else "computed_now")
     if computed != said:
         return f"its inputs give {computed or 'nothing yet'}, it says {said}"
-    if "verdict" not in body or "confidence" not in body:
-        return ""
+    return _replay_verdict(body, found) if kind == VERDICT_RECORDED else ""
+
+
+def _replay_verdict(body: dict[str, JsonValue], found: Judgement) -> str:
     if judgement_to_json(found) != body.get("reasons") or str(found.confidence) != body.get("confidence"):
         return "its inputs give other reasons or another confidence"
     verdict = body.get("verdict")
     if verdict not in set(Verdict) or not is_at_least_as_strict(Verdict(str(verdict)), found.verdict):
-        return f"it is {verdict}, laxer than the computed {computed}"
+        return f"it is {verdict}, laxer than the computed {found.verdict}"
     return ""
+
+
+def replay_policy(document: str, rules: JsonValue) -> str:
+    """Why the rules in the leaf of a policy are not what its text says; empty if they are."""
+    try:
+        is_same = parse_policy(document.encode()) == policy_from_json(rules)
+    except PolicyError as error:
+        return f"it cannot be read: {error}"
+    return "" if is_same else "its text says other rules than the leaf that enacted it"
 
 
 _TIMES: Final = ("createdAt", "expiresAt", "retiredAt", "distrustedSince")

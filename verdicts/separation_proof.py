@@ -5,18 +5,21 @@ Source: product.md section 9 ("separation visible per handoff"); SOP section 5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from fpdf import FPDF, FontFace
 
 from audit.canonical import JsonValue, write_json
+from audit.events import Role
 from audit.export import Head
+from audit.models import LogEntry
 from audit.principals import Participation, Principal
 from audit.separation import Registry, UnknownPrincipalError, assurance
 from handoffs.models import Handoff, PullRequest
 from verdicts.duties import read_separation
+from verdicts.duty_facts import NOT_COMPUTED
 from verdicts.tables import plain
 
 SCHEMA: Final = "leoportal/role-separation/v1"
@@ -24,15 +27,10 @@ _SAID: Final = {"ok": "Separated", "broken": "NOT separated", "not_computed": "N
 _STATES: Final = {"ok": "holds", "broken": "DOES NOT HOLD", "not_computed": "not computed", "not_needed": "not needed"}
 
 
-def separation_document(pull: PullRequest) -> dict[str, JsonValue]:
+def separation_document(pull: PullRequest, *, size: int | None = None) -> dict[str, JsonValue]:
     """Who did what in which duty, who answers for whom, which rules were looked at, and how it came out."""
-    found, registry = read_separation(pull), Principal.objects.registry()
+    found, registry = read_separation(pull, size=size), Principal.objects.registry(size=size)
     rows = Participation.objects.filter(subject=pull.handoff.chain).select_related("principal").order_by("pk")
-    parts: list[JsonValue] = [
-        {"principal": one.pk, "kind": one.kind, "duty": row.duty, "answers": one.sponsor_id}
-        for row in rows
-        for one in (row.principal,)
-    ]
     handoffs = Handoff.objects.filter(chain=pull.handoff.chain).order_by("pk").values_list("pk", flat=True)
     return {
         "schema": SCHEMA,
@@ -44,7 +42,7 @@ def separation_document(pull: PullRequest) -> dict[str, JsonValue]:
         "handoffs": list(handoffs),
         "state": found.state,
         "assurance": assurance(registry).value,
-        "parts": parts,
+        "parts": _parts(rows),
         "circles": {str(row.principal_id): _circle(row.principal_id, registry) for row in rows},
         "acts": [
             {
@@ -56,6 +54,39 @@ def separation_document(pull: PullRequest) -> dict[str, JsonValue]:
         "rules": [{"rule": rule.rule, "state": rule.state, "found": rule.got} for rule in found.rules],
         "events": found.events,
     }  # fmt: skip
+
+
+def packed_document(pull: PullRequest, head: Head) -> dict[str, JsonValue]:
+    """The document as a pack has it: of the tree of its checkpoint, and of nothing newer.
+
+    `pending` entries about the pull request stand in no leaf of that tree yet. Then its rules are not computed, and
+    only the handoffs and the deciders that the tree knows are in it; the next pack has the rest.
+    """
+    whole = separation_document(pull, size=head.size)
+    chain = Handoff.objects.filter(chain=pull.handoff.chain)
+    entries = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in chain])
+    covered = entries.filter(tree_leaf__index__lt=head.size)
+    count = covered.count()
+    log: dict[str, JsonValue] = {"size": head.size, "root": head.root}
+    found: dict[str, JsonValue] = {**whole, "log": log, "events": count, "pending": entries.count() - count}
+    if not found["pending"]:
+        return found
+    registry, subjects = Principal.objects.registry(size=head.size), {*covered.values_list("subject", flat=True)}
+    people = registry.people
+    acted = {(people.get(one), duty) for one, duty in covered.values_list("principal", "role").distinct()}
+    rows = Participation.objects.filter(subject=pull.handoff.chain).select_related("principal").order_by("pk")
+    known = [row for row in rows if row.duty == Role.BUILDER or (people.get(row.principal_id), row.duty) in acted]
+    return {
+        **found,
+        "head": None,
+        "merge": None,
+        "handoffs": [*sorted(int(subject[2:]) for subject in subjects)],
+        "state": NOT_COMPUTED,
+        "parts": _parts(known),
+        "circles": {str(row.principal_id): _circle(row.principal_id, registry) for row in known},
+        "acts": [],
+        "rules": [],
+    }
 
 
 def proof_json(pull: PullRequest, head: Head) -> bytes:
@@ -123,6 +154,11 @@ def _latin(text: str) -> str:
     """What Latin-1 has, and escapes for the rest: no character is silently another one."""
     plainly = "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
     return plainly.encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+def _parts(rows: Iterable[Participation]) -> list[JsonValue]:
+    people = [(row.principal, row.duty) for row in rows]
+    return [{"principal": one.pk, "kind": one.kind, "duty": duty, "answers": one.sponsor_id} for one, duty in people]
 
 
 def _circle(principal: int, registry: Registry) -> list[JsonValue]:

@@ -13,6 +13,7 @@ from audit.canonical import write_json
 from audit.notes import KeyType, SignerKey
 from tests.audit.test_packs import BOTH, Said, lines_of, replace, standing_alone
 from tests.support.packs import KEY, Log, git_commit, reseal, whole_pack
+from verdicts.policy import default_policy_yaml
 
 type Edit = Callable[[Path, Log], object]
 
@@ -57,9 +58,15 @@ WRONG: dict[str, tuple[str, Edit, str, str]] = {
     "a proof is missing": ("pull", without_last("proofs.jsonl"), "more leaves than the", "more leaves or bodies"),
     "it is called separated, and is not": ("log", edited("principals.jsonl", b'"sponsor":5', b'"sponsor":3'), "it is called separated, and is not", "is called separated, and is not"),
     "a participant is not listed": ("log", edited("separation.jsonl", b',{"duty":"PLAN","principal":3}', b""), "acted as PLAN on H-1 and is not listed", "as PLAN, who is not listed"),
+    "it was judged at another tree": ("log", edited("separation.jsonl", b'"size":6', b'"size":7'), "separation.jsonl line 1: acme/payments#1 was judged at", "separation.jsonl line 1: it was judged at another tree head"),
+    "it was judged under another root": ("log", edited("separation.jsonl", b'"root":"', b'"root":"0'), "separation.jsonl line 1: acme/payments#1 was judged at", "separation.jsonl line 1: it was judged at another tree head"),
+    "it counts an act that is newer": ("log", edited("separation.jsonl", b'"events":3', b'"events":4'), "by 4 acts on acme/payments#1, the pack has 3", "by 4 acts, the pack has 3"),
+    "it counts too few acts": ("pull", edited("separation.jsonl", b'"events":3', b'"events":2'), "by 2 acts on acme/payments#1, the pack has 3", "by 2 acts, the pack has 3"),
+    "it names a handoff that is newer": ("log", edited("separation.jsonl", b'"handoffs":[1]', b'"handoffs":[1,3]'), "it names H-3, about which", "it names H-3, about which"),
+    "it is called separated before it is covered": ("log", edited("separation.jsonl", b'"pending":0', b'"pending":1'), "it is called ok, and 1 acts", "it is called ok, and 1 acts"),
     "a participant is unknown": ("log", edited("principals.jsonl", b'{"id":3,"kind":"human","sponsor":null}\n', b""), "separation.jsonl line 1", "nobody known answers for principal 3"),
     "a policy is missing": ("log", rows_of("policies.jsonl"), "of leaf 4 is missing", "of leaf 4 is missing"),
-    "a policy was never enacted": ("log", rows_of("policies.jsonl", {"number": 1, "document": "policy: 1\n"}, {"number": 2, "document": "policy: 2\n"}), "nobody enacted", "nobody enacted"),
+    "a policy was never enacted": ("log", rows_of("policies.jsonl", {"number": 1, "document": default_policy_yaml().decode()}, {"number": 2, "document": "policy: 2\n"}), "nobody enacted", "nobody enacted"),
     "a row says something else": ("log", edited("records.jsonl", b'"verdict":"PASS"', b'"verdict":"FAIL"'), "verdict is 'FAIL', leaf 4 says otherwise", "verdict is 'FAIL', its leaf 4 says otherwise"),
     "a row is of another time": ("log", edited("records.jsonl", b"+00:00", b"+01:00"), "created_at is", "created_at is"),
     "a row is of another handoff": ("log", edited("records.jsonl", b'"handoff":1', b'"handoff":2'), "handoff is '2'", "handoff is '2'"),

@@ -15,10 +15,12 @@ import pytest
 from audit import standalone_verifier
 from audit.notes import SignerKey, parse_vkey
 from audit.pack_checks import Verification
+from audit.pack_findings import Judges
 from audit.pack_reading import Pack, PackError
 from audit.pack_writing import write_tar
 from audit.standalone_verifier import verify_by_openssl, verify_ed25519
 from tests.support.packs import KEY, Log, git_commit, whole_pack
+from verdicts.replaying import replay_decision, replay_policy
 
 STANDALONE = Path(standalone_verifier.__file__)
 VKEY = KEY.verifier().vkey
@@ -26,27 +28,39 @@ VKEY = KEY.verifier().vkey
 
 @dataclass(frozen=True)
 class Said:
-    """What a verifier answered: its exit code, and its findings that are no mere notes."""
+    """What a verifier answered: its exit code, and its findings that are no mere notes, or those, too."""
 
     status: int
     wrong: str
 
 
 def by_portal(
-    path: Path, *, earlier: bytes | None = None, is_pinned: bool = True, witnesses: Sequence[str] = ()
+    path: Path,
+    *,
+    earlier: bytes | None = None,
+    is_pinned: bool = True,
+    witnesses: Sequence[str] = (),
+    with_notes: bool = False,
 ) -> Said:
     try:
         seen = [parse_vkey(line) for line in witnesses]
-        found = Verification(Pack(path), [KEY.verifier()] if is_pinned else [], earlier, witnesses=seen).run()
+        judges = Judges(replay_decision, replay_policy, lambda _row, _acts: "")
+        found = Verification(Pack(path), [KEY.verifier()] if is_pinned else [], earlier, judges, seen).run()
     except PackError as error:
         return Said(5, str(error))
     states = {finding.state.value for finding in found}
-    wrong = "\n".join(f"{f.state} {f.check} {f.detail}" for f in found if f.state.value in {"FAIL", "BROKEN"})
+    told = {"FAIL", "BROKEN", "note"} if with_notes else {"FAIL", "BROKEN"}
+    wrong = "\n".join(f"{f.state} {f.check} {f.detail}" for f in found if f.state.value in told)
     return Said(5 if "FAIL" in states else 1 if "BROKEN" in states else 0, wrong)
 
 
 def standing_alone(
-    path: Path, *, earlier: bytes | None = None, is_pinned: bool = True, witnesses: Sequence[str] = ()
+    path: Path,
+    *,
+    earlier: bytes | None = None,
+    is_pinned: bool = True,
+    witnesses: Sequence[str] = (),
+    with_notes: bool = False,
 ) -> Said:
     try:
         keys = [standalone_verifier.parse_key(VKEY)] if is_pinned else []
@@ -54,9 +68,8 @@ def standing_alone(
         report = standalone_verifier.Verifier(standalone_verifier.Pack(path), keys, earlier, seen).run()
     except standalone_verifier.PackError as error:
         return Said(5, str(error))
-    wrong = "\n".join(
-        f"{state} {check} {detail}" for state, check, detail in report.rows if state in {"FAILED", "BROKEN"}
-    )
+    told = {"FAILED", "BROKEN", "gap"} if with_notes else {"FAILED", "BROKEN"}
+    wrong = "\n".join(f"{state} {check} {detail}" for state, check, detail in report.rows if state in told)
     return Said(report.status, wrong)
 
 
@@ -177,7 +190,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a verdict's body is another": (replace("bodies.jsonl", b"PASS", b"FAIL"), "leaf 4"),
     "a row is another": (replace("records.jsonl", b'"verdict":"PASS"', b'"verdict":"FAIL"'), "records.jsonl line 1"),
     "a row's time is another": (replace("records.jsonl", b"+00:00", b"+01:00"), "records.jsonl line 1"),
-    "a policy is another": (replace("policies.jsonl", b"policy: 1", b"policy: 2"), "policies.jsonl"),
+    "a policy is another": (replace("policies.jsonl", b"max_rounds: 3", b"max_rounds: 2"), "policies.jsonl"),
     "an override is called a pass": (replace("commits.jsonl", b'"class":"PASS"', b'"class":"OVERRIDE"'), "commit "),
     "a merge is called a bypass": (replace("commits.jsonl", b'"class":"PASS"', b'"class":"BYPASS"'), "commit "),
     "a commit is left out": (drop_merge, "is missing"),

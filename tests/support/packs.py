@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from audit.checkpoint import Checkpoint
 from audit.merkle import Node, consistency_proof, leaf_hash, nodes_of, root_of
 from audit.notes import Note, Signature, SignerKey
 from audit.pack_writing import MANIFEST, SEAL, PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves
+from tests.support.judging import GOOD, POLICY
+from verdicts.policy import Inputs, decide, default_policy_yaml, inputs_to_json, judgement_to_json, policy_to_json
 
 ORIGIN = "leo.example/audit/1"
 KEY = SignerKey.generate(ORIGIN)
 START = 1_790_000_000_000_000
+RULES = policy_to_json(POLICY)
 
 
 @dataclass
@@ -73,6 +76,33 @@ def git_commit(text: str, *parents: str) -> tuple[str, str]:
     ).decode()
 
 
+def inputs_of(head: str, base: str) -> Inputs:
+    """A good case about the pack's one head."""
+    results = tuple(replace(one, head_sha=head) for one in GOOD.results)
+    return replace(GOOD, pull_request=1, head_sha=head, base_sha=base, results=results)
+
+
+def judged_body(inputs: Inputs, verdict: str, policy: str) -> dict[str, Any]:
+    """What PLAN's leaf says."""
+    found = decide(inputs)
+    return {
+        "verdict": verdict, "computed": found.verdict.value if found.verdict else "", "confidence": str(found.confidence),
+        "repository": inputs.repository, "pr": inputs.pull_request, "head": inputs.head_sha, "base": inputs.base_sha,
+        "bundle": inputs.bundle_digest, "policy": policy, "inputs": inputs_to_json(inputs),
+        "reasons": judgement_to_json(found),
+    }  # fmt: skip
+
+
+def decided_body(inputs: Inputs, reason_class: str, policy: str) -> dict[str, Any]:
+    """What LEAD's leaf says."""
+    computed = decide(inputs).verdict
+    return {
+        "decision": "approve", "reason_class": reason_class, "repository": inputs.repository, "pr": inputs.pull_request,
+        "head": inputs.head_sha, "policy": policy, "computed_now": computed.value if computed else "",
+        "inputs": inputs_to_json(inputs),
+    }  # fmt: skip
+
+
 def whole_pack(
     folder: Path,
     *,
@@ -84,22 +114,30 @@ def whole_pack(
     told: str = "",
     witnesses: Sequence[SignerKey] = (),
     glass: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    decision: Mapping[str, Any] | None = None,
+    rules: Mapping[str, Any] | None = None,
+    run: tuple[int, int] = (0, 0),
+    without: Sequence[int] = (),
+    days: Mapping[str, str] | None = None,
     reviewer: int = 9,
     made_at: str = "",
 ) -> Log:
     """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
 
+    Of a period: `run` are its leaves, all others but those `without` stand singly, and `days` are what it is called.
+
     `release` is what let the merge through, `told` the class that the pack gives it instead; `glass` is what the leaf
-    says of a broken one, `reviewer` who looked at it (0: nobody).
+    says of a broken one, `reviewer` who looked at it (0: nobody). `verdict` and `decision` replace what their leaves say.
     """
     log = log or Log()
-    document = "policy: 1\n"
+    document = default_policy_yaml().decode()
     digest = hashlib.sha256(document.encode()).hexdigest()
     begun, begun_object = git_commit("start")
     head, head_object = git_commit("change", begun)
     merge, merge_object = git_commit("merge", begun, head)
     log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": begun})
-    policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest})
+    policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest, "rules": rules or RULES})
     received = log.append(
         "handoff.received",
         2,
@@ -108,35 +146,38 @@ def whole_pack(
         {"branch": "staging/codex-1", "marker": "", "repository": "acme/payments"},
     )
     log.append("other.act", 9, "REPORTER", "H-2", {})
-    judged = log.append(
-        "verdict.recorded", 3, "PLAN", "H-1",
-        {"verdict": "PASS" if release == "PASS" else "ESCALATE", "head": head, "policy": digest, "repository": "acme/payments", "pr": 1, "confidence": "95.00"},
-    )  # fmt: skip
-    decision: dict[str, Any] = {
-        "decision": "approve",
-        "head": head,
-        "reason_class": "break-glass" if release == "BREAK-GLASS" else "other",
-    }
+    inputs, said = inputs_of(head, begun), "PASS" if release == "PASS" else "ESCALATE"
+    judgement = {**judged_body(inputs, said, digest), **(verdict or {})}
+    judged = log.append("verdict.recorded", 3, "PLAN", "H-1", judgement)
+    reason_class = "break-glass" if release == "BREAK-GLASS" else "other"
+    approval = {**decided_body(inputs, reason_class, digest), **(decision or {})}
     decided = []
     if release == "BREAK-GLASS":
         broken: dict[str, Any] = {"break_glass": 1, "requested_by": 7, "second": 8, "head": head, **(glass or {})}
-        decision |= {"countersigned_by": 8}
+        approval |= {"countersigned_by": 8}
         decided = [log.append("break_glass.opened", 8, "LEAD", "H-1", broken)]
         if reviewer:
             decided.append(log.append("break_glass.reviewed", reviewer, "AUDITOR", "H-1", {"break_glass": 1}))
     if release != "PASS":
-        decided.append(log.append("decision.recorded", 7, "LEAD", "H-1", decision))
+        decided.append(log.append("decision.recorded", 7, "LEAD", "H-1", approval))
     merged = log.append(
         "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
     )
     size = len(log.leaves)
-    chosen = range(size) if kind == "log" else [0, policy, received, judged, *decided, merged]
-    node = log.node
-    proofs = [run_of_leaves(0, size, size, node)] if kind == "log" else [one_leaf(at, size, node) for at in chosen]
+    first, end = run
+    chosen, node = [0, policy, received, judged, *decided, merged], log.node
+    proofs = [one_leaf(at, size, node) for at in chosen]
+    if kind == "log":
+        chosen, proofs = [*range(size)], [run_of_leaves(0, size, size, node)]
+    elif kind == "period":
+        singles = [at for at in range(size) if not first <= at < end and at not in without]
+        proofs = [one_leaf(at, size, node) for at in singles]
+        proofs.insert(sum(at < first for at in singles), run_of_leaves(first, end, size, node))
+        chosen = [at for at in range(size) if at not in without]
     at = log.time(judged)
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "records.jsonl": [
-            log.row("leo_verification_results", judged, id=1, verdict="PASS" if release == "PASS" else "ESCALATE", head_sha=head, policy_digest=digest,
+            log.row("leo_verification_results", judged, id=1, verdict=judgement["verdict"], head_sha=head, policy_digest=judgement["policy"],
                     supervisor="principal 3", handoff=1, created_at=iso(at)),
         ],
         "commits.jsonl": [
@@ -159,6 +200,9 @@ def whole_pack(
         "signatures.jsonl": [],
         **(changed or {}),
     }  # fmt: skip
+    events = sum(b'"subject":"H-1"' in log.leaves[at].leaf for at in chosen)
+    judged_at = {"log": {"size": size, "root": root_of(size, node).hex()}, "events": events, "pending": 0}
+    tables["separation.jsonl"] = [{**judged_at, **row} for row in tables["separation.jsonl"]]
     writer = PackWriter(folder)
     writer.add_leaves(log.leaves[index] for index in chosen)
     writer.add_rows("proofs.jsonl", proofs)
@@ -173,7 +217,7 @@ def whole_pack(
         writer.add("earlier.json", write_json({"checkpoint": log.checkpoint(earlier).decode(), "path": path}))
     digest = writer.finish(
         {
-            "scope": {"kind": kind},
+            "scope": {"kind": kind, **(days or {})},
             "log": {"origin": log.key.name, "size": size, "root": root_of(size, node).hex()},
             "assurance": "two_persons",
             **({"madeAt": made_at} if made_at else {}),

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import InternalError, connection
+from django.db import InternalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from typer.testing import CliRunner
@@ -26,9 +27,9 @@ from audit.checkpoint import Checkpoint
 from audit.commitments import commitment
 from audit.covering import log_state
 from audit.erasure import apply_retention
-from audit.events import Role
+from audit.events import AuditError, Role
 from audit.keeping import log_vkeys
-from audit.models import ErasableText, LogEntry, PersonLink
+from audit.models import ErasableText, LogEntry, LogLeaf, PersonLink
 from audit.notes import Note, SignerKey
 from audit.pack_reading import Pack
 from audit.sequencing import newest_head
@@ -50,7 +51,7 @@ from verdicts.duty_facts import gather
 from verdicts.duty_rules import glass_by_two_and_a_third
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
-from verdicts.packing import one_moment
+from verdicts.packing import choose, one_moment
 from verdicts.tasks import run_export, sweep_statements
 
 
@@ -128,6 +129,14 @@ def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, sett
     assert said["completeness"][0] == "note"
     assert standalone_verifier.main([str(one), "--key", key_of_the_log()]) == 0
 
+    days = [f"{entry.created_at:%Y-%m-%d}" for entry in LogEntry.objects.order_by("created_at")]
+    period = make_pack(settings, first=days[0], last=days[-1])
+    assert Pack(period).names == Pack(path).names - {"earlier.json"}
+    status, said = by_command(period)
+    assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
+    assert states_of(period, "completeness") == {"ok", "note"}  # the day is not over
+    assert standalone_verifier.main([str(period), "--key", key_of_the_log()]) == 0
+
     raw = bytearray(path.read_bytes())
     at = raw.index(b'\\"confidence\\":\\"')
     raw[at + 17] ^= 1
@@ -165,6 +174,69 @@ def test_a_pack_made_while_a_merge_is_not_signed_yet_leaves_it_for_the_next(port
         assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
     status, said = by_command(make_pack(settings))
     assert (status, said["commits"][1]) == (0, "2 PASS, 1 PRE-ENROLMENT")
+
+
+def test_a_pack_made_while_a_verdict_is_not_signed_yet_says_nothing_of_it(portal: Portal, settings):
+    """The separation in a pack is of its checkpoint: who decided later is in the next one."""
+    portal.verified()
+    sign_log()
+    with psycopg.connect(os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"]) as other:
+        client = Client()
+        client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+        other.execute("SELECT pg_current_xact_id()")
+        portal.verdict(VerdictKind.PASS)
+        assert client.post("/audit/exports/packs/", {}).status_code == 302
+        made = Export.objects.latest("pk")
+        assert run_export(made.pk) == "more", Export.objects.get(pk=made.pk).error
+    sign_log()
+    Export.objects.filter(pk=made.pk).update(next_try_at=None)
+    assert run_export(made.pk) == "done", Export.objects.get(pk=made.pk).error
+    for path, state, is_newer in (
+        (Path(settings.EXPORTS) / str(made.pk), "not_computed", True),
+        (make_pack(settings), "ok", False),
+    ):
+        row: Any = next(iter(Pack(path).rows("separation.jsonl")))[1]
+        duties = {part["duty"] for part in row["parts"]}
+        assert (row["state"], "PLAN" in duties, row["pending"] > 0) == (state, not is_newer, is_newer)
+        assert {"BUILDER", "ENFORCER"} <= duties
+        assert by_command(path)[0] == 0
+        assert ("note" in states_of(path, "separation")) is is_newer
+        assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == 0
+
+
+# The day in January of each of the last leaves, in the log's order; all before them are of the first.
+DAYS = (5, 2, 3, 2, 3, 4, 3)
+# What a pack of some of these days has to hold, and why not less.
+RUNS = (
+    ("2", "2", 0, 4),  # the leaf before is newer than the period
+    ("3", "3", 2, 7),  # no leaf after is newer
+    ("4", "4", 5, 7),  # the leaf after is older than the period
+    ("", "2", None, 4),
+    ("4", "", 0, 7),
+    ("", "1", None, 0),
+)
+
+
+def test_the_run_of_a_period_goes_on_to_leaves_outside_of_it(portal: Portal):
+    append(len(DAYS))
+    sign_log()
+    with transaction.atomic(), connection.cursor() as cursor:
+        start = LogLeaf.objects.count() - len(DAYS)
+        cursor.execute("ALTER TABLE leo_log_entry DISABLE TRIGGER USER")
+        cursor.execute("UPDATE leo_log_entry SET created_at = '2026-01-01 12:00+00'")
+        for index, day in enumerate(DAYS, start):
+            entry = LogLeaf.objects.get(index=index).entry_id
+            cursor.execute(
+                "UPDATE leo_log_entry SET created_at = %s WHERE id = %s", [f"2026-01-0{day} 12:00+00", entry]
+            )
+        for first, last, begin, end in RUNS:
+            days = {"first": first, "last": last}
+            scope = choose({name: f"2026-01-0{day}" for name, day in days.items() if day}, {})
+            assert (scope.first, scope.end) == (0 if begin is None else start + begin, start + end), days
+            assert {at for at in (scope.first - 1, scope.end) if 0 <= at < scope.size} <= {*scope.others}
+        with pytest.raises(AuditError, match=r"pack\.empty"):
+            choose({"first": "2026-01-09"}, {})
+        transaction.set_rollback(True)
 
 
 def test_a_keyless_signature_is_in_the_pack_with_its_root_and_the_readers_root_judges_it(
