@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from audit import events
@@ -25,13 +26,14 @@ from audit.merkle import leaf_hash
 from audit.notes import VerifierKey, parse_vkey
 from audit.pack_commits import check_commits
 from audit.pack_duties import Duties
-from audit.pack_findings import NOT_CHECKED, Act, Finding, Judges, Report, State
+from audit.pack_findings import Act, Finding, Judges, Report, State
 from audit.pack_heads import Heads
 from audit.pack_leaves import check_tree, indexed
 from audit.pack_reading import Pack, PackError, parse_object
 from audit.pack_records import body_of, check_record, moment_of
 from audit.pack_scope import check_scope
-from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL
+from audit.pack_signatures import Signatures
+from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL, artifact_digest
 from audit.separation import Part
 
 EXCLUSIVE: Final = frozenset({Role.BUILDER, Role.ENFORCER, Role.PLAN, Role.LEAD})
@@ -53,6 +55,7 @@ class Verification:
     earlier: bytes | None
     judges: Judges | None = None
     witnesses: Sequence[VerifierKey] = ()
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
     acts: list[Act] = field(default_factory=list)
     parts: dict[str, set[Part]] = field(default_factory=dict)
@@ -98,7 +101,12 @@ class Verification:
         attempt("commits", lambda: check_commits(self.pack, self.acts, self.report))
         attempt("separation", duties.check_pulls)
         attempt("break-glass", lambda: duties.check_glasses(self.acts, moment_of(self.manifest.get("madeAt"))))
-        attempt("signatures", self.check_signatures)
+        if self.judges is None:
+            self.report.gap("signatures.jsonl", "not checked: nothing to check them with was given")
+        else:
+            signatures = Signatures(self.pack, self.judges, self.artifacts, self.report)
+            attempt("signatures", lambda: signatures.check({act.index: act for act in self.acts}))
+            attempt("artifacts", signatures.check_artifacts)
         told = self.manifest.get("scope")
         scope = told if isinstance(told, dict) else {}
         attempt("completeness", lambda: check_scope(self.pack, scope, head.size, self.singles, self.report))
@@ -111,7 +119,7 @@ class Verification:
         if manifest.get("schema") != SCHEMA or not isinstance(files, dict):
             raise PackError(MANIFEST, f"expected the schema {SCHEMA} and files")
         for name in sorted(NEEDED | set(files) | self.pack.names - {MANIFEST, SEAL}):
-            if name not in files or name not in NEEDED | OPTIONAL:
+            if name not in files or not (name in NEEDED | OPTIONAL or artifact_digest(name)):
                 self.report.say(State.FAILED, "files", f"{name}: the manifest does not name it")
             elif name not in self.pack.names:
                 self.report.say(State.FAILED, "files", f"{name}: it is missing")
@@ -208,25 +216,6 @@ class Verification:
         if texts - enacted:
             raise PackError("policies.jsonl", f"nobody enacted {min(texts - enacted)}")
         return f"{len(texts)} policies"
-
-    def check_signatures(self) -> str:
-        """Every signed statement and bundle signature, by the caller's libraries."""
-        if self.judges is None:
-            self.report.gap("signatures.jsonl", "not checked: nothing to check them with was given")
-            return "not checked"
-        acts, count, left = {act.index: act for act in self.acts}, 0, 0
-        for where, row in self.pack.rows("signatures.jsonl"):
-            problem = self.judges.signature(row, acts)
-            if problem == NOT_CHECKED:
-                left += 1
-                continue
-            if problem:
-                raise PackError(where, problem)
-            count += 1
-        if left:
-            said = "give --trusted-root, --identity and --issuer; the pack's own root proves nothing by itself"
-            self.report.gap("signatures.jsonl", f"{left} by Sigstore were not checked: {said}")
-        return f"{count} hold"
 
     def tell_scope(self, kind: JsonValue) -> None:
         """What the pack does not hold, and so does not prove."""

@@ -42,12 +42,13 @@ class Judges:
     NOT_CHECKED is for a signature whose signer the reader did not name.
     `decision` gets the kind and the body of a recorded verdict or decision, and the rules that its policy was enacted
     with; `policy` a policy's text and these rules; `signature` a row of signatures.jsonl and the acts of the pack by
-    their place.
+    their place; `artifact` a row with a detached signature and the artifact.tar.gz it is about.
     """
 
     decision: Callable[[str, dict[str, JsonValue], JsonValue], str]
     policy: Callable[[str, JsonValue], str]
     signature: Callable[[dict[str, JsonValue], Mapping[int, Act]], str]
+    artifact: Callable[[dict[str, JsonValue], bytes], str]
 
 
 @dataclass(frozen=True)

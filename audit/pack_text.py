@@ -26,6 +26,7 @@ Both work offline and name the record that is wrong. Without either of them:
 * `manifest.json` names every file; its own SHA-256 is in the leaf in `seal.json`.
 * Each verdict and decision has its inputs and the policy's digest in its body, the leaf that enacted the policy its
   rules. Both verifiers judge the inputs again, by two programs; a version of them that they do not know is refused.
+* `artifact-….tar.gz`, in a pack of one pull request: what the detached OpenPGP signature in `signatures.jsonl` is over.
 * `commits.jsonl` has git's own bytes: compare its first lines with your `git rev-parse`, and the rest with `git log`.
 
 # What this pack is

@@ -4,6 +4,7 @@
     bodies.jsonl    for each leaf its body and salt, or null where they were erased
     proofs.jsonl    {index, path}: one leaf with its inclusion proof; or {first, end, left, right}: a run of
                     leaves, with the frontier before it and the consistency proof from its end
+    artifact-….tar.gz  a signed bundle, by its SHA-256, in the pack of one pull request
     manifest.json   size and SHA-256 of every file; its own SHA-256 is in a leaf of the log, see seal.json
 
 Shape: one leaf at a time is in memory. JSON is canonical (RFC 8785), hashes in proofs are base64, others hexadecimal.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,18 @@ NEEDED: Final = frozenset(
 )  # fmt: skip
 OPTIONAL: Final = frozenset({"earlier.json", "trusted_root.json"})
 BLOCK: Final = 512
+_ARTIFACT: Final = re.compile(r"artifact-([0-9a-f]{64})\.tar\.gz")
+
+
+def artifact_name(digest: str) -> str:
+    """The file that holds the artifact.tar.gz of this SHA-256."""
+    return f"artifact-{digest}.tar.gz"
+
+
+def artifact_digest(name: str) -> str:
+    """The SHA-256 in the name of an artifact's file; empty for any other name."""
+    found = _ARTIFACT.fullmatch(name)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,9 @@ def verify(  # noqa: PLR0913 - options of a command
     trusted_root: Annotated[
         Path | None, typer.Option("--trusted-root", help="trusted_root.json to judge Sigstore signatures by.")
     ] = None,
+    artifact: Annotated[
+        list[Path] | None, typer.Option("--artifact", help="An artifact.tar.gz that is not in the pack.")
+    ] = None,
     identity: Annotated[str, typer.Option("--identity", help="Whose Sigstore signatures: one exact identity.")] = "",
     issuer: Annotated[str, typer.Option("--issuer", help="Who vouches for it: one exact https address.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -49,8 +53,10 @@ def verify(  # noqa: PLR0913 - options of a command
         opened = Pack(pack)
         sigstore = Sigstore(Signer(identity, issuer), read_root_file(trusted_root)) if trusted_root else None
         published = parse_object(opened.read("keys.json"), "keys.json")
-        judges = Judges(replay_decision, replay_policy, Keyring.of(published, sigstore).check)
-        found = Verification(opened, keys, earlier, judges, witnesses).run()
+        keyring = Keyring.of(published, sigstore)
+        judges = Judges(replay_decision, replay_policy, keyring.check, keyring.check_artifact)
+        artifacts = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in artifact or ()}
+        found = Verification(opened, keys, earlier, judges, witnesses, artifacts).run()
     except OSError as error:
         stop("pack.unreadable", str(error), "name a pack that you can read", status=USAGE)
     except RefusedError as error:

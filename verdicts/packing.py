@@ -31,15 +31,17 @@ from audit.export import Head, Sheet
 from audit.merkle import ProofError, consistency_proof
 from audit.models import LogCheckpoint, LogEntry, LogLeaf
 from audit.notes import NoteError, VerifierKey, parse_note
+from audit.pack_reading import MAX_LINE
 from audit.pack_scope import period_of
 from audit.pack_text import verify_text
-from audit.pack_writing import PackedLeaf, PackWriter, encoded, one_leaf, run_of_leaves, write_tar
+from audit.pack_writing import PackedLeaf, PackWriter, artifact_name, encoded, one_leaf, run_of_leaves, write_tar
 from audit.principals import PersonLink, Principal, in_force_at
 from audit.separation import assurance
 from audit.sequencing import nodes_at
+from handoffs.bundles.store import BundleStore, StoreError
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import Handoff, HandoffError, Method, PullRequest, Repository, Signature, SigningKey
+from handoffs.models import Handoff, HandoffError, Method, PullRequest, Repository, Signature, SigningKey, Status
 from handoffs.published_keys import published_keys
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
@@ -197,6 +199,8 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     separations = [packed_document(pull, head) for pull in scope.pulls]
     writer.add_rows("separation.jsonl", separations)
     writer.add_rows("signatures.jsonl", _signatures(scope))
+    for digest, raw in _artifacts(scope):
+        writer.add(artifact_name(digest), raw)
     cosignatures = "".join(scope.checkpoint.cosignatures.order_by("pk").values_list("line", flat=True))
     writer.add("checkpoint", bytes(scope.checkpoint.note) + cosignatures.encode())
     signing = SigningKey.objects.select_related("replaces").order_by("-pk")
@@ -311,6 +315,18 @@ def _signatures(scope: Scope) -> Iterator[dict[str, JsonValue]]:
             "artifactBundle": found.artifact_bundle, "statementBundle": found.statement_bundle,
             "identity": found.identity, "issuer": found.issuer,
         }  # fmt: skip
+
+
+def _artifacts(scope: Scope) -> Iterator[tuple[str, bytes]]:
+    """The bundles of one pull request that have a detached signature, as far as they are still kept."""
+    chains = {pull.handoff.chain for pull in scope.pulls} if scope.kind == "pull" else set()
+    signed = Signature.objects.filter(handoff__chain__in=chains, method=Method.OPENPGP)
+    store = BundleStore(settings.BUNDLE_STORE)
+    for digest in sorted({*signed.exclude(handoff__status=Status.QUARANTINED).values_list("digest", flat=True)}):
+        with suppress(StoreError):
+            raw = store.get(digest)
+            if len(raw) <= MAX_LINE:
+                yield digest, raw
 
 
 def _trusted_root(scope: Scope) -> bytes:

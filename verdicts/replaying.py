@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from audit.canonical import JsonError, JsonValue, parse_json
 from audit.events import VERDICT_RECORDED
 from audit.pack_findings import NOT_CHECKED, Act
 from audit.pack_reading import PackError
-from handoffs.signatures.openpgp import SignatureError, open_envelope
+from handoffs.signatures.openpgp import SignatureError, open_envelope, verify_detached
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_signers import Signer
 from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement
@@ -134,19 +135,42 @@ class Keyring:
         if row.get("kind") == "bundle" and row.get("method") == "sigstore":
             return self.sigstore.check(row) if self.sigstore else NOT_CHECKED
         try:
-            at = datetime.fromisoformat(str(row.get("receivedAt")))
+            at = _moment(row.get("receivedAt"))
             return self._check(row, acts, at)
         except (SignatureError, JsonError, binascii.Error, ValueError) as error:
             return str(error)
 
-    def _check(self, row: dict[str, JsonValue], acts: Mapping[int, Act], at: datetime) -> str:
-        fingerprint = str(row.get("fingerprint"))
+    def check_artifact(self, row: dict[str, JsonValue], artifact: bytes) -> str:
+        """Why the detached signature of a row does not hold over its artifact.tar.gz; empty if it does.
+
+        By the key and its window in the pack, and by when the portal received it, never by what the signature says.
+        """
+        if hashlib.sha256(artifact).hexdigest() != row.get("digest"):
+            return "the artifact is another one"
+        fingerprint, signature = str(row.get("fingerprint")), str(row.get("signature"))
+        try:
+            at = _moment(row.get("receivedAt"))
+            public = self._public(fingerprint, at)
+            verify_detached(artifact, signature, public_key=public, fingerprint=fingerprint, received_at=at)
+        except (SignatureError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _public(self, fingerprint: str, at: datetime) -> str:
+        """The public key that vouches for what was received at this moment.
+
+        Raises: ValueError.
+        """
         key = self.keys.get(fingerprint)
         if key is None:
-            return f"the key {fingerprint} is not in keys.json"
+            raise ValueError(f"the key {fingerprint} is not in keys.json")
         if problem := _outside_window(key, at):
-            return f"{fingerprint}: {problem}"
-        public = str(key.get("publicKey"))
+            raise ValueError(f"{fingerprint}: {problem}")
+        return str(key.get("publicKey"))
+
+    def _check(self, row: dict[str, JsonValue], acts: Mapping[int, Act], at: datetime) -> str:
+        fingerprint = str(row.get("fingerprint"))
+        public = self._public(fingerprint, at)
         envelope = base64.b64decode(str(row.get("envelope")), validate=True)
         said = open_envelope(envelope, public_key=public, fingerprint=fingerprint, received_at=at)
         if row.get("kind") == "bundle":
@@ -179,7 +203,9 @@ def _check_statement(said: JsonValue, act: Act | None) -> str:
 
 def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:
     """Why a key does not vouch for what was received at this moment."""
-    moments = {name: datetime.fromisoformat(str(key[name])) for name in _TIMES if key.get(name)}
+    moments = {name: _moment(key[name]) for name in _TIMES if key.get(name)}
+    if not {"createdAt", "expiresAt"} <= moments.keys():
+        return "nobody says when it was valid"
     if at < moments["createdAt"]:
         return "it was made later"
     if at >= min(moments["expiresAt"], moments.get("retiredAt", moments["expiresAt"])):
@@ -187,3 +213,11 @@ def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:
     if "distrustedSince" in moments and at >= moments["distrustedSince"]:
         return "it is revoked, and was not trusted any more"
     return ""
+
+
+def _moment(value: JsonValue) -> datetime:
+    """A time with its zone. Raises: ValueError."""
+    found = datetime.fromisoformat(str(value))
+    if found.tzinfo is None:
+        raise ValueError(f"got the time {str(value)[:40]}, expected one with its zone")
+    return found

@@ -44,7 +44,7 @@ def by_portal(
 ) -> Said:
     try:
         seen = [parse_vkey(line) for line in witnesses]
-        judges = Judges(replay_decision, replay_policy, lambda _row, _acts: "")
+        judges = Judges(replay_decision, replay_policy, lambda _row, _acts: "", lambda _row, _raw: "")
         found = Verification(Pack(path), [KEY.verifier()] if is_pinned else [], earlier, judges, seen).run()
     except PackError as error:
         return Said(5, str(error))

@@ -120,6 +120,8 @@ def whole_pack(
     run: tuple[int, int] = (0, 0),
     without: Sequence[int] = (),
     days: Mapping[str, str] | None = None,
+    signing: Any = None,
+    files: Mapping[str, bytes] | None = None,
     reviewer: int = 9,
     made_at: str = "",
 ) -> Log:
@@ -211,7 +213,9 @@ def whole_pack(
     writer.add("VERIFY.md", b"How to verify.\n")
     text = log.checkpoint().decode().partition("\n\n")[0] + "\n"
     writer.add("checkpoint", log.checkpoint(by=[witness.cosign(text, 1_790_000_009) for witness in witnesses]))
-    writer.add("keys.json", write_json({"log": [log.key.verifier().vkey], "signing": []}))
+    writer.add("keys.json", write_json({"log": [log.key.verifier().vkey], "signing": signing or []}))
+    for name, raw in (files or {}).items():
+        writer.add(name, raw)
     if earlier is not None:
         path = encoded(consistency_proof(earlier, size, node))
         writer.add("earlier.json", write_json({"checkpoint": log.checkpoint(earlier).decode(), "path": path}))

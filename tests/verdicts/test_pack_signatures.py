@@ -67,7 +67,8 @@ def row(**changed: Any) -> dict[str, Any]:
 def said(folder: Path, signature: dict[str, Any], identity: str) -> tuple[State, str]:
     whole_pack(folder, changed={"signatures.jsonl": [signature]})
     sigstore = Sigstore(Signer(identity, signed().issuer), signed().root) if identity else None
-    judges = Judges(lambda _kind, _body, _rules: "", lambda _text, _rules: "", Keyring({}, sigstore).check)
+    keyring = Keyring({}, sigstore)
+    judges = Judges(lambda *_: "", lambda *_: "", keyring.check, keyring.check_artifact)
     found = Verification(Pack(folder), [KEY.verifier()], None, judges).run()
     return next((f.state, f.detail) for f in found if f.check.startswith("signatures") and f.detail != "0 hold")
 

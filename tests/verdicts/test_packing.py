@@ -32,10 +32,11 @@ from audit.keeping import log_vkeys
 from audit.models import ErasableText, LogEntry, LogLeaf, PersonLink
 from audit.notes import Note, SignerKey
 from audit.pack_reading import Pack
+from audit.pack_writing import artifact_name
 from audit.sequencing import newest_head
 from audit.texts import ERASED
 from handoffs.git.repository import Git
-from handoffs.models import PullRequest
+from handoffs.models import Handoff, PullRequest
 from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
 from tests.audit.tampering import append
@@ -128,6 +129,14 @@ def test_a_portals_pack_holds_and_a_changed_decision_is_found(full: Portal, sett
     assert status == 0, [(k, v) for k, v in said.items() if v[0] not in {"ok", "note"}]
     assert said["completeness"][0] == "note"
     assert standalone_verifier.main([str(one), "--key", key_of_the_log()]) == 0
+    assert states_of(one, "artifacts") == {"ok"}
+    assert said["artifacts"][1] == "1 detached signatures hold"
+
+    assert states_of(path, "artifacts") == {"note", "ok"}
+    artifact = tmp_path / "artifact.tar.gz"
+    artifact.write_bytes(Pack(one).read(artifact_name(Handoff.objects.get().digest)))
+    status, said = by_command(path, "--artifact", str(artifact))
+    assert (status, said["artifacts"]) == (0, ("ok", "1 detached signatures hold"))
 
     days = [f"{entry.created_at:%Y-%m-%d}" for entry in LogEntry.objects.order_by("created_at")]
     period = make_pack(settings, first=days[0], last=days[-1])
