@@ -22,7 +22,7 @@ from verdicts.replaying import Keyring
 
 ARTIFACT, OTHER = b"the bundle", b"another bundle"
 NAME = f"artifact-{sha256(ARTIFACT)}.tar.gz"
-NOW, PASSWORD = datetime.now(UTC), "a password of tests only"
+PASSWORD = "a password of tests only"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Signed:
     over_artifact: str
     over_other: str
     by_stranger: str
+    at: datetime
 
 
 @cache
@@ -42,14 +43,15 @@ def signed() -> Signed:
         generate_key(f"{name} <{name}@example.org>", password=PASSWORD, algorithm=Algorithm.ED25519)
         for name in ("a", "b")
     )
-    mine, theirs = (Signer(k.secret, password=PASSWORD, fingerprint=k.fingerprint, now=NOW) for k in (key, stranger))
-    return Signed(key, stranger, mine.sign(ARTIFACT), mine.sign(OTHER), theirs.sign(ARTIFACT))
+    at = datetime.now(UTC)
+    mine, theirs = (Signer(k.secret, password=PASSWORD, fingerprint=k.fingerprint, now=at) for k in (key, stranger))
+    return Signed(key, stranger, mine.sign(ARTIFACT), mine.sign(OTHER), theirs.sign(ARTIFACT), at)
 
 
 def row(**changed: Any) -> dict[str, Any]:
     return {
         "kind": "bundle", "method": "openpgp", "handoff": 1, "digest": sha256(ARTIFACT), "envelope": "",
-        "fingerprint": signed().key.fingerprint, "receivedAt": NOW.isoformat(), "signature": signed().over_artifact,
+        "fingerprint": signed().key.fingerprint, "receivedAt": signed().at.isoformat(), "signature": signed().over_artifact,
         **changed,
     }  # fmt: skip
 
@@ -107,7 +109,7 @@ def test_an_artifact_that_is_not_in_the_pack_is_given_or_it_is_said_that_nobody_
     assert (found.state, "another one" in found.detail) == (State.FAILED, True)
 
 
-LATER = (NOW + timedelta(minutes=6)).isoformat()
+NOW, LATER = "now", "later"
 WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "over another artifact": ({"signature": "over_other"}, {}, "signature.bad"),
     "by another key": ({"signature": "by_stranger"}, {}, "signature."),
@@ -117,9 +119,9 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "two signatures": ({"signature": "twice"}, {}, "got 2 armoured"),
     "received at another time than it says": ({"receivedAt": LATER}, {}, "time.untrusted"),
     "received before the key was made": ({}, {"createdAt": LATER}, "it was made later"),
-    "received after the key expired": ({}, {"expiresAt": NOW.isoformat()}, "it had expired or retired"),
-    "received after the key retired": ({}, {"retiredAt": NOW.isoformat()}, "it had expired or retired"),
-    "received when the key was distrusted": ({}, {"distrustedSince": NOW.isoformat()}, "not trusted any more"),
+    "received after the key expired": ({}, {"expiresAt": NOW}, "it had expired or retired"),
+    "received after the key retired": ({}, {"retiredAt": NOW}, "it had expired or retired"),
+    "received when the key was distrusted": ({}, {"distrustedSince": NOW}, "not trusted any more"),
     "a time without a zone": ({"receivedAt": "2026-11-26T02:00:00"}, {}, "with its zone"),
     "a key without a window": ({}, {"expiresAt": None}, "nobody says when"),
 }  # fmt: skip
@@ -132,10 +134,10 @@ def test_a_detached_signature_that_does_not_hold_is_named(tmp_path: Path, name: 
     known = signed()
     words = {
         "over_other": known.over_other, "by_stranger": known.by_stranger, "stranger": known.stranger.fingerprint,
-        "twice": known.over_artifact * 2,
+        "twice": known.over_artifact * 2, NOW: known.at.isoformat(), LATER: (known.at + timedelta(minutes=6)).isoformat(),
     }  # fmt: skip
-    given = {name: words.get(value, value) for name, value in changed.items()}
-    (found,) = artifacts(made(tmp_path / "pack", row(**given), **key))
+    given, window = ({name: words.get(value, value) for name, value in part.items()} for part in (changed, key))
+    (found,) = artifacts(made(tmp_path / "pack", row(**given), **window))
     assert found.state is State.FAILED
     assert found.detail.startswith("signatures.jsonl line 1: ")
     assert wrong in found.detail
