@@ -14,6 +14,7 @@ from django.db import connection, transaction
 
 from audit import events
 from audit.actions import append_event
+from audit.covering import open_alarms
 from audit.events import Actor, Role
 from audit.models import LogEntry
 from audit.rollback import Trouble, guard
@@ -46,7 +47,12 @@ def differences() -> list[str]:
 
 
 def record_drift() -> bool:
-    """Write into the log what changed about the guards since the last time; whether it did."""
+    """Write into the log what changed about the guards since the last time; whether it did.
+
+    While an alarm is open the log takes nothing; then it is written once that is over.
+    """
+    if open_alarms().exists():
+        return False
     found = differences()
     past = LogEntry.objects.filter(kind__in=(events.CATALOG_DRIFTED, events.CATALOG_AGREED))
     last = past.order_by("-created_at", "-pk").first()
