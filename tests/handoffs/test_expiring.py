@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.utils import timezone
@@ -37,6 +38,13 @@ def test_old_bundles_are_erased_but_those_in_use_young_or_held(scene: Scene, tmp
     hold_person(sponsor, is_held=True, by=scene.enforcer)
     Handoff.objects.filter(pk=handoffs["held"].pk).update(sponsor=sponsor)
     before, store = now - timedelta(days=400), BundleStore(root)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="the disk"):
+        patch.setattr(store, "delete", Mock(side_effect=OSError("the disk is gone")))
+        expire_old_bundles(store, before=before, by=scene.enforcer)
+    entry = LogEntry.objects.get(kind="bundles.erased")  # before the first byte goes: no leaf, no act
+    assert {handoff.pk for handoff in Handoff.objects.filter(erase_entry=entry)} == {
+        handoffs[what].pk for what in ("done", "refused")
+    }
     assert expire_old_bundles(store, before=before, by=scene.enforcer) == 2
     assert {what for what, file in files.items() if file.exists()} == {"open", "young", "held"}
     body: Any = LogEntry.objects.get(kind="bundles.erased").open()

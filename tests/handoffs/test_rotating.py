@@ -183,6 +183,17 @@ def test_the_scheduler_rotates_on_day_28_and_not_before(portal: Portal):
     assert KeyRotation.objects.count() == 1
 
 
+def test_that_a_key_expired_is_put_on_record_once_and_its_private_half_goes(portal: Portal):
+    key = age(keys.active_key(Lane.GATE), 31)
+    for _ in range(2):
+        sweep_keys()
+    key.refresh_from_db()
+    (entry,) = LogEntry.objects.filter(kind="key.expired")
+    assert (key.retired_at, key.retire_entry, bytes(key.secret_key)) == (key.expires_at, entry, b"")
+    assert key.state_at(timezone.now()) is KeyState.EXPIRED
+    assert (entry.open()["fingerprint"], entry.role) == (key.fingerprint, "ENFORCER")
+
+
 def test_a_killed_worker_is_found_by_the_sweep(portal: Portal):
     rotation = rotating.request_rotation(Lane.GATE, by=by(), reason="a test")
     assert KeyRotation.objects.claim(rotation.pk, lease=timedelta(seconds=120)) == 1

@@ -110,6 +110,7 @@ def test_without_the_setting_nobody_is_asked(db, sigstore: LoopbackSigstore, sig
     sign()
     do_what_is_due()
     assert sigstore.requests == []
+    assert not LogUpkeep.objects.filter(name=Upkeep.REKOR).exists()
     assert Client().get("/log/anchored").status_code == 404
     settings.LOG_REKOR = IDENTITY
     assert not do_upkeep(Upkeep.REKOR)

@@ -27,6 +27,7 @@ from leoportal.stack.pytest_plugin import STARTED
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300
+WRITES_MIGRATIONS = "audit/appendonly.py"
 _NOTICED = re.compile(r"^(FAILED|ERROR) tests/", re.MULTILINE)
 
 
@@ -125,7 +126,7 @@ class Copy:
         honest = path.read_text("utf-8")
         path.write_text(honest.replace(guard.old, guard.new), "utf-8")
         try:
-            done = self._pytest([guard.test], is_new="/migrations/" in guard.file)
+            done = self._pytest([guard.test], is_new=guard.file == WRITES_MIGRATIONS or "/migrations/" in guard.file)
         except subprocess.TimeoutExpired:
             return f"{guard}: {guard.test} did not end within {SECONDS} s"
         finally:

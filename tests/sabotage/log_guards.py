@@ -6,6 +6,10 @@ from tests.sabotage.engine import Guard
 
 LOG = "tests/audit/test_log.py"
 WITNESS = f"{LOG}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_else"
+NAMED = "tests/lanes/test_named_rows.py"
+COPIES = "tests/audit/test_copies.py"
+UPKEEP = "tests/leoportal/test_upkeep.py"
+CHECKING = "tests/verdicts/test_checking.py::test_a_wrong_bit_in_the_second_copy_is_no_alarm"
 COVERED = "tests/verdicts/test_covered.py"
 QUORUM = f"{LOG}::test_nothing_counts_before_a_checkpoint_with_its_quorum_covers_it"
 
@@ -25,6 +29,26 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("leoportal/lanes/watching.py", "    guard.watch(catalogue_trouble)\n", "    return\n", f"{WATCHING}::test_every_process_that_acts_looks"),
     Guard("audit/rollback.py", "(look() for look in self._looks)", "(look() for look in self._looks[:1])", f"{WATCHING}::test_without_a_guard_nothing_is_done_and_everybody_is_told"),
     Guard("leoportal/lanes/watching.py", "    if told == known:", "    if True:", f"{WATCHING}::test_the_log_keeps_when_it_was_seen_and_when_it_was_over"),
+    # Rows that name their entries.
+    Guard("audit/appendonly.py", " AND xid = pg_current_xact_id()::text::bigint", "", f"{NAMED}::test_an_entry_of_another_transaction_says_nothing"),
+    Guard("audit/appendonly.py", " AND kind IN ({kinds})", "", f"{NAMED}::test_no_lane_changes_a_row_without_the_entry_that_says_so"),
+    Guard("audit/appendonly.py", "IF ({new}) IS DISTINCT FROM ({old}) THEN", "IF false THEN", f"{NAMED}::test_no_lane_changes_a_row_without_the_entry_that_says_so"),
+    Guard("handoffs/migrations/0025_rows_name_true_entries.py", "        names_entry(KEY, \"log_entry_id\", \"key.created\"),\n", "", f"{NAMED}::test_no_lane_inserts_a_row_that_names_no_entry_of_its_transaction"),
+    Guard("handoffs/migrations/0025_rows_name_true_entries.py", "        OR NEW.next_number < OLD.next_number THEN", "        THEN", f"{NAMED}::test_a_repository_stays_what_was_enrolled"),
+    Guard("handoffs/expiring.py", "        _record(done.filter(digest__in=due, erase_entry=None), before, by)", "        pass", "tests/handoffs/test_expiring.py"),
+    Guard("handoffs/tasks.py", "        record_expired(lane, by=enforcer())", "        pass", "tests/handoffs/test_rotating.py::test_that_a_key_expired_is_put_on_record_once_and_its_private_half_goes"),
+    Guard("verdicts/comparing.py", "    return [found for model in _COLUMNS for found in _changed(model)] + list(_gone())", "    return []", f"{NAMED}::test_a_row_beside_its_entry_and_an_entry_without_its_row_are_found"),
+    # The second copy, and what is beside the log.
+    Guard("audit/copying.py", "        self.refuse_other_root(wanted)\n", "", f"{COPIES}::test_the_copy_takes_only_what_was_signed"),
+    Guard("audit/copying.py", "if wanted.size < have.size:", "if False:", f"{COPIES}::test_the_copy_takes_only_what_was_signed"),
+    Guard("audit/copies.py", "(_most, _copy_first, _database_first)", "(_most,)", f"{COPIES}::test_a_leaf_that_was_rewritten_with_its_hashes_comes_back_from_the_copy"),
+    Guard("audit/copies.py", "if tree.root == head.root:", "if True:", f"{COPIES}::test_where_both_are_wrong_about_one_leaf_nobody_guesses"),
+    Guard("audit/copies.py", "    if head.size and keys:", "    if False:", f"{COPIES}::test_a_copy_whose_checkpoint_is_not_ours_is_not_believed"),
+    Guard("verdicts/tasks.py", "if not finding.code.startswith(\"copy.\")", "if True", CHECKING),
+    Guard("leoportal/upkeep.py", "if name == Upkeep.REKOR and not settings.LOG_REKOR:", "if False:", f"{UPKEEP}::test_without_the_setting_nobody_is_asked"),
+    Guard("leoportal/upkeep.py", "return _client().verify(Bundles(digest, found.bundle)", "return _client().verify(Bundles(found.digest, found.bundle)", f"{UPKEEP}::test_a_checkpoint_is_anchored_once_and_holds_offline"),
+    Guard("leoportal/cli_db.py", "            left += not_durable(connection)\n", "", f"{CATALOGUE}::test_a_server_that_may_lose_what_it_acknowledged_is_told"),
+    Guard("leoportal/stack/postgres.py", "        if self.is_throwaway:\n            options |= NOT_DURABLE", "        if True:\n            options |= NOT_DURABLE", "tests/leoportal/test_stack.py::test_the_cluster_of_make_demo_keeps_what_it_acknowledged"),
     # Sign.
     Guard("audit/signer.py", "if size < state.tree.size:", "if False:", f"{LOG}::test_a_log_that_was_cut_or_set_back_is_not_signed"),
     Guard("audit/signer.py", "if tuple(_leaf_hashes(first, state.tree.size)) != state.tail:", "if False:", "tests/audit/test_tampering.py::test_what_a_checkpoint_covers_cannot_be_rewritten_unseen[edit-covered]"),
