@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 
 
 class Act(StrEnum):
@@ -85,4 +85,5 @@ def require(actor: Actor, act: Act) -> None:
     """Raises AuditError("role.not_allowed") unless the actor's role may do this."""
     if not may(actor.role, act):
         allowed = ", ".join(sorted(role.value for role in MATRIX[act]))
-        raise AuditError("role.not_allowed", f"{actor.name} is {actor.role}; {act.value} takes {allowed}")
+        who = numbered(actor.principal_id)
+        raise AuditError("role.not_allowed", f"{who} is {actor.role}; {act.value} takes {allowed}")

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.canonical import JsonValue, write_json
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 from audit.identities import canonical
 from audit.leaves import SALT_BYTES
 from audit.models import (
@@ -47,11 +47,10 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
     try:
         return LogEntry.objects.create(
             kind=kind,
-            actor=actor.name,
             principal=actor.principal_id,
             role=actor.role.value,
             subject=subject,
-            body=write_json({**body, "actor": actor.name}),
+            body=write_json(body),
             salt=secrets.token_bytes(SALT_BYTES),
         )
     except DatabaseError as error:
@@ -109,7 +108,7 @@ def _clash(parts: Iterable[Part], actor: Actor, registry: Registry) -> Part | No
     try:
         return conflict(parts, actor.principal_id, actor.role, registry)
     except UnknownPrincipalError:
-        raise AuditError("sod.unknown_principal", f"{actor.name} is no known principal") from None
+        raise AuditError("sod.unknown_principal", f"{numbered(actor.principal_id)} is not in the registry") from None
 
 
 def find_conflict(parts: Iterable[Part], actor: Actor, registry: Registry) -> str:
@@ -123,10 +122,10 @@ def find_conflict(parts: Iterable[Part], actor: Actor, registry: Registry) -> st
 
 
 def _refuse_second_duty(subject: str, actor: Actor, principal_id: int, duty: Role) -> NoReturn:
-    name = Principal.objects.get(pk=principal_id).name
     raise AuditError(
         "sod.conflict",
-        f"{name} took part in {subject} as {duty} and so cannot act as {actor.role}; someone else has to",
+        f"{numbered(principal_id)} took part in {subject} as {duty} and so cannot act as {actor.role}; "
+        "someone else has to",
     )
 
 
@@ -153,8 +152,13 @@ def refuse_alone() -> None:
 def enter_principal(name: str, *, kind: Kind, role: Role, sponsor: Principal | None = None, by: Actor) -> Principal:
     """A new principal with its one role, recorded. In the caller's transaction, which holds the registry.
 
-    Raises: AuditError("principal.sponsor") for a machine nobody answers for, or an administrator who would.
+    Raises: AuditError("principal.name") for a number, ("principal.sponsor") for a machine nobody answers for, or an
+    administrator who would.
     """
+    if name.isdigit():
+        raise AuditError(
+            "principal.name", f"got {name[:20]}, expected a name that is no number: numbers are who they are"
+        )
     _refuse_sponsor(kind, sponsor)
     if role is Role.ADMIN and kind is not Kind.HUMAN:
         raise AuditError("sod.static", f"{name} is a machine; administrators are people")
@@ -248,7 +252,7 @@ def actor_of(principal: Principal) -> Actor:
     """
     grant = RoleGrant.objects.current().filter(principal=principal).first()
     if grant is None:
-        raise AuditError("role.none", f"{principal.name} has no role; two administrators grant one")
+        raise AuditError("role.none", f"{numbered(principal.pk)} has no role; two administrators grant one")
     return Actor(principal.pk, principal.name, Role(grant.role))
 
 

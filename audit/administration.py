@@ -97,7 +97,7 @@ def _propose(change: Change, by: Actor) -> Proposal:
     _refuse_own_benefit(change.principal, detail, by)
     now = timezone.now()
     said = write_json({"detail": dict(detail), "reason": reason}).decode()
-    words = store_text(ErasableText.Kind.PROPOSAL, said, author=Principal.objects.get(pk=by.principal_id), at=now)
+    words = store_text(ErasableText.Kind.PROPOSAL, said, author=by.principal_id, at=now)
     proposal = Proposal(
         kind=change.kind,
         principal=change.principal,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.db import transaction
+from django.utils import timezone
 
 from audit import events
 from audit.actions import append_event
 from audit.events import Actor, AuditError
 from audit.keeping import epoch_number
-from audit.models import Kind, LogCheckpoint, LogEpoch, LogQuorum, Principal
+from audit.models import ErasableText, Kind, LogCheckpoint, LogEpoch, LogQuorum, Principal
 from audit.notes import NoteError, parse_note
 from audit.rollback import signed_epochs
 from audit.sequencing import newest_head
+from audit.texts import store_text
 
 MAX_WITNESSES = 16
 
@@ -26,7 +28,7 @@ def open_epoch(operators: Sequence[str], *, reason: str, last: bytes, name: str,
     Raises: AuditError("epoch.operators"), ("epoch.reason"), ("epoch.last").
     Not checked: that the operators agreed; whoever runs the command says so, and it is on record.
     """
-    people = set(Principal.objects.filter(name__in=operators, kind=Kind.HUMAN).values_list("name", flat=True))
+    people = Principal.objects.filter(name__in=operators, kind=Kind.HUMAN).order_by("pk").values_list("pk", flat=True)
     if len(operators) != 2 or len(people) != 2:
         raise AuditError("epoch.operators", f"got {', '.join(operators)}, expected two different people known here")
     if len(reason.strip()) < 10:
@@ -38,14 +40,16 @@ def open_epoch(operators: Sequence[str], *, reason: str, last: bytes, name: str,
         raise AuditError("epoch.last", f"the last checkpoint: {error.detail}") from None
     number = max([epoch_number(), *signed_epochs()]) + 1  # a restored database may have lost an epoch
     head = newest_head()
+    said = reason.strip()[:2000]
+    text = store_text(ErasableText.Kind.OPERATION, said, author=by.principal_id, at=timezone.now())
     entry = append_event(
         events.EPOCH_OPENED,
         by,
         "",
         {
             "number": number,
-            "operators": [*sorted(people)],
-            "reason": reason.strip()[:2000],
+            "operators": [*people],
+            "reason": text.digest,
             "last_checkpoint": quoted,
             "leaves_now": head.size if head else 0,
         },

@@ -51,7 +51,9 @@ def erase_person(principal: Principal, *, by: Actor) -> None:
     Principal.objects.filter(pk=principal.pk).update(salt=None, name=name, erase_entry=entry)
     names.current().update(ends_at=now, end_entry=entry)
     names.update(value=Concat(_ERASED, Cast(F("pk"), CharField())))
-    ApiToken.objects.filter(principal=principal, revoked_at=None).update(revoked_at=now, end_entry=entry)
+    tokens = ApiToken.objects.filter(principal=principal)
+    tokens.update(name=name)
+    tokens.filter(revoked_at=None).update(revoked_at=now, end_entry=entry)
     if principal.user_id is not None:
         blank = {"first_name": "", "last_name": "", "email": "", "password": "!", "is_active": False}
         User.objects.filter(pk=principal.user_id).update(username=name, **blank)

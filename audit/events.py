@@ -33,11 +33,16 @@ GRANTED: Final = tuple(role for role in Role if role is not Role.OPERATOR)
 
 @dataclass(frozen=True)
 class Actor:
-    """A principal in one role, as the log names it. `name` is text, so that history outlives accounts."""
+    """A principal in one role. The log has its number; `name` is for answers to people, never for what is kept."""
 
     principal_id: int
     name: str
     role: Role
+
+
+def numbered(principal_id: int) -> str:
+    """How a sentence says who it is about. It may be kept, and a name could not be erased from it (`audit.names`)."""
+    return f"principal {principal_id}"
 
 
 class AuditError(CodedError):

@@ -81,7 +81,7 @@ def tree_head() -> Head:
 
 def log_sheet(rows: QuerySet[LogEntry]) -> Sheet:
     """The log itself."""
-    names = ("id", "kind", "actor", "role", "subject", "created_at")
+    names = ("id", "kind", "principal", "role", "subject", "created_at")
     columns = [(name, name) for name in names]
     index = "tree_leaf__index"
     return Sheet("leo_log_entry", rows, columns, "leaf", "leaf_hash", index, index, "body", "salt")

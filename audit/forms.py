@@ -9,6 +9,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from audit.events import Role
+from audit.models import Principal
 
 ROLES = [("", "Any role"), *((role.value, role.value) for role in Role)]
 
@@ -56,15 +57,29 @@ class PeriodForm(forms.Form):
 class TrailForm(PeriodForm):
     """The explorer's filters. An export takes the same ones, by the same names."""
 
-    actor = forms.CharField(max_length=100, required=False, label="Actor")
+    actor = forms.CharField(
+        max_length=100, required=False, label="Actor", help_text="A name, or the number of a principal."
+    )
     role = forms.ChoiceField(choices=ROLES, required=False, label="Role")
     kind = forms.CharField(max_length=60, required=False, label="Action")
     subject = forms.CharField(max_length=200, required=False, label="Subject")
 
+    def clean_actor(self) -> int | None:
+        """The number of the principal that was named: rows know no other. 0 is the portal itself."""
+        said = self.cleaned_data["actor"].strip()
+        if not said or (said.isascii() and said.isdigit() and len(said) < 19):
+            return int(said) if said else None
+        number = Principal.objects.filter(name=said).values_list("pk", flat=True).first()
+        if number is None:
+            raise forms.ValidationError("Nobody here has that name. Whoever was erased is found by number.")
+        return number
+
     def matching[Rows: QuerySet[Any]](self, rows: Rows, *, entry: str = "") -> Rows:
         """Rows that fit every filter. `entry` is the lookup of the rows' log entry, for other tables than the log."""
         values = self.cleaned_data
-        for name in ("actor", "role", "kind", "subject"):
+        if values["actor"] is not None:
+            rows = rows.filter(**{f"{entry}principal": values["actor"]})
+        for name in ("role", "kind", "subject"):
             if values[name]:
                 rows = rows.filter(**{f"{entry}{name}": values[name].strip()})
         return self.within(rows)
@@ -96,7 +111,7 @@ class ExportForm(TrailForm):
         """The filters that are set, as texts."""
         values = self.cleaned_data
         names = ("pull", "first", "last", "actor", "role", "kind", "subject")
-        return {name: str(values[name]) for name in names if values[name]}
+        return {name: str(values[name]) for name in names if values[name] not in (None, "")}
 
 
 class PackForm(PeriodForm):

@@ -81,8 +81,7 @@ class LogEntry(models.Model):
     """
 
     kind = models.CharField(max_length=60)
-    actor = models.CharField(max_length=100)
-    principal = models.BigIntegerField(db_comment="number of the principal")
+    principal = models.BigIntegerField(db_comment="number of the principal; 0: the portal itself")
     role = models.CharField(max_length=10)
     subject = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -100,7 +99,7 @@ class LogEntry(models.Model):
         indexes = [
             models.Index(fields=["created_at", "id"], name="log_by_time"),
             models.Index(fields=["subject", "created_at", "id"], name="log_by_subject_and_time"),
-            models.Index(fields=["actor", "created_at", "id"], name="log_by_actor_and_time"),
+            models.Index(fields=["principal", "created_at", "id"], name="log_by_principal_and_time"),
             models.Index(fields=["kind", "created_at", "id"], name="log_by_kind_and_time"),
             models.Index(fields=["role", "created_at", "id"], name="log_by_role_and_time"),
             models.Index(fields=["xid", "id"], name="log_by_transaction"),
@@ -118,7 +117,7 @@ class LogEntry(models.Model):
         return open_body(parse_leaf(bytes(self.leaf)), bytes(self.salt), bytes(self.body))
 
     def __str__(self) -> str:
-        return f"{self.kind} by {self.actor}"
+        return f"{self.kind} by principal {self.principal}"
 
 
 class LogLeaf(models.Model):

@@ -19,8 +19,7 @@ TEXT_PARTS: Final = frozenset(f"{name}_{part}" for name in TEXTS for part in ("t
 # How a column is named in the body of its leaf; what is not named has the same name.
 RENAMED: Final = {
     "head_sha": "head", "base_sha": "base", "bundle_digest": "bundle", "policy_digest": "policy", "pull_request": "pr",
-    "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes", "supervisor": "actor",
-    "lead": "actor", "reporter": "actor",
+    "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes",
 }  # fmt: skip
 
 
@@ -63,6 +62,8 @@ def _agrees(name: str, value: JsonValue, act: Act) -> bool:
             return value == leaf.kind
         case "role":
             return value == leaf.role
+        case "principal":
+            return value == leaf.principal and type(value) is int
         case "handoff":
             return f"H-{value}" == leaf.subject
         case "created_at":

@@ -23,6 +23,7 @@ Both work offline and name the record that is wrong. Without either of them:
   (RFC 9162). `proofs.jsonl` has a path for a single leaf (`tlog.CheckRecord`), or the frontier before a run of leaves
   and a consistency proof from its end (`tlog.CheckTree`).
 * `bodies.jsonl`: SHA-256 over salt and body is `bodySha256` in the leaf. null: erased on somebody's request.
+* Everybody is a number here (`principal`). The portal's registry knows the name, until it is erased.
 * `manifest.json` names every file; its own SHA-256 is in the leaf in `seal.json`.
 * Each verdict and decision has its inputs and the policy's digest in its body, the leaf that enacted the policy its
   rules. Both verifiers judge the inputs again, by two programs; a version of them that they do not know is refused.

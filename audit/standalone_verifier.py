@@ -1427,8 +1427,7 @@ def parse_leaf(index: int, raw: bytes, told: Mapping[str, Any], where: str) -> L
 
 RENAMED: Final = {
     "head_sha": "head", "base_sha": "base", "bundle_digest": "bundle", "policy_digest": "policy", "pull_request": "pr",
-    "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes", "supervisor": "actor",
-    "lead": "actor", "reporter": "actor",
+    "is_override": "override", "verdict_id": "verdict", "supersedes_id": "supersedes",
 }  # fmt: skip
 
 
@@ -1455,6 +1454,8 @@ def agrees(name: str, value: Any, leaf: Leaf) -> bool:
             return bool(value == leaf.kind)
         case "role":
             return bool(value == leaf.role)
+        case "principal":
+            return type(value) is int and value == leaf.principal
         case "handoff":
             return f"H-{value}" == leaf.subject
         case "created_at":

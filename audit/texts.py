@@ -27,6 +27,7 @@ class ErasableText(models.Model):
         DECISION = "decision"
         BREAK_GLASS = "break-glass"
         PROPOSAL = "proposal"
+        OPERATION = "operation"
 
     kind = models.CharField(max_length=11, choices=Kind)
     author = models.ForeignKey(Principal, models.PROTECT, null=True, related_name="+", db_comment="who wrote it")
@@ -66,9 +67,12 @@ def texts_of(bodies: Iterable[Mapping[str, JsonValue]]) -> dict[JsonValue, str]:
     return {row.digest: str(row) for row in ErasableText.objects.filter(digest__in=values)} if values else {}
 
 
-def store_text(kind: ErasableText.Kind, text: str, *, author: Principal | None, at: datetime) -> ErasableText:
-    """Keep a text beside the log, in the caller's transaction. The log gets `digest` only."""
+def store_text(kind: ErasableText.Kind, text: str, *, author: int, at: datetime) -> ErasableText:
+    """Keep a text beside the log, in the caller's transaction. The log gets `digest` only.
+
+    `author` is the number of who wrote it; 0, the portal itself, is nobody whom erasing would concern.
+    """
     salt = secrets.token_bytes()
     return ErasableText.objects.create(
-        kind=kind, author=author, digest=commitment(salt, text), salt=salt, text=text, created_at=at
+        kind=kind, author_id=author or None, digest=commitment(salt, text), salt=salt, text=text, created_at=at
     )

@@ -17,6 +17,7 @@ from audit.keeping import log_vkeys
 from audit.leaves import LeafError
 from audit.merkle import leaf_hash
 from audit.models import LogAnchor, LogEntry, LogUpkeep
+from audit.names import names_of
 from audit.sequencing import newest_head
 from audit.texts import texts_of
 from leoportal.web import Request, page, render_page
@@ -41,6 +42,7 @@ def explore(request: Request) -> HttpResponse:
     context = {
         "form": form,
         "entries": found[:PAGE_SIZE],
+        "names": names_of(entry.principal for entry in found[:PAGE_SIZE]),
         "older": urlencode({**filters, "before": found[PAGE_SIZE - 1].pk}) if len(found) > PAGE_SIZE else "",
         "is_first": last_seen is None,
         "newest": urlencode(filters),
@@ -80,6 +82,7 @@ def show_entry(request: Request, pk: int) -> HttpResponse:
     leaf, text = bytes(entry.leaf), _readable(entry)
     context = {
         "entry": entry,
+        "names": names_of([entry.principal]),
         "text": text,
         "is_cut": len(text) == MAX_SHOWN_BYTES,
         "is_intact": leaf_hash(leaf) == bytes(entry.leaf_hash),

@@ -44,14 +44,14 @@ INSERT INTO bench_tip VALUES (0, sha256(''));
 GRANT INSERT, SELECT ON bench_plain, bench_chain TO leo_plan;
 GRANT SELECT, UPDATE ON bench_tip TO leo_plan;
 """
-COLUMNS: Final = "(kind, actor, principal, role, subject, body, salt, leaf, leaf_hash, created_at, xid)"
+COLUMNS: Final = "(kind, principal, role, subject, body, salt, leaf, leaf_hash, created_at, xid)"
 
 
 def _bytea(raw: bytes) -> str:
     return f"'\\x{raw.hex()}'::bytea"
 
 
-_ROW: Final = f"'verdict.recorded', 'actor-' || :n, :n, 'PLAN', 'H-' || :n, {_bytea(BODY)}, {_bytea(SALT)}"
+_ROW: Final = f"'verdict.recorded', :n, 'PLAN', 'H-' || :n, {_bytea(BODY)}, {_bytea(SALT)}"
 _LEAF: Final = _bytea(LEAF)
 _ANY: Final = "\\set n random(1, 500)\n"
 SCRIPTS: Final = {

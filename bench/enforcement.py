@@ -27,7 +27,7 @@ from leoportal.stack.services import ROOT
 
 ENTRIES: Final = 400
 ROUNDS: Final = 11
-BODY: Final = b'{"actor":"paula","confidence":"91.20","head":"' + b"a" * 40 + b'","verdict":"PASS"}'
+BODY: Final = b'{"confidence":"91.20","head":"' + b"a" * 40 + b'","verdict":"PASS"}'
 SALT: Final = bytes(16)
 LEAF: Final = b"leo-audit/v1 1 1790000000000000 leoportal_web/leo_plan\n" + b"x" * 180
 APPEND_ONLY: Final = """
@@ -95,7 +95,7 @@ def _measure(url: str, server: str) -> None:
 
 def _appending(connection: Connection, table: str, *, is_whole: bool) -> Callable[[], None]:
     """Append ENTRIES rows. `is_whole`: the client brings leaf and hash, since nothing in the table writes them."""
-    columns = ["kind", "actor", "principal", "role", "subject", "body", "salt", "leaf", "leaf_hash"]
+    columns = ["kind", "principal", "role", "subject", "body", "salt", "leaf", "leaf_hash"]
     statement = sql.SQL("INSERT INTO {} ({}, created_at, xid) VALUES ({}, now(), 0) RETURNING id").format(
         sql.Identifier(table),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
@@ -106,7 +106,7 @@ def _appending(connection: Connection, table: str, *, is_whole: bool) -> Callabl
         for _ in range(ENTRIES):
             leaf = LEAF if is_whole else b""
             digest = hashlib.sha256(b"\0" + leaf).digest() if is_whole else b""
-            row = ["verdict.recorded", "paula", 7, "PLAN", "H-1", BODY, SALT, leaf, digest]
+            row = ["verdict.recorded", 7, "PLAN", "H-1", BODY, SALT, leaf, digest]
             connection.execute(statement, row, prepare=True)
 
     return append

@@ -69,7 +69,7 @@ def record_event(
     return HandoffEvent.objects.create(
         handoff=handoff,
         event=event,
-        actor=actor.name,
+        principal=actor.principal_id,
         role=actor.role.value,
         marker=redact(marker),
         detail=detail,

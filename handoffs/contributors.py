@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from audit import events
 from audit.actions import take_part
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 from audit.identities import EMAIL
 from audit.models import Identity, Participation, Principal
 from audit.separation import Contributors, Part, contributors
@@ -42,7 +42,7 @@ def authors_in_another_duty(handoff: Handoff, parts: Iterable[Part]) -> tuple[st
     """Authors who take part in this handoff as something else than its builder. Read only."""
     duties = {part.principal_id: part.duty for part in parts}
     return tuple(
-        f"{person.name} wrote this change and took part as {duties[person.pk]}"
+        f"{numbered(person.pk)} wrote this change and took part as {duties[person.pk]}"
         for person in authors_now(handoff)
         if duties.get(person.pk, Role.BUILDER) is not Role.BUILDER
     )

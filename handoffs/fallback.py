@@ -13,11 +13,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.utils import timezone
 
 from audit import events
 from audit.accountability import Act, require
 from audit.actions import take_part
 from audit.events import Actor
+from audit.models import ErasableText
+from audit.texts import store_text
 from handoffs.actions import record_event
 from handoffs.lane import rules_in_force
 from handoffs.models import Handoff, HandoffError, HandoffEvent, SigningDowngrade, Status
@@ -101,12 +104,13 @@ def acknowledge_downgrade(handoff_id: int, justification: str, *, by: Actor) -> 
             f"got {visible_length(justification)} visible characters, expected {MIN_VISIBLE} to {MAX_TEXT}",
         )
     take_part(handoff.chain, by)
+    text = store_text(ErasableText.Kind.DECISION, justification, author=by.principal_id, at=timezone.now())
     entry = record_event(
         handoff,
         events.SIGNING_DOWNGRADED,
         by,
         {
-            "justification": justification,
+            "justification": text.digest,
             "probes": outage.probes,
             "span_seconds": int(outage.span.total_seconds()),
             "code": outage.code,
@@ -116,7 +120,7 @@ def acknowledge_downgrade(handoff_id: int, justification: str, *, by: Actor) -> 
     return SigningDowngrade.objects.create(
         handoff=handoff,
         lead_id=by.principal_id,
-        justification=justification,
+        justification=text,
         created_at=entry.created_at,
         log_entry=entry,
     )

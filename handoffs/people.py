@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import take_part
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 from audit.models import Identity, Principal
 from handoffs.bundles.bundle import Manifest
 from handoffs.checks.catalogue import KNOWN_PEOPLE, ONE_DUTY, SIGNED_BY_BUILDER, SPONSOR
@@ -57,15 +57,22 @@ def find_people(manifest: Manifest, addresses: Sequence[str]) -> People:
 
 def people_checks(manifest: Manifest | None, people: People) -> tuple[CheckResult, ...]:
     """Unknown identity is refused, never exempt: the builder's sponsor must be the registered one."""
-    claimed = manifest.sponsor if manifest else ""
-    registered = people.sponsor.name if people.sponsor else ""
+    claimed, registered = manifest.sponsor if manifest else "", people.sponsor
     return (
         SPONSOR.found(
-            Outcome.PASSED if claimed and claimed == registered else Outcome.FAILED,
-            got=redact(claimed) or "no sponsor",
-            expected=registered or "a registered builder with a sponsor",
+            Outcome.PASSED if registered is not None and claimed == registered.name else Outcome.FAILED,
+            got=_who(claimed),
+            expected=numbered(registered.pk) if registered else "a registered builder with a sponsor",
         ),
     )
+
+
+def _who(claimed: str) -> str:
+    """Who a manifest says answers for the builder, by number: what is kept of a check holds no name."""
+    if not claimed:
+        return "no sponsor"
+    number = Principal.objects.filter(name=claimed).values_list("pk", flat=True).first()
+    return numbered(number) if number else "somebody who is not in the registry"
 
 
 def signer_checks(manifest: Manifest | None, commit: bytes, staging: Staging) -> tuple[CheckResult, ...]:

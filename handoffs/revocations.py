@@ -17,6 +17,8 @@ from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
+from audit.models import ErasableText
+from audit.texts import store_text
 from handoffs.models import (
     BEFORE_SWITCH,
     Handoff,
@@ -55,13 +57,14 @@ def record_revocation(
         raise HandoffError("key.reason", f"got {len(said)} characters, expected {MIN_REASON} to {MAX_REASON}")
     if distrusted_since > now:
         raise HandoffError("key.since", f"got {distrusted_since.isoformat()}, expected a moment that has passed")
+    text = store_text(ErasableText.Kind.OPERATION, said, author=by.principal_id, at=now)
     since = min(distrusted_since, key.distrusted_since or distrusted_since)
     affected = affected_handoffs(key, since)
     body: dict[str, JsonValue] = {
         "fingerprint": key.fingerprint,
         "lane": key.lane,
         "distrusted_since": since.isoformat(),
-        "reason": said,
+        "reason": text.digest,
         "handoffs": [f"H-{pk}" for pk in affected.order_by("pk").values_list("pk", flat=True)[:1000]],
         "signatures": affected.count(),
     }
@@ -69,7 +72,7 @@ def record_revocation(
     SigningKey.objects.filter(pk=key.pk).update(
         revoked_at=key.revoked_at or now,
         distrusted_since=since,
-        revocation_reason=said,
+        revocation_reason=text,
         secret_key=b"",
         revoked_public_key=key.revoked_public_key or _revoked(key, password),
         revoke_entry=entry,

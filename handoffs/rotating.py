@@ -22,6 +22,8 @@ from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
+from audit.models import ErasableText
+from audit.texts import store_text
 from handoffs.attestations.vsa import STATEMENT_TYPE
 from handoffs.bundles.bundle import digest_of
 from handoffs.clocks import refuse_skew
@@ -57,13 +59,15 @@ def request_rotation(lane: Lane, *, by: Actor, reason: str) -> KeyRotation:
     under_way = KeyRotation.objects.open().filter(lane=lane).first()
     if under_way is not None:
         return under_way
-    body: dict[str, JsonValue] = {"lane": lane.value, "old": key.fingerprint, "reason": reason[:200]}
+    now = timezone.now()
+    text = store_text(ErasableText.Kind.OPERATION, reason[:200], author=by.principal_id, at=now)
+    body: dict[str, JsonValue] = {"lane": lane.value, "old": key.fingerprint, "reason": text.digest}
     return KeyRotation.objects.create(
         lane=lane,
         old_key=key,
-        requested_by=by.name,
-        reason=reason[:200],
-        requested_at=timezone.now(),
+        requested_by=by.principal_id,
+        reason=text,
+        requested_at=now,
         log_entry=append_event(events.KEY_ROTATION_REQUESTED, by, "", body),
     )
 
@@ -119,7 +123,7 @@ def _switch(rotation: KeyRotation, _vault: Vault, by: Actor) -> None:
             events.KEY_ROTATED,
             by,
             "",
-            {"lane": rotation.lane, "old": old.fingerprint, "new": made.fingerprint, "reason": rotation.reason},
+            {"lane": rotation.lane, "old": old.fingerprint, "new": made.fingerprint, "reason": rotation.reason.digest},
         )
         SigningKey.objects.filter(pk=old.pk).update(retired_at=now, retire_entry=entry)
         new = store_key(Lane(rotation.lane), made, replaces=old, transition=envelope, by=by)

@@ -21,7 +21,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from audit.actions import actor_of
-from audit.events import Actor
+from audit.events import Actor, numbered
 from audit.models import Identity, Principal
 from handoffs import actions, intake, rotating
 from handoffs.actions import Tools
@@ -89,7 +89,8 @@ def tools_for(repository: Repository) -> Tools:
     address = Identity.objects.current().filter(principal_id=actor.principal_id, kind=Identity.Kind.EMAIL).first()
     if address is None:
         raise HandoffError(
-            "enforcer.no_email", f"{actor.name} has no registered commit address; run `manage.py operate setup`"
+            "enforcer.no_email",
+            f"{numbered(actor.principal_id)} has no registered commit address; run `manage.py operate setup`",
         )
     return Tools(
         forge=forge_for(repository),

@@ -16,6 +16,7 @@ from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor, AuditError
 from audit.models import Participation, Principal
+from audit.names import Names, names_of
 from handoffs.bundles.store import BundleStore, StoreError
 from handoffs.checks.evidence import Outcome
 from handoffs.fallback import MIN_VISIBLE, acknowledge_downgrade, read_outage
@@ -186,13 +187,16 @@ def _context(handoff: Handoff, actor: Actor) -> dict[str, object]:
     """Everything the page of a handoff shows."""
     happened = list(HandoffEvent.objects.filter(handoff=handoff).order_by("pk"))
     checks = list(BundleCheck.objects.filter(handoff=handoff))
-    names = dict.fromkeys(check.group for check in checks)
+    groups = dict.fromkeys(check.group for check in checks)
+    said = [text for check in checks for text in (check.got, check.expected)]
+    names = names_of((event.principal for event in happened), texts=said)
     return {
         "handoff": handoff,
         "raised": raised_of(handoff),
         "events": happened,
-        "steps": _steps(handoff, happened),
-        "groups": [(name, [check for check in checks if check.group == name]) for name in names],
+        "names": names,
+        "steps": _steps(handoff, happened, names),
+        "groups": [(name, [check for check in checks if check.group == name]) for name in groups],
         "failed": sorted(
             (check for check in checks if check.outcome == Outcome.FAILED.value), key=lambda check: check.is_unchecked
         ),
@@ -222,7 +226,7 @@ def _waiting(handoff: Handoff, actor: Actor) -> dict[str, object]:
     }
 
 
-def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
+def _steps(handoff: Handoff, happened: list[HandoffEvent], names: Names) -> list[Step]:
     done = {row.event: row for row in happened}
     is_stuck = handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS
     has_ended = handoff.status in ENDED
@@ -237,18 +241,18 @@ def _steps(handoff: Handoff, happened: list[HandoffEvent]) -> list[Step]:
             state = "stuck" if is_stuck else "running"
         else:
             state = "ended" if has_ended else "waits"
-        steps.append(_step(number, name, state, row))
+        steps.append(_step(number, name, state, row, names))
     refused = done.get(events.HANDOFF_REFUSED) or done.get(events.HANDOFF_QUARANTINED)
     if refused is not None:
         first = next((step.number for step in steps if step.state == "ended"), len(steps))
-        steps[first - 1] = _step(first, steps[first - 1].name, handoff.status, refused)
+        steps[first - 1] = _step(first, steps[first - 1].name, handoff.status, refused, names)
     return steps
 
 
-def _step(number: int, name: str, state: str, row: HandoffEvent | None) -> Step:
+def _step(number: int, name: str, state: str, row: HandoffEvent | None, names: Names) -> Step:
     if row is None:
         return Step(number, name, state, "", "", None, "")
-    return Step(number, name, state, row.actor, row.role, row.created_at, row.marker)
+    return Step(number, name, state, names.of(row.principal), row.role, row.created_at, row.marker)
 
 
 def _signature(pk: int) -> Signature:

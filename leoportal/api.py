@@ -20,6 +20,7 @@ from audit import actions as trail
 from audit.accountability import Act, may, require
 from audit.canonical import JsonError, parse_json
 from audit.events import Actor, AuditError
+from audit.names import named
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from handoffs.tasks import nudge, tools_for
@@ -238,7 +239,7 @@ def _refused(request: HttpRequest, error: Exception) -> Any:
         status = 409
     else:
         status = 422
-    return api.create_response(request, {"code": code, "detail": detail}, status=status)
+    return api.create_response(request, {"code": code, "detail": named(detail)}, status=status)
 
 
 @api.exception_handler(ValidationError)

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from leoportal.web import Request
+from leoportal.web import Request, with_names
 
 
 def render_live(
@@ -20,7 +20,7 @@ def render_live(
     What a reader has is named by a digest of the part's own HTML, which the page carries as `seen`. A changed part
     is rendered with `is_poll`, so that it can bring what belongs to it elsewhere on the page.
     """
-    context = {"my_role": request.actor.role.value, **context}
+    context = {"my_role": request.actor.role.value, **with_names(context)}
     inner = render_to_string(f"{template}#{part}", {**context, "seen": ""})
     seen = hashlib.sha256(inner.encode()).hexdigest()[:16]
     if _asks_for(request, part):

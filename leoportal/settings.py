@@ -240,6 +240,7 @@ RETENTION_TEXT_DAYS = {
     "decision": env.int("RETENTION_DECISION_DAYS", default=2557),
     "break-glass": env.int("RETENTION_DECISION_DAYS", default=2557),
     "proposal": env.int("RETENTION_PROPOSAL_DAYS", default=2557),
+    "operation": env.int("RETENTION_DECISION_DAYS", default=2557),
 }
 RETENTION_BUNDLE_DAYS = env.int("RETENTION_BUNDLE_DAYS", default=400)
 

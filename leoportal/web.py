@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Concatenate
 
 from django.contrib.auth.models import User
@@ -13,7 +14,9 @@ from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
 from audit.accountability import MATRIX, Act, may
+from audit.coded import CodedError
 from audit.events import Actor, Role
+from audit.names import named
 from leoportal.lanes.switching import LANE_OF, VISITOR, acting_in
 
 
@@ -108,9 +111,27 @@ def render_page(
     request: Request, template: str, context: dict[str, Any], *, part: str = "", status: int = 200
 ) -> HttpResponse:
     """The whole page, or only its part `part` when htmx asks for that one."""
+    context = with_names(context)
     if part and request.htmx and request.htmx.target == part:
         return render(request, f"{template}#{part}", context, status=status)
     return render(request, template, context, status=status)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A refusal as a page says it."""
+
+    code: str
+    detail: str
+
+
+def with_names(context: dict[str, Any]) -> dict[str, Any]:
+    """The context, its refusal with names in place of numbers: that sentence may be kept, so it says numbers."""
+    match context.get("refusal"):
+        case CodedError() as error:
+            return {**context, "refusal": Refusal(error.code, named(error.detail))}
+        case _:
+            return context
 
 
 def _actor(user: User) -> Actor:

@@ -255,8 +255,8 @@ def test_no_lane_can_undo_participation_nor_choose_a_leaf(portal: Portal, addres
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM audit_participation")
         planted = app.execute(
-            "INSERT INTO leo_log_entry (kind, actor, principal, role, subject, xid, created_at, body, salt, leaf, leaf_hash)"
-            " VALUES ('verdict.recorded', 'x', 0, 'PLAN', '', 0, '2001-01-01', '{}', decode(repeat('00', 16), 'hex'),"
+            "INSERT INTO leo_log_entry (kind, principal, role, subject, xid, created_at, body, salt, leaf, leaf_hash)"
+            " VALUES ('verdict.recorded', 0, 'PLAN', '', 0, '2001-01-01', '{}', decode(repeat('00', 16), 'hex'),"
             " 'planted', repeat('a', 32)::bytea) RETURNING leaf, leaf_hash, created_at > '2026-01-01'"
         ).fetchone()
         assert planted is not None

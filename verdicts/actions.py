@@ -68,9 +68,7 @@ def enact_policy(document: bytes, *, by: Actor) -> PolicyVersion:
     body: dict[str, JsonValue] = {"number": number, "digest": digest, "rules": policy_to_json(policy)}
     entry = append_event(events.POLICY_ENACTED, by, "", body)
     EnforcerRules.objects.create(policy_digest=digest, document=rules_to_json(policy.lane_rules))
-    return PolicyVersion.objects.create(
-        number=number, document=document.decode(), digest=digest, enacted_by=by.name, log_entry=entry
-    )
+    return PolicyVersion.objects.create(number=number, document=document.decode(), digest=digest, log_entry=entry)
 
 
 @transaction.atomic(durable=True)
@@ -131,7 +129,7 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         raise VerdictError("gate.own", f"{gate.key} is PLAN's verdict; it is recorded in the portal, never reported")
     if gate.key in BUILT_IN_GATES:
         raise VerdictError("gate.built_in", f"{gate.key} is run by the portal's own workers; nobody else reports it")
-    own_runs = GateExecution.objects.filter(pull_request=pull, gate=gate.key, reporter=by.name)
+    own_runs = GateExecution.objects.filter(pull_request=pull, gate=gate.key, reporter=by.principal_id)
     same = own_runs.filter(run_id=report.run_id).first()
     if same is not None:
         if (same.conclusion, same.head_sha) != (report.conclusion.value, report.head_sha):
@@ -192,7 +190,7 @@ def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> 
         conclusion=report.conclusion.value,
         run_id=report.run_id,
         evidence=report.evidence,
-        reporter=by.name,
+        reporter_id=by.principal_id,
         created_at=entry.created_at,
         log_entry=entry,
     )
@@ -231,7 +229,7 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
         head_sha=result.head_sha,
         round=pull.round,
         result=stored,
-        reporter=by.name,
+        reporter_id=by.principal_id,
         created_at=entry.created_at,
         log_entry=entry,
     )

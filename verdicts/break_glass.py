@@ -19,7 +19,7 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 from audit.models import ErasableText, Principal
 from audit.separation import same
 from audit.texts import store_text
@@ -110,8 +110,9 @@ def _open(glass_id: int, by: Actor) -> Decision:
     pull = PullRequest.objects.select_for_update().get(pk=glass.pull_request_id)
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     first = Actor(glass.requested_by_id, glass.requested_by.name, Role.LEAD)
+    asked_by = numbered(first.principal_id)
     if same(by.principal_id, first.principal_id, Principal.objects.registry()):
-        raise VerdictError("breakglass.second_person", f"{first.name} asked for it; another person has to open it")
+        raise VerdictError("breakglass.second_person", f"{asked_by} asked for it; another person has to open it")
     now = timezone.now()
     if glass.opened_at is not None or glass.lapses_at <= now:
         said = "is opened already" if glass.opened_at else f"lapsed {glass.lapses_at:%Y-%m-%d %H:%M} UTC"
@@ -221,10 +222,11 @@ def _review(glass_id: int, text: str, by: Actor) -> BreakGlass:
             "breakglass.third_person", "whoever broke the glass does not review it; a third person has to"
         )
     said = substance(text, "breakglass.review", at_least=MIN_TEXT)
+    pull = PullRequest.objects.select_related("handoff").get(pk=glass.pull_request_id)
+    take_part(pull.handoff.chain, by)
     now = timezone.now()
     glass.reviewed_by_id, glass.reviewed_at, glass.is_unreviewed = by.principal_id, now, False
     glass.review = _keep(said, by, now)
-    pull = PullRequest.objects.get(pk=glass.pull_request_id)
     is_late = glass.review_due_at is not None and now > glass.review_due_at
     body: dict[str, JsonValue] = {**_body(glass, pull), "review": glass.review.digest, "late": is_late}
     glass.review_entry = append_event(events.BREAK_GLASS_REVIEWED, by, f"H-{pull.handoff_id}", body)
@@ -258,8 +260,7 @@ def _refuse_unfit(pull: PullRequest, handoff: Handoff, head_sha: str) -> Evidenc
 
 
 def _keep(text: str, by: Actor, at: datetime) -> ErasableText:
-    author = Principal.objects.get(pk=by.principal_id)
-    return store_text(ErasableText.Kind.BREAK_GLASS, text, author=author, at=at)
+    return store_text(ErasableText.Kind.BREAK_GLASS, text, author=by.principal_id, at=at)
 
 
 def _body(glass: BreakGlass, pull: PullRequest) -> dict[str, JsonValue]:

@@ -31,7 +31,6 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
     GateExecution: {
         **{name: name for name in ("gate", "conclusion", "run_id", "evidence")},
         "head_sha": "head",
-        "reporter": "actor",
     },
     Verdict: {
         **{name: name for name in ("verdict", "computed", "inputs", "reasons", "justification", "question")},
@@ -49,11 +48,11 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
         "head_sha": "head",
         "merge_tree": "merge_tree",
     },
-    AgentReport: {"agent": "agent", "round": "round", "result": "result", "reporter": "actor"},
+    AgentReport: {"agent": "agent", "round": "round", "result": "result"},
     PolicyVersion: {"number": "number", "digest": "digest"},
     BreakGlass: {"reason": "reason", "reference": "reference", "head_sha": "head", "requested_by_id": "requested_by"},
     SigningKey: {name: name for name in ("fingerprint", "lane")},
-    KeyRotation: {"lane": "lane"},
+    KeyRotation: {"lane": "lane", "reason": "reason"},
     Repository: {"full_name": "repository", "protected_branch": "protected_branch"},
 }
 _TEXTS: Final = ("justification", "question", "reason")
@@ -69,6 +68,11 @@ _ROWS: Final[dict[str, type[Model]]] = {
     "key.rotation_requested": KeyRotation,
     "repository.governed": Repository,
 }
+# The column that holds the number of who did it.
+_BY: Final[dict[type[Model], str]] = {
+    HandoffEvent: "principal", GateExecution: "reporter_id", AgentReport: "reporter_id", Verdict: "supervisor_id",
+    Decision: "lead_id", BreakGlass: "requested_by_id", KeyRotation: "requested_by",
+}  # fmt: skip
 _TIMED: Final = (HandoffEvent, GateExecution, Verdict, Decision, AgentReport)
 
 
@@ -104,6 +108,8 @@ def _changed(model: type[Model]) -> Iterator[str]:
                 yield f"{model.__name__} {row.pk}: {error.detail}"
             continue
         wrong = [name for name, key in _COLUMNS[model].items() if _plain(getattr(row, name)) != _plain(body.get(key))]
+        if (by := _BY.get(model)) and getattr(row, by) != row.log_entry.principal:
+            wrong.append(by)
         if isinstance(row, HandoffEvent) and not row.detail.items() <= body.items():
             wrong.append("detail")
         if model in _TIMED and row.created_at != row.log_entry.created_at:

@@ -16,8 +16,8 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
-from audit.events import Actor, AuditError
-from audit.models import ErasableText, Principal
+from audit.events import Actor, AuditError, numbered
+from audit.models import ErasableText
 from audit.texts import store_text
 from handoffs.contributors import settle_contributors
 from handoffs.models import Handoff, PullRequest, PullStatus, StaleStatusError
@@ -90,7 +90,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
     if pull.triggered_at is None or pull.status not in {PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE}:
         if live is not None and live.binds(pull):
             when = f"{live.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            said = f"{live.supervisor.name} recorded {live.verdict} on this head at {when}"
+            said = f"{numbered(live.supervisor_id)} recorded {live.verdict} on this head at {when}"
             raise VerdictError("verdict.already_recorded", f"{said}; PR-{pull.number} is {pull.label} now")
         raise VerdictError("verdict.not_now", f"PR-{pull.number} is {pull.label}; no verdict can be recorded on it now")
     handoff = Handoff.objects.get(pk=pull.handoff_id)
@@ -332,8 +332,7 @@ def substance(text: str, code: str, *, at_least: int) -> str:
 
 def keep_text(text: str, by: Actor) -> ErasableText:
     """What was written for a verdict or a decision, where it can be erased; row and leaf have its digest."""
-    author = Principal.objects.get(pk=by.principal_id)
-    return store_text(ErasableText.Kind.DECISION, text, author=author, at=timezone.now())
+    return store_text(ErasableText.Kind.DECISION, text, author=by.principal_id, at=timezone.now())
 
 
 def release(pull: PullRequest) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from audit import events
 from audit.events import Role
-from audit.models import Principal
+from audit.names import Names
 from audit.separation import Assurance, Part, assurance
 from handoffs.models import PullRequest, PullStatus
 from verdicts.duty_facts import BROKEN, NOT_COMPUTED, NOT_NEEDED, OK, ActRow, Facts, RuleRow, gather, is_released
@@ -25,9 +25,10 @@ class Separation:
 
     acts: tuple[ActRow, ...]
     rules: tuple[RuleRow, ...]
-    parts: tuple[tuple[str, str, str], ...]
+    parts: tuple[tuple[int, str, int | None], ...]
     events: int
     assurance: Assurance
+    names: Names
 
     @property
     def state(self) -> str:
@@ -38,27 +39,24 @@ class Separation:
 
 
 def read_separation(pull: PullRequest, *, size: int | None = None) -> Separation:
-    """Compute the proof. Six queries, and three commits read from the repository. `size`: as for `gather`."""
+    """Compute the proof. Seven queries, and three commits read from the repository. `size`: as for `gather`."""
     facts = gather(pull, size=size)
-    names = {pk: principal.name for pk, principal in facts.principals.items()}
-    sponsors = {pk: principal.sponsor.name if principal.sponsor else "" for pk, principal in facts.principals.items()}
-    parts = tuple(
-        (names.get(p.principal_id, "unknown"), p.duty.value, sponsors.get(p.principal_id, "")) for p in facts.parts
-    )
+    sponsors = facts.registry.sponsors
+    parts = tuple((p.principal_id, p.duty.value, sponsors.get(p.principal_id)) for p in facts.parts)
     rules = tuple(rule(facts) for rule in RULES)
-    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries), assurance(facts.registry))
+    return Separation(tuple(_acts(facts)), rules, parts, len(facts.entries), assurance(facts.registry), facts.names)
 
 
 def _acts(facts: Facts) -> Sequence[ActRow]:
     received = facts.newest(events.HANDOFF_RECEIVED)
-    builder = facts.pull.handoff.builder
+    builder = facts.pull.handoff.builder_id
     made = ActRow(
         "Generate patch",
         Role.BUILDER.value,
-        builder.name if builder else "nobody known",
-        next((p.duty.value for p in facts.parts if builder and p.principal_id == builder.pk), ""),
+        builder,
+        next((p.duty.value for p in facts.parts if p.principal_id == builder), ""),
         received.created_at if received else None,
-        OK if builder and Part(builder.pk, Role.BUILDER) in facts.parts else BROKEN,
+        OK if builder and Part(builder, Role.BUILDER) in facts.parts else BROKEN,
         "from the bundle's builder id and the registered identity",
     )
     verdict, decision = facts.verdict, facts.decision
@@ -76,7 +74,7 @@ def _acts(facts: Facts) -> Sequence[ActRow]:
         _by_row(
             "Issue verdict",
             Role.PLAN,
-            verdict.supervisor if verdict else None,
+            verdict.supervisor_id if verdict else None,
             verdict,
             facts,
             unneeded=past_plan,
@@ -84,7 +82,7 @@ def _acts(facts: Facts) -> Sequence[ActRow]:
         _by_row(
             "Escalation review",
             Role.LEAD,
-            decision.lead if decision else None,
+            decision.lead_id if decision else None,
             decision,
             facts,
             unneeded=no_lead,
@@ -96,12 +94,9 @@ def _acts(facts: Facts) -> Sequence[ActRow]:
 def _by_event(facts: Facts, act: str, required: Role, kind: str) -> ActRow:
     entry = facts.newest(kind)
     if entry is None:
-        return ActRow(act, required.value, "", "", None, NOT_COMPUTED, "has not happened on this handoff")
-    names = {facts.principals[p.principal_id].name for p in facts.parts if p.duty is required}
-    fits = entry.role == required.value and entry.actor in names
-    return ActRow(
-        act, required.value, entry.actor, entry.role, entry.created_at, OK if fits else BROKEN, f"entry {entry.pk}"
-    )
+        return ActRow(act, required.value, None, "", None, NOT_COMPUTED, "has not happened on this handoff")
+    state = OK if entry.role == required.value and Part(entry.principal, required) in facts.parts else BROKEN
+    return ActRow(act, required.value, entry.principal, entry.role, entry.created_at, state, f"entry {entry.pk}")
 
 
 def _monitored(facts: Facts) -> ActRow:
@@ -109,17 +104,16 @@ def _monitored(facts: Facts) -> ActRow:
     act, required = "Monitor gates", Role.PLAN
     started = [e for e in facts.entries if e.kind == events.ROUND_STARTED and e.role == required.value]
     if not started:
-        return ActRow(act, required.value, "", "", None, NOT_COMPUTED, "looking at a page leaves no event")
+        return ActRow(act, required.value, None, "", None, NOT_COMPUTED, "looking at a page leaves no event")
     entry = max(started, key=lambda row: row.pk)
-    names = {facts.principals[p.principal_id].name for p in facts.parts if p.duty is required}
-    state = OK if entry.actor in names else BROKEN
-    return ActRow(act, required.value, entry.actor, entry.role, entry.created_at, state, f"entry {entry.pk}")
+    state = OK if Part(entry.principal, required) in facts.parts else BROKEN
+    return ActRow(act, required.value, entry.principal, entry.role, entry.created_at, state, f"entry {entry.pk}")
 
 
 def _by_row(
     act: str,
     required: Role,
-    person: Principal | None,
+    person: int | None,
     row: Verdict | Decision | None,
     facts: Facts,
     *,
@@ -127,17 +121,17 @@ def _by_row(
 ) -> ActRow:
     if row is None or person is None:
         state, note = (NOT_NEEDED, unneeded) if unneeded else (NOT_COMPUTED, "has not happened yet")
-        return ActRow(act, required.value, "", "", None, state, note)
-    fits = Part(person.pk, required) in facts.parts
+        return ActRow(act, required.value, None, "", None, state, note)
+    fits = Part(person, required) in facts.parts
     note = f"entry {row.log_entry_id}"
-    return ActRow(act, required.value, person.name, required.value, row.created_at, OK if fits else BROKEN, note)
+    return ActRow(act, required.value, person, required.value, row.created_at, OK if fits else BROKEN, note)
 
 
 def _merge(facts: Facts) -> ActRow:
     entry, required = facts.newest(events.PULL_MERGED), "PLAN or LEAD"
     if entry is None:
-        return ActRow("Merge", required, "", "", None, NOT_COMPUTED, "has not happened yet")
+        return ActRow("Merge", required, None, "", None, NOT_COMPUTED, "has not happened yet")
     is_swept = entry.role == Role.ENFORCER.value and is_released(facts)
     fits = entry.role in {Role.PLAN.value, Role.LEAD.value} or is_swept
     note = f"entry {entry.pk}" + (", recorded by the sweep after the push landed" if is_swept else "")
-    return ActRow("Merge", required, entry.actor, entry.role, entry.created_at, OK if fits else BROKEN, note)
+    return ActRow("Merge", required, entry.principal, entry.role, entry.created_at, OK if fits else BROKEN, note)

@@ -10,8 +10,8 @@ from typing import Final
 
 from django.utils import timezone
 
-from audit.events import Role
 from audit.models import LogEntry, Participation, Principal
+from audit.names import Names, names_of
 from audit.separation import Part, Registry
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
@@ -32,7 +32,7 @@ class ActRow:
 
     act: str
     required: str
-    done_by: str
+    done_by: int | None
     role: str
     at: datetime | None
     state: str
@@ -56,7 +56,7 @@ class Facts:
     handoffs: tuple[Handoff, ...]
     entries: tuple[LogEntry, ...]
     parts: tuple[Part, ...]
-    principals: Mapping[int, Principal]
+    names: Names
     registry: Registry
     verdict: Verdict | None
     decision: Decision | None
@@ -79,29 +79,23 @@ class Facts:
 def gather(pull: PullRequest, *, size: int | None = None) -> Facts:
     """Everything, once; who is who as it was at a tree of `size` leaves, or as it is now."""
     handoffs = tuple(Handoff.objects.filter(chain=pull.handoff.chain).order_by("pk"))
-    entries = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in handoffs]).defer("leaf").order_by("pk")
-    rows = list(
-        Participation.objects.filter(subject=pull.handoff.chain)
-        .select_related("principal__sponsor__sponsor")
-        .order_by("pk")
-    )
-    known: dict[int, Principal] = {}
-    for row in rows:
-        person: Principal | None = row.principal
-        while person is not None and person.pk not in known:
-            known[person.pk] = person
-            person = person.sponsor
+    rows = LogEntry.objects.filter(subject__in=[str(handoff) for handoff in handoffs]).defer("leaf")
+    entries = tuple(rows.order_by("pk"))
+    parts = tuple(Participation.objects.parts(pull.handoff.chain))
+    registry = Principal.objects.registry(size=size)
+    builder = pull.handoff.builder_id
+    took_part = {*(part.principal_id for part in parts), *([builder] if builder else [])}
+    answers = {sponsor for one in took_part if (sponsor := registry.sponsors.get(one)) is not None}
     messages, unread = _messages(pull)
-    verdicts = Verdict.objects.filter(pull_request=pull).select_related("supervisor").defer("inputs")
     return Facts(
         pull=pull,
         handoffs=handoffs,
-        entries=tuple(entries),
-        parts=tuple(Part(row.principal_id, Role(row.duty)) for row in rows),
-        principals=known,
-        registry=Principal.objects.registry(size=size),
-        verdict=verdicts.order_by("-pk").first(),
-        decision=Decision.objects.filter(pull_request=pull).select_related("lead").order_by("-pk").first(),
+        entries=entries,
+        parts=parts,
+        names=names_of({*took_part, *answers, *(entry.principal for entry in entries)}),
+        registry=registry,
+        verdict=Verdict.objects.filter(pull_request=pull).defer("inputs").order_by("-pk").first(),
+        decision=Decision.objects.filter(pull_request=pull).order_by("-pk").first(),
         glasses=tuple(BreakGlass.objects.filter(pull_request=pull, opened_at__isnull=False).order_by("pk")),
         now=timezone.now(),
         messages=messages,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from audit import events
-from audit.events import Role
+from audit.events import Role, numbered
 from audit.separation import UnknownPrincipalError, conflicts, humans
 from handoffs.models import PullStatus
 from verdicts.break_glass_rows import BreakGlass
@@ -24,8 +24,8 @@ def one_duty_each(facts: Facts) -> RuleRow:
     except UnknownPrincipalError:
         return RuleRow(rule, NOT_COMPUTED, "somebody who answers for a participant is not known")
     for one, other in found[:1]:
-        names = facts.principals[one.principal_id].name, facts.principals[other.principal_id].name
-        return RuleRow(rule, BROKEN, f"{names[0]} acted as {one.duty}, {names[1]} as {other.duty}")
+        who = numbered(one.principal_id), numbered(other.principal_id)
+        return RuleRow(rule, BROKEN, f"{who[0]} acted as {one.duty}, {who[1]} as {other.duty}")
     return RuleRow(rule, OK if facts.parts else NOT_COMPUTED, f"{len(facts.parts)} participants")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from django.utils import timezone
 
 from audit.canonical import JsonValue, digest_json
-from audit.events import Role
+from audit.events import Role, numbered
 from audit.leaves import LeafError
 from audit.models import Identity, Participation, Principal
 from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, assurance, conflicts
@@ -150,10 +150,10 @@ def gates_that_count(rows: Iterable[GateExecution], pull: PullRequest, policy: P
     """
     if pull.triggered_at is None:
         return {}
-    newest: dict[tuple[str, str], GateExecution] = {}
+    newest: dict[tuple[str, int], GateExecution] = {}
     for row in rows:
         if row.head_sha == pull.head_sha and row.created_at >= pull.triggered_at:
-            newest[row.gate, "" if row.gate == policy.own_gate.key else row.reporter] = row
+            newest[row.gate, 0 if row.gate == policy.own_gate.key else row.reporter_id] = row
     found: dict[str, GateExecution] = {}
     for row in sorted(newest.values(), key=lambda row: (row.conclusion != GateOutcome.SUCCESS.value, row.pk)):
         found[row.gate] = row
@@ -162,8 +162,8 @@ def gates_that_count(rows: Iterable[GateExecution], pull: PullRequest, policy: P
 
 def gate_executions(pull: PullRequest, policy: Policy) -> dict[str, GateExecution]:
     """The execution that counts for each gate, by gate name."""
-    rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk")
-    return gates_that_count(rows, pull, policy)
+    rows = GateExecution.objects.filter(pull_request=pull, head_sha=pull.head_sha).select_related("reporter")
+    return gates_that_count(rows.order_by("pk"), pull, policy)
 
 
 def reports_that_count(rows: Iterable[AgentReport], pull: PullRequest) -> list[AgentReport]:
@@ -171,21 +171,22 @@ def reports_that_count(rows: Iterable[AgentReport], pull: PullRequest) -> list[A
     since = pull.triggered_at
     if since is None:
         return []
-    return [
-        row for row in rows if row.head_sha == pull.head_sha and (row.reporter != VERIFIER or row.created_at >= since)
-    ]
+    return [row for row in rows if row.head_sha == pull.head_sha and (not _is_own(row) or row.created_at >= since)]
 
 
 def all_reports(pull: PullRequest) -> list[AgentReport]:
     """Every sub-agent's report that counts on this head, in the order they came."""
-    return reports_that_count(
-        AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha).order_by("pk"), pull
-    )
+    rows = AgentReport.objects.filter(pull_request=pull, head_sha=pull.head_sha).select_related("reporter")
+    return reports_that_count(rows.order_by("pk"), pull)
+
+
+def _is_own(row: AgentReport) -> bool:
+    return row.reporter.name == VERIFIER
 
 
 def agent_reports(pull: PullRequest) -> list[AgentReport]:
     """The newest report of each sub-agent by each reporter."""
-    return list({(row.agent, row.reporter): row for row in all_reports(pull)}.values())
+    return list({(row.agent, row.reporter_id): row for row in all_reports(pull)}.values())
 
 
 @dataclass(frozen=True)
@@ -203,18 +204,19 @@ def hear(reports: Sequence[AgentReport], head_sha: str) -> Heard:
     What an outside reviewer said once stays, whatever the same reviewer says later on this head: a finding, the
     worst outcome, the lowest confidence. A stored row that cannot be read is an error of its sub-agent.
     """
-    said: dict[tuple[str, str], list[AgentResult]] = {}
+    said: dict[tuple[str, int], list[AgentResult]] = {}
     for row in reports:
-        said.setdefault((row.agent, row.reporter), []).append(_stored(row))
-    results = [found[-1] if reporter == VERIFIER else _worst(found) for (_, reporter), found in sorted(said.items())]
-    own = {AgentKind(agent) for agent, reporter in said if reporter == VERIFIER}
+        said.setdefault((row.agent, row.reporter_id), []).append(_stored(row))
+    ours = {(row.agent, row.reporter_id) for row in reports if _is_own(row)}
+    results = [found[-1] if who in ours else _worst(found) for who, found in sorted(said.items())]
+    own = {AgentKind(agent) for agent, _ in ours}
     results += [
         missing_result(kind, head_sha, "the portal's own sub-agent has not reported")
         for kind in AgentKind
         if kind not in own
     ]
     current = {finding for result in results for finding in result.findings}
-    earlier = (result for (_, reporter), found in said.items() if reporter != VERIFIER for result in found)
+    earlier = (result for who, found in said.items() if who not in ours for result in found)
     taken_back = {f: None for result in earlier for f in result.open_findings if f not in current}
     return Heard(tuple(results), tuple(taken_back))
 
@@ -291,9 +293,9 @@ def builder_problems(handoff: Handoff, policy: Policy, registry: Registry) -> tu
     if builder is None:
         return ("nobody is registered as the builder",)
     if Part(builder.pk, Role.BUILDER) not in registry.held:
-        return (f"{builder.name} no longer has the role BUILDER",)
+        return (f"{numbered(builder.pk)} no longer has the role BUILDER",)
     ids = builder.identities.filter(ends_at=None, kind=Identity.Kind.BUILDER_ID, value__in=policy.allowed_builders)
-    return () if ids.exists() else (f"the policy no longer allows the builder {builder.name}",)
+    return () if ids.exists() else (f"the policy no longer allows the builder, {numbered(builder.pk)}",)
 
 
 def is_verified(handoff: Handoff) -> bool:
@@ -331,5 +333,8 @@ def violations(parts: Sequence[Part], registry: Registry) -> tuple[str, ...]:
         return (*missing, str(error))
     return (
         *missing,
-        *(f"principals {a.principal_id} ({a.duty}) and {b.principal_id} ({b.duty}) are one person" for a, b in found),
+        *(
+            f"{numbered(a.principal_id)} ({a.duty}) and {numbered(b.principal_id)} ({b.duty}) are one person"
+            for a, b in found
+        ),
     )

@@ -45,7 +45,7 @@ def request_export(content: str, file_format: str, filters: Mapping[str, str], *
             content=content,
             file_format=file_format,
             filters=wanted,
-            actor=by.name,
+            principal_id=by.principal_id,
             tree_size=head.size,
             root=head.root,
             log_entry=entry,
@@ -83,7 +83,11 @@ def _write_pack(export: Export, part: Path, folder: Path, attempt: int, by: Acto
     tips = protected_tips()
     with one_moment():
         scope = choose(export.filters, tips)
-        made: dict[str, JsonValue] = {"madeAt": plain(timezone.now()), "madeBy": export.actor, "portal": portal_url}
+        made: dict[str, JsonValue] = {
+            "madeAt": plain(timezone.now()),
+            "madeBy": export.principal_id,
+            "portal": portal_url,
+        }
         digest = write_pack(scope, folder, {**made, "export": export.log_entry_id}, log_vkeys())
     body: dict[str, JsonValue] = {"export": export.log_entry_id, "manifestSha256": digest, "tree_size": scope.size}
     with transaction.atomic(durable=True):

@@ -12,6 +12,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from audit.canonical import JsonValue
 from audit.leaves import LeafError
 from audit.models import LogEntry
+from audit.names import Names, names_of
 from audit.texts import texts_of
 from handoffs.models import Handoff, PullRequest
 
@@ -53,14 +54,25 @@ def read_history(pull: PullRequest) -> History:
     entries = list(rows[: MAX_EVENTS + 1])
     told = [(entry, _body(entry)) for entry in entries[:MAX_EVENTS]]
     texts = texts_of(body for _, body in told)
-    return History(tuple(_tell(entry, body, texts) for entry, body in told), len(entries) > MAX_EVENTS)
+    said = (value for _, body in told for value in body.values() if isinstance(value, str))
+    names = names_of((entry.principal for entry, _ in told), texts=said)
+    return History(tuple(_tell(entry, body, texts, names) for entry, body in told), len(entries) > MAX_EVENTS)
 
 
-def _tell(entry: LogEntry, body: dict[str, JsonValue], texts: Mapping[JsonValue, str]) -> Happening:
-    body = {name: texts.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+def _tell(entry: LogEntry, body: dict[str, JsonValue], texts: Mapping[JsonValue, str], names: Names) -> Happening:
+    body = {
+        name: texts.get(value, names.within(value)) if isinstance(value, str) else value for name, value in body.items()
+    }
     marker = _marker(entry) or str(body.get("marker") or "")
     return Happening(
-        entry.pk, entry.kind, entry.actor, entry.role, entry.subject, entry.created_at, marker, tuple(_facts(body))
+        entry.pk,
+        entry.kind,
+        names.of(entry.principal),
+        entry.role,
+        entry.subject,
+        entry.created_at,
+        marker,
+        tuple(_facts(body)),
     )
 
 

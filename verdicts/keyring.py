@@ -119,7 +119,7 @@ def read_keyring() -> tuple[LaneRow, ...]:
     made, flagged = _counts()
     rows = [
         KeyRow(key, key.state_at(now).value, _day(key, now), made[key.pk], flagged[key.pk])
-        for key in SigningKey.objects.select_related("replaces")
+        for key in SigningKey.objects.select_related("replaces", "revocation_reason")
         .defer("replaces__secret_key")
         .order_by("-created_at", "-pk")
     ]

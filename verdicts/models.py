@@ -43,7 +43,6 @@ class PolicyVersion(models.Model):
     number = models.PositiveIntegerField(unique=True)
     document = models.TextField(db_comment="YAML, exactly as enacted")
     digest = models.CharField(max_length=64, unique=True, db_comment="SHA-256 of document")
-    enacted_by = models.CharField(max_length=100)
     created_at = models.DateTimeField(auto_now_add=True)
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
@@ -113,7 +112,7 @@ class GateExecution(models.Model):
     conclusion = models.CharField(max_length=20)
     run_id = models.CharField(max_length=120, db_comment="the reporter's idempotency key")
     evidence = models.JSONField(default=dict)
-    reporter = models.CharField(max_length=100)
+    reporter = models.ForeignKey(Principal, models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
@@ -142,7 +141,7 @@ class AgentReport(models.Model):
     head_sha = models.CharField(max_length=64)
     round = models.PositiveSmallIntegerField()
     result = models.JSONField(db_comment="verdicts.results.AgentResult as JSON")
-    reporter = models.CharField(max_length=100)
+    reporter = models.ForeignKey(Principal, models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
@@ -367,7 +366,12 @@ class ExportQuerySet(WorkQuerySet["Export"]):
 
     def for_list(self) -> Self:
         """Newest first, for a page."""
-        return self.select_related("log_entry").defer("log_entry__leaf").order_by("-pk").fetch_mode(models.FETCH_RAISE)
+        return (
+            self.select_related("log_entry", "principal")
+            .defer("log_entry__leaf")
+            .order_by("-pk")
+            .fetch_mode(models.FETCH_RAISE)
+        )
 
 
 class Export(models.Model):
@@ -379,7 +383,7 @@ class Export(models.Model):
     content = models.CharField(max_length=40, db_comment="a table's name, or evidence-pack")
     file_format = models.CharField(max_length=10)
     filters = models.JSONField(default=dict, db_comment="as the form has them")
-    actor = models.CharField(max_length=100)
+    principal = models.ForeignKey(Principal, models.PROTECT, related_name="+", db_comment="who asked for it")
     tree_size = models.BigIntegerField(db_comment="of the tree head the export is made at")
     root = models.CharField(max_length=64)
     status = models.CharField(max_length=7, choices=ExportStatus, default=ExportStatus.WAITING)

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 from audit.canonical import JsonValue, write_json
+from audit.events import numbered
 from audit.export import Head
 from handoffs.models import PullRequest
 from verdicts.duties import Separation, read_separation
@@ -93,7 +94,8 @@ def _observed(found: Separation) -> Iterator[tuple[str, str, str]]:
     for rule in found.rules:
         yield rule.rule, f"Found: {rule.got or 'nothing'}", rule.state
     for act in found.acts:
-        yield act.act, f"Required {act.required}; by {act.done_by or 'nobody'}: {act.note or 'no more'}", act.state
+        by = "nobody" if act.done_by is None else numbered(act.done_by)
+        yield act.act, f"Required {act.required}; by {by}: {act.note or 'no more'}", act.state
 
 
 def _prop(name: str, value: str) -> JsonValue:

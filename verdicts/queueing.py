@@ -62,7 +62,7 @@ def glance_at(pulls: Sequence[PullRequest]) -> list[Glance]:
     """Judge pull requests that were loaded `for_glance`. Five queries, however many there are."""
     policy = parse_policy(evidence.policy_in_force().document.encode())
     reports: dict[int, list[AgentReport]] = {}
-    for report in AgentReport.objects.filter(pull_request__in=pulls).order_by("pk"):
+    for report in AgentReport.objects.filter(pull_request__in=pulls).select_related("reporter").order_by("pk"):
         reports.setdefault(report.pull_request_id, []).append(report)
     gates: dict[int, list[GateExecution]] = {}
     for execution in GateExecution.objects.filter(pull_request__in=pulls).order_by("pk"):

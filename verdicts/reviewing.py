@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from audit.accountability import Act, may
 from audit.actions import find_conflict
 from audit.events import Actor
+from audit.names import Names, names_of
 from audit.separation import Assurance
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
@@ -118,6 +119,7 @@ class Review:
     has_work_left: bool
     conflict: str
     cannot_read: str
+    names: Names
 
     @property
     def gates_passed(self) -> int:
@@ -222,6 +224,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         has_work_left=bool(getattr(pull, "work_left", False)),
         conflict=find_conflict(found.parts, actor, found.registry) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
+        names=names_of(texts=[reason.sentence for reason in found.judgement.reasons]),
     )
 
 

@@ -116,18 +116,18 @@ def proof_pdf(pull: PullRequest, head: Head) -> bytes:
         (
             act.act,
             act.required,
-            act.done_by or "-",
+            found.names.of(act.done_by) if act.done_by is not None else "-",
             f"{act.at:%Y-%m-%d %H:%M:%S}" if act.at else "-",
             _STATES[act.state],
         )
         for act in found.acts
     ]
     _table(page, "Who did what", ("Action", "Required", "Done by", "When (UTC)", "State"), acts)
-    rules = [(rule.rule, _STATES[rule.state], rule.got) for rule in found.rules]
+    rules = [(rule.rule, _STATES[rule.state], found.names.within(rule.got)) for rule in found.rules]
     _table(page, "Rules", ("Rule", "State", "Found"), rules)
-    _table(
-        page, "Participants", ("Principal", "Duty", "Who answers"), [(n, d, s or "itself") for n, d, s in found.parts]
-    )
+    name = found.names.of
+    parts = [(name(one), duty, name(sponsor) if sponsor else "itself") for one, duty, sponsor in found.parts]
+    _table(page, "Participants", ("Principal", "Duty", "Who answers"), parts)
     page.set_font("Helvetica", size=8)
     text = "This page repeats what the portal computed. The evidence pack of this pull request proves it offline."
     page.multi_cell(0, 4, text, new_x="LMARGIN", new_y="NEXT")

@@ -34,7 +34,7 @@ _EVENTS: Final = (
     ("repository", "handoff__repository__full_name"),
     ("handoff", "handoff_id"),
     ("event", "event"),
-    ("actor", "actor"),
+    ("principal", "principal"),
     ("role", "role"),
     ("marker", "marker"),
     ("detail", "detail"),
@@ -55,7 +55,7 @@ _VERDICTS: Final = (
     ("bundle_digest", "bundle_digest"),
     ("policy_version", "policy__number"),
     ("policy_digest", "policy__digest"),
-    ("supervisor", "supervisor__name"),
+    ("principal", "supervisor_id"),
     *_words("justification"),
     *_words("question"),
     *((name, name) for name in ("reasons", "supersedes_id", "created_at")),
@@ -64,7 +64,9 @@ _VERDICTS: Final = (
 _GATES: Final = (
     ("id", "id"),
     *_PULL,
-    *((n, n) for n in ("gate", "head_sha", "conclusion", "run_id", "reporter", "evidence", "created_at")),
+    *((n, n) for n in ("gate", "head_sha", "conclusion", "run_id")),
+    ("principal", "reporter_id"),
+    *((n, n) for n in ("evidence", "created_at")),
 )
 _DECISIONS: Final = (
     ("id", "id"),
@@ -76,7 +78,7 @@ _DECISIONS: Final = (
     ("head_sha", "head_sha"),
     ("merge_tree", "merge_tree"),
     ("round", "round"),
-    ("lead", "lead__name"),
+    ("principal", "lead_id"),
     *((name, name) for name in ("assurance", "principals")),
     ("created_at", "created_at"),
 )

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from audit.accountability import Act, may
 from audit.events import AuditError
+from audit.names import names_of
 from handoffs.diffing import list_changes, page_of, read_diff, size_of
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
@@ -41,7 +42,9 @@ def show_turn(request: Request) -> HttpResponse:
     waiting = for_glance(PullRequest.objects.waiting_for_plan())
     rows = glance_at(list(waiting[:QUEUE_SIZE]))
     oldest = min((row.pull.moved_at for row in rows), default=None)
-    context = {"rows": [(row, _size(row.pull)) for row in rows], "oldest": oldest, "limit": QUEUE_SIZE}
+    sized = [(row, _size(row.pull)) for row in rows]
+    names = names_of(texts=[row.why_you for row in rows])
+    context = {"rows": sized, "oldest": oldest, "limit": QUEUE_SIZE, "names": names}
     return render_live(request, "verdicts/turn.html", context, part="queue-news")
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit.accountability import Act, may
 from audit.events import AuditError
+from audit.names import names_of
 from handoffs.bundles.bundle import digest_of
 from handoffs.models import HandoffError, Lane, SigningKey
 from handoffs.published_keys import MAX_KEYS, published_keys
@@ -41,7 +42,7 @@ def rotate_key(request: Request) -> HttpResponse:
     if lane not in Lane.values:
         raise Http404("There is no such lane.")
     try:
-        rotation = request_rotation(Lane(lane), by=request.actor, reason=f"asked for by {request.actor.name}")
+        rotation = request_rotation(Lane(lane), by=request.actor, reason="asked for on the keys page")
     except (HandoffError, AuditError) as refusal:
         return _render_keys(request, refusal=refusal)
     nudge("handoffs.tasks.rotate_key", rotation.pk)
@@ -141,9 +142,10 @@ def well_known(request: HttpRequest) -> HttpResponse:
 
 
 def _render_keys(request: Request, *, refusal: HandoffError | AuditError | None = None) -> HttpResponse:
-    role = request.actor.role
+    role, lanes = request.actor.role, read_keyring()
     context = {
-        "lanes": read_keyring(),
+        "lanes": lanes,
+        "names": names_of(lane.rotation.rotation.requested_by for lane in lanes if lane.rotation),
         "standing": root_standing(trusted_root, is_online=bool(settings.SIGSTORE_TUF_MIRROR), now=timezone.now()),
         "may_rotate": may(role, Act.ROTATE_KEY),
         "may_revoke": may(role, Act.REVOKE_KEY),

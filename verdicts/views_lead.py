@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from audit.accountability import Act, may
 from audit.events import AuditError
+from audit.names import names_of
 from handoffs.models import PullRequest, PullStatus
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
@@ -35,6 +36,7 @@ def list_escalations(request: Request) -> HttpResponse:
     decided = Decision.objects.select_related("pull_request__repository", "lead", "justification").order_by("-pk")[:10]
     context = {
         "rows": [(row, _live(newest.get(row.pull.pk), row.pull)) for row in rows],
+        "names": names_of(texts=[row.why_you for row in rows]),
         "decided": decided,
         "limit": LIST_SIZE,
         "may_decide": may(request.actor.role, Act.REVIEW_ESCALATION),

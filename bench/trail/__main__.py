@@ -94,7 +94,14 @@ def goal8(sizes: dict[str, BaseDatabaseWrapper], rows: int) -> list[Measured]:
             for entry in (
                 LogEntry.objects.select_related("tree_leaf").order_by("tree_leaf__index").iterator(chunk_size=2000)
             ):
-                values = (entry.pk, entry.kind, entry.actor, entry.role, entry.subject, entry.created_at.isoformat())
+                values = (
+                    entry.pk,
+                    entry.kind,
+                    entry.principal,
+                    entry.role,
+                    entry.subject,
+                    entry.created_at.isoformat(),
+                )
                 writer.writerow([*values, entry.tree_leaf.index, bytes(entry.leaf_hash).hex()])
 
     use(sizes["many"])
@@ -204,10 +211,10 @@ def goal14(sizes: dict[str, BaseDatabaseWrapper], rows: int) -> list[Measured]:
         period = {"created_at__gte": oldest.created_at + third, "created_at__lt": oldest.created_at + 2 * third}
         middle = LogEntry.objects.get(pk=(FEW if size == "few" else rows) // 2)
         searches[size] = {
-            "latest": {}, "actor": {"actor": middle.actor}, "action": {"kind": middle.kind},
+            "latest": {}, "principal": {"principal": middle.principal}, "action": {"kind": middle.kind},
             "role": {"role": middle.role},
             "subject": {"subject": middle.subject}, "period": period,
-            "actor in a period": {"actor": middle.actor, **period},
+            "principal in a period": {"principal": middle.principal, **period},
         }  # fmt: skip
 
     def run(size: str, name: str) -> Callable[[], object]:
@@ -221,7 +228,7 @@ def goal14(sizes: dict[str, BaseDatabaseWrapper], rows: int) -> list[Measured]:
     def by_number() -> None:
         """The period as a filter on pages that go by number: what the explorer did before."""
         use(sizes["many"])
-        list(LogEntry.objects.filter(**searches["many"]["actor in a period"]).order_by("-pk")[:51])
+        list(LogEntry.objects.filter(**searches["many"]["principal in a period"]).order_by("-pk")[:51])
 
     rivals = {f"{size} {name}": run(size, name) for name in searches["few"] for size in sizes}
     found = interleave({**rivals, "by number": by_number}, rounds=ROUNDS)
@@ -229,8 +236,8 @@ def goal14(sizes: dict[str, BaseDatabaseWrapper], rows: int) -> list[Measured]:
         Measured("14", f"{name}, {rows:,} / {FEW:,}", found[f"many {name}"], found[f"few {name}"], 2.0, at_most=True)
         for name in searches["few"]
     ]
-    above, below = found["by number"], found["many actor in a period"]
-    return [*told, Measured("14", "actor in a period: pages by number / ours", above, below, 8, at_most=False)]
+    above, below = found["by number"], found["many principal in a period"]
+    return [*told, Measured("14", "principal in a period: pages by number / ours", above, below, 8, at_most=False)]
 
 
 if __name__ == "__main__":

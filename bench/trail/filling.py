@@ -11,10 +11,10 @@ import psycopg
 
 from bench.portal.clones import triggers_off
 
-# Forty acts a handoff, 500 actors, one entry a second and a half.
+# Forty acts a handoff, 500 principals, one entry a second and a half.
 ENTRIES: Final = """
-INSERT INTO leo_log_entry (id, kind, actor, principal, role, subject, created_at, xid, body, salt, leaf, leaf_hash)
-SELECT id, kind, actor, principal, role, subject, at, 1, body, salt, leaf, sha256('\\x00'::bytea || leaf)
+INSERT INTO leo_log_entry (id, kind, principal, role, subject, created_at, xid, body, salt, leaf, leaf_hash)
+SELECT id, kind, principal, role, subject, at, 1, body, salt, leaf, sha256('\\x00'::bytea || leaf)
 FROM (
     SELECT *, convert_to(format(E'leo-audit/v1 %s %s leo_app/leo_plan\\n{"bodySha256":"%s","kind":"%s","principal":%s,'
         '"role":"%s","subject":"%s"}', id, (extract(epoch FROM at) * 1000000)::bigint,
@@ -22,11 +22,10 @@ FROM (
     FROM (
         SELECT n AS id, (ARRAY['handoff.received','gate.reported','agent.reported','verdict.recorded'])[1 + n % 4]
                 AS kind,
-            'actor-' || (n * 7919) % 500 AS actor, (n * 7919) % 500 AS principal,
+            (n * 7919) % 500 AS principal,
             (ARRAY['ENFORCER','REPORTER','REPORTER','PLAN'])[1 + n % 4] AS role, 'H-' || n / 40 AS subject,
             timestamptz '2026-01-01' + n * interval '1.5 seconds' AS at,
-            convert_to('{"actor":"actor-' || (n * 7919) % 500 || '","detail":"' || repeat('x', 150) || '"}', 'UTF8')
-                AS body,
+            convert_to('{"detail":"' || repeat('x', 150) || '"}', 'UTF8') AS body,
             decode(md5(n::text), 'hex') AS salt
         FROM generate_series(1, COUNT) AS n
     ) AS acts

@@ -158,4 +158,4 @@ def manifest_people(evidence: Evidence) -> Judged:
     text = found.task.replace("\n", "").replace("\t", "")
     if not text.isprintable() or not text.strip():
         wrong.append("a task that is not printable")
-    return failed(first_of(wrong), expected) if wrong else passed(f"{found.builder_id} for {found.sponsor}", expected)
+    return failed(first_of(wrong), expected) if wrong else passed(f"{found.builder_id}, a sponsor and a task", expected)

@@ -171,7 +171,7 @@ class HandoffEvent(models.Model):
 
     handoff = models.ForeignKey(Handoff, models.PROTECT, related_name="events")
     event = models.CharField(max_length=60)
-    actor = models.CharField(max_length=100)
+    principal = models.BigIntegerField(db_comment="number of the principal; 0: the portal itself")
     role = models.CharField(max_length=10)
     marker = models.CharField(max_length=100, blank=True)
     detail = models.JSONField(default=dict)

@@ -8,7 +8,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Q
 
-from audit.models import end_is_named, named_entry
+from audit.models import ErasableText, end_is_named, named_entry
 from handoffs.models.work import WorkQuerySet
 from handoffs.signatures.key_rules import Algorithm
 
@@ -65,7 +65,7 @@ class SigningKey(models.Model):
     distrusted_since = models.DateTimeField(
         null=True, blank=True, db_comment="of a revoked key: signatures received from then on do not hold"
     )
-    revocation_reason = models.CharField(max_length=300, blank=True)
+    revocation_reason = models.ForeignKey(ErasableText, models.PROTECT, null=True, blank=True, related_name="+")
     replaces = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="replaced_by")
     transition = models.BinaryField(
         null=True, blank=True, db_comment="DSSE envelope by the replaced key that names this one"
@@ -149,8 +149,8 @@ class KeyRotationQuerySet(WorkQuerySet["KeyRotation"]):
         return self.exclude(step__in=[RotationStep.DONE, RotationStep.CANCELLED])
 
     def for_list(self) -> Self:
-        """Newest first, with both keys; templates cannot query further."""
-        rows = self.select_related("old_key", "new_key").defer("old_key__secret_key", "new_key__secret_key")
+        """Newest first, with both keys and the reason; templates cannot query further."""
+        rows = self.select_related("old_key", "new_key", "reason").defer("old_key__secret_key", "new_key__secret_key")
         return rows.order_by("-pk").fetch_mode(models.FETCH_RAISE)
 
 
@@ -162,8 +162,8 @@ class KeyRotation(models.Model):
     old_key = models.ForeignKey(SigningKey, models.PROTECT, null=True, related_name="+")
     new_key = models.ForeignKey(SigningKey, models.PROTECT, null=True, related_name="+")
     draft = models.JSONField(default=dict, db_comment="the new key before it is stored: public half, encrypted secret")
-    requested_by = models.CharField(max_length=100)
-    reason = models.CharField(max_length=200)
+    requested_by = models.BigIntegerField(db_comment="number of the principal; 0: the portal itself")
+    reason = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
     requested_at = models.DateTimeField()
     moved_at = models.DateTimeField(auto_now_add=True)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from audit.models import LogEntry, Principal
+from audit.models import ErasableText, LogEntry, Principal
 from handoffs.models.handoff import Handoff
 from handoffs.models.keys import SigningKey
 
@@ -60,7 +60,7 @@ class SigningDowngrade(models.Model):
 
     handoff = models.OneToOneField(Handoff, models.PROTECT, related_name="signing_downgrade")
     lead = models.ForeignKey(Principal, models.PROTECT)
-    justification = models.TextField()
+    justification = models.ForeignKey(ErasableText, models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from audit.names import Names
 from leoportal.words import CHECK_GROUPS, EVENTS, PARTIES, percent_of, span_of, word_of
 
 register = template.Library()
@@ -107,6 +108,18 @@ def check_group(name: str) -> str:
 def act(kind: str) -> str:
     """What an event of this kind says that somebody did."""
     return EVENTS.get(kind, kind)
+
+
+@register.filter
+def called(number: int, names: Names) -> str:
+    """The name that the principal of this number has now."""
+    return names.of(number)
+
+
+@register.filter
+def named(text: str, names: Names) -> str:
+    """A sentence with names in place of `principal 7`."""
+    return names.within(text)
 
 
 @register.filter

@@ -28,7 +28,7 @@ def nora(cast) -> Principal:
     both(ProposalKind.ADD, name="nora", kind="human", role="LEAD")
     setup.ensure_person("nora", Role.LEAD)
     both(ProposalKind.LINK, "nora", kind="email", value=ADDRESS)
-    store_text(ErasableText.Kind.DECISION, "Nora was here.", author=person("nora"), at=timezone.now())
+    store_text(ErasableText.Kind.DECISION, "Nora was here.", author=person("nora").pk, at=timezone.now())
     both(ProposalKind.END_ROLE, "nora")
     return person("nora")
 
@@ -57,7 +57,7 @@ def test_an_erased_person_is_nowhere_and_the_log_is_as_it_was(nora: Principal):
     linked = [entry.open() for entry in LogEntry.objects.filter(kind="identity.linked")]
     assert commitment(salt, ADDRESS) in str(linked)
     event = LogEntry.objects.get(kind="person.erased").open()
-    assert event == {"actor": "yuri", "principal": nora.pk, "names": 1, "texts": 5}
+    assert event == {"principal": nora.pk, "names": 1, "texts": 5}
     assert read_reason(Proposal.objects.filter(principal=nora).earliest("pk")) == ERASED
     with pytest.raises(ValueError, match="expected 32"):
         gone.commit(ADDRESS)
@@ -92,7 +92,7 @@ def test_a_legal_hold_stops_erasure_and_retention(nora: Principal):
 
 def test_retention_erases_by_kind_what_is_older_and_says_so(nora: Principal):
     now = timezone.now()
-    old = store_text(ErasableText.Kind.DECISION, "Old.", author=person("plan"), at=now - timedelta(days=2558))
+    old = store_text(ErasableText.Kind.DECISION, "Old.", author=person("plan").pk, at=now - timedelta(days=2558))
     assert apply_retention({"decision": 2557, "proposal": 2557}, now=now) == 1
     assert ErasableText.objects.get(pk=old.pk).erased_at == now
     event = LogEntry.objects.get(kind="texts.erased").open()

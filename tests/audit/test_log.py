@@ -22,7 +22,17 @@ from audit.events import Actor, AuditError, Role
 from audit.fsck import check_log
 from audit.leaves import parse_leaf
 from audit.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of, verify_inclusion
-from audit.models import Kind, LogCheckpoint, LogCosignature, LogEntry, LogLeaf, LogTile, TreeHead
+from audit.models import (
+    ErasableText,
+    Kind,
+    LogCheckpoint,
+    LogCosignature,
+    LogEntry,
+    LogLeaf,
+    LogTile,
+    Principal,
+    TreeHead,
+)
 from audit.notes import KeyType, Note, SignerKey, parse_note
 from audit.sequencing import integrate_log, newest_head, nodes_at, read_tile, refuse_lost
 from audit.signer import LogSigner
@@ -72,7 +82,7 @@ def test_an_entry_is_placed_signed_and_proved(signer: LogSigner):
 def test_the_database_writes_number_time_and_login_whatever_is_claimed(signer: LogSigner):
     with transaction.atomic():
         LogEntry.objects.create(
-            kind="x", actor="a", principal=1, role="PLAN", subject='H-1 "\\\u00e9\x1f', body=b'{"actor":"a"}', salt=bytes(16),
+            kind="x", principal=1, role="PLAN", subject='H-1 "\\\u00e9\x1f', body=b'{}', salt=bytes(16),
             leaf=b"forged", leaf_hash=bytes(32), xid=1, created_at="2001-01-01T00:00:00Z",
         )  # fmt: skip
     entry = LogEntry.objects.get()
@@ -282,7 +292,8 @@ def test_an_epoch_takes_two_people_quotes_the_last_checkpoint_and_ends_the_alarm
     epoch = open_epoch(["ada", "bob"], **args)
     assert epoch.origin == "portal.example/log/2"
     body = LogEntry.objects.get(pk=epoch.log_entry_id).open()
-    assert body["operators"] == ["ada", "bob"]
+    assert body["operators"] == [*Principal.objects.order_by("pk").values_list("pk", flat=True)]
+    assert str(ErasableText.objects.get(digest=body["reason"])) == args["reason"]
     assert body["last_checkpoint"] == bytes(LogCheckpoint.objects.get().note).decode()
     assert not log_state().alarms
     assert not is_covered([epoch.log_entry_id])

@@ -68,6 +68,8 @@ WRONG: dict[str, tuple[str, Edit, str, str]] = {
     "a policy is missing": ("log", rows_of("policies.jsonl"), "of leaf 4 is missing", "of leaf 4 is missing"),
     "a policy was never enacted": ("log", rows_of("policies.jsonl", {"number": 1, "document": default_policy_yaml().decode()}, {"number": 2, "document": "policy: 2\n"}), "nobody enacted", "nobody enacted"),
     "a row says something else": ("log", edited("records.jsonl", b'"verdict":"PASS"', b'"verdict":"FAIL"'), "verdict is 'FAIL', leaf 4 says otherwise", "verdict is 'FAIL', its leaf 4 says otherwise"),
+    "a row is somebody else's": ("log", edited("records.jsonl", b'"principal":3', b'"principal":7'), "principal is '7', leaf 4 says otherwise", "principal is '7', its leaf 4 says otherwise"),
+    "a row says truth, not who": ("log", edited("records.jsonl", b'"principal":3', b'"principal":"3"'), "principal is '3', leaf 4", "principal is '3', its leaf 4"),
     "a row is of another time": ("log", edited("records.jsonl", b"+00:00", b"+01:00"), "created_at is", "created_at is"),
     "a row is of another handoff": ("log", edited("records.jsonl", b'"handoff":1', b'"handoff":2'), "handoff is '2'", "handoff is '2'"),
     "a row names another leaf's hash": ("log", edited("records.jsonl", b'"leafHash":"', b'"leafHash":"0'), "records.jsonl line 1: its leaf is", "records.jsonl line 1: its leaf 4 is another one"),

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
 
 from audit import events
 from audit.actions import append_event, take_part
@@ -24,6 +25,7 @@ from leoportal.lanes.matrix import read_matrix
 from tests.support.exports import text_of
 from tests.support.log import settle_log
 from tests.support.portal import Portal
+from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, Verdict
@@ -54,6 +56,29 @@ def full(portal: Portal) -> Portal:
     merge_pull_request(portal.pull().pk, portal.tools(), by=portal.actor("lead"))
     settle_log()
     return portal
+
+
+BY = (
+    (HandoffEvent, "principal"),
+    (GateExecution, "reporter_id"),
+    (AgentReport, "reporter_id"),
+    (Verdict, "supervisor_id"),
+    (Decision, "lead_id"),
+)
+
+
+def test_a_row_that_was_made_somebody_elses_past_its_guard_is_found(full: Portal):
+    assert find_changed_rows() == []
+    other = full.actor("stella").principal_id
+    with connection.cursor() as owner:
+        for model, column in BY:
+            table = model._meta.db_table
+            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only_rows")
+            QuerySet(model).filter(pk=QuerySet(model).latest("pk").pk).update(**{column: other})
+            owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_rows")
+    found = find_changed_rows()
+    wanted = {f"{model.__name__} {model.objects.latest('pk').pk}: {column} are not what" for model, column in BY}
+    assert {row.partition(" entry")[0] for row in found} == wanted
 
 
 @pytest.mark.threat("AUD-01")
@@ -113,11 +138,17 @@ def test_every_row_of_the_four_tables_has_its_leaf_and_the_leaf_says_the_same(fu
             leaf, body = read_entry(row.log_entry)
             assert leaf.kind == row.log_entry.kind
             assert leaf.kind.startswith(kind)
-            assert body["actor"] == row.log_entry.actor
+            assert leaf.principal == row.log_entry.principal == who_of(row)
             assert row.created_at == row.log_entry.created_at == leaf.at
     verdict = Verdict.objects.get()
     _, body = read_entry(verdict.log_entry)
+    assert "actor" not in body
     assert (body["verdict"], body["head"], body["inputs"]) == (verdict.verdict, verdict.head_sha, verdict.inputs)
+
+
+def who_of(row: Any) -> int:
+    names = ("principal", "reporter_id", "supervisor_id", "lead_id")
+    return next(int(getattr(row, name)) for name in names if hasattr(row, name))
 
 
 def read_entry(entry: LogEntry) -> tuple[Leaf, dict[str, Any]]:
@@ -241,7 +272,7 @@ IN_THE_LEAF = {
     "supersedes_id": "supersedes",
 }
 # The row's own number, and what stands elsewhere in the leaf or follows from another column.
-OUTSIDE_THE_BODY = {"id", "handoff", "event", "actor", "role", "created_at", "supervisor", "lead", "reporter"}
+OUTSIDE_THE_BODY = {"id", "handoff", "event", "principal", "role", "created_at"}
 FOLLOWS = {"policy_version": "policy_digest"}
 
 
@@ -264,13 +295,7 @@ def test_every_exported_column_is_in_the_hashed_leaf(full: Portal, name: str):
                 assert value.items() <= body.items()
                 continue
             assert body[IN_THE_LEAF.get(column, column)] == value, f"{name}.{column}"
-        who = (
-            row["row"].get("actor")
-            or row["row"].get("supervisor")
-            or row["row"].get("lead")
-            or row["row"].get("reporter")
-        )
-        assert who == body["actor"]
+        assert row["row"]["principal"] == leaf.principal
         assert row["row"]["created_at"] == leaf.at.isoformat(timespec="microseconds")
 
 

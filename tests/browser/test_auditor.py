@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from audit.leaves import open_body, parse_leaf
 from audit.merkle import leaf_hash
-from audit.models import LogEntry, TreeHead
+from audit.models import LogEntry, Principal, TreeHead
 from handoffs.models import PullRequest
 from leoportal.words import EVENTS
 from tests.support.browser import Site, Visitor, address, change
@@ -84,7 +84,8 @@ def test_the_auditor_sees_every_step_and_the_exports_hold_every_row(site: Site, 
     shown = page.locator("tr[data-row]")
     expect(shown).to_have_count(len(entries))
     for row, entry in zip(shown.all_inner_texts(), entries, strict=True):
-        for text in (entry.actor, entry.role, entry.kind, EVENTS[entry.kind], f"{entry.created_at:%Y-%m-%d %H:%M:%S}"):
+        who = Principal.objects.get(pk=entry.principal).name
+        for text in (who, entry.role, entry.kind, EVENTS[entry.kind], f"{entry.created_at:%Y-%m-%d %H:%M:%S}"):
             assert text in row
     page.locator("table").get_by_role("link", name=re.compile(rf"^{entries[0].pk}\b")).click()
     expect(page.locator("#entry")).to_contain_text(bytes(entries[0].leaf_hash).hex())

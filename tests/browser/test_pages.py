@@ -114,7 +114,7 @@ def test_pages_with_nothing_in_them(site: Site, gallery):
     plan.visit("/prs/?state=lead-review", "prs-empty")
     plan.visit("/escalations/", "escalations-empty")
     plan.visit("/handoffs/?state=opened", "handoffs-empty")
-    plan.visit("/audit/?actor=nobody-of-that-name", "audit-empty")
+    plan.visit("/audit/?actor=nobody-of-that-name", "audit-empty", status=422)
     plan.visit("/audit/?first=2026-02-01&last=2026-01-01", "audit-bad-filter", status=422)
     plan.visit("/audit/?before=x", "error-400", status=400)
     plan.visit("/prs/acme/payments/999/", "error-404", status=404)

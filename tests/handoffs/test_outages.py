@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit import events
 from audit.actions import take_part
 from audit.events import AuditError, Role
-from audit.models import LogEntry
+from audit.models import ErasableText, LogEntry
 from handoffs.fallback import acknowledge_downgrade, read_outage, visible_length
 from handoffs.lane import rules_in_force
 from handoffs.models import (
@@ -118,7 +118,9 @@ def test_openpgp_stands_in_only_after_the_probes_and_lead(
     assert (handoff.signature.method, handoff.signature.transparency) == (Method.OPENPGP, "pending-transparency")
     (body,) = happened(handoff, events.SIGNING_DOWNGRADED)
     assert body["probes"] == 4
-    assert LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED).open()["actor"] == "lead"
+    entry = LogEntry.objects.get(kind=events.SIGNING_DOWNGRADED)
+    assert entry.principal == portal.actor("lead").principal_id
+    assert str(ErasableText.objects.get(digest=entry.open()["justification"])) == WHY
     result = run_slsa_gate(portal.pull(), portal.tools())
     assert result.conclusion is GateOutcome.SUCCESS
     assert "acknowledged by LEAD" in str(result.evidence)

@@ -37,7 +37,8 @@ def test_another_sponsor_than_the_registered_one_is_refused(portal: Portal):
     handoff = portal.receive()
     assert handoff.status == Status.REFUSED
     found = recorded(handoff)["manifest.sponsor"]
-    assert (found.outcome, found.got, found.expected) == ("FAILED", "opal", "ada")
+    opal, ada = (f"principal {Principal.objects.get(name=name).pk}" for name in ("opal", "ada"))
+    assert (found.outcome, found.got, found.expected) == ("FAILED", opal, ada)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ def test_who_answers_for_the_enforcer_has_not_written_the_change(portal: Portal)
     assert (handoff.status, handoff.refusal_code) == (Status.REFUSED, "sod.conflict")
     found = recorded(handoff)["sod.conflict"]
     assert found.outcome == "FAILED"
-    assert "opal took part" in found.got
+    assert f"principal {Principal.objects.get(name='opal').pk} took part" in found.got
 
 
 @pytest.mark.django_db(transaction=True)

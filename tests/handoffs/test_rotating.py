@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.events import AuditError
-from audit.models import LogEntry
+from audit.models import LogEntry, Principal
 from handoffs import keys, rotating
 from handoffs.models import (
     BEFORE_SWITCH,
@@ -178,7 +178,7 @@ def test_the_scheduler_rotates_on_day_28_and_not_before(portal: Portal):
     age(key, 1)
     assert sweep_keys() == 1
     rotation = KeyRotation.objects.get()
-    assert (rotation.lane, rotation.requested_by) == ("gate", "leoportal-enforcer")
+    assert (rotation.lane, rotation.requested_by) == ("gate", Principal.objects.get(name="leoportal-enforcer").pk)
     assert sweep_keys() == 1
     assert KeyRotation.objects.count() == 1
 

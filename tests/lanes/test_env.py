@@ -23,7 +23,7 @@ READS = {
 # What no lane may, whichever it is.
 FORBIDDEN = (
     "DELETE FROM leo_log_entry",
-    "UPDATE leo_log_entry SET actor = 'x'",
+    "UPDATE leo_log_entry SET principal = 0",
     "TRUNCATE pr_approval_audit",
     "UPDATE leo_verification_results SET verdict = 'PASS'",
     "INSERT INTO audit_rolegrant (principal_id, role, starts_at) VALUES (1, 'LEAD', now())",

@@ -20,8 +20,8 @@ from verdicts.models import GateExecution
 MATRIX = read_matrix()
 LANES = ("visitor", "enforcer", "verifier", "reporter", "plan", "lead", "auditor", "admin", "operator")
 ENTRY = (
-    "INSERT INTO leo_log_entry (kind, actor, principal, role, subject, xid, body, salt, leaf, leaf_hash)"
-    " VALUES (%s, 'x', 0, %s, '', 0, '{}', decode(repeat('00', 16), 'hex'), '', '')"
+    "INSERT INTO leo_log_entry (kind, principal, role, subject, xid, body, salt, leaf, leaf_hash)"
+    " VALUES (%s, 0, %s, '', 0, '{}', decode(repeat('00', 16), 'hex'), '', '')"
 )
 
 
@@ -53,8 +53,8 @@ def test_a_function_that_runs_as_its_owner_does_not_hide_the_lane(db):
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION as_owner() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$"
-            " INSERT INTO leo_log_entry (kind, actor, principal, role, subject, xid, body, salt, leaf, leaf_hash)"
-            " VALUES ('decision.recorded', 'x', 0, 'LEAD', '', 0, '{}', decode(repeat('00', 16), 'hex'), '', '') $$"
+            " INSERT INTO leo_log_entry (kind, principal, role, subject, xid, body, salt, leaf, leaf_hash)"
+            " VALUES ('decision.recorded', 0, 'LEAD', '', 0, '{}', decode(repeat('00', 16), 'hex'), '', '') $$"
         )
         cursor.execute("GRANT EXECUTE ON FUNCTION as_owner() TO leo_plan, leo_lead")
     with acting_in("lead"), connection.cursor() as cursor:

@@ -84,7 +84,7 @@ def test_a_gate_is_reported_by_the_command_line_over_http(portal: Portal, live_s
     done = leo(live_server.url, token("story-gate"), "gate", "report", "PR-1", *options, "--conclusion", "success")
     assert (done.returncode, done.stderr) == (0, "")
     row = GateExecution.objects.get(gate="story-release")
-    assert (row.conclusion, row.reporter, row.head_sha) == ("success", "story-gate", head)
+    assert (row.conclusion, row.reporter.name, row.head_sha) == ("success", "story-gate", head)
     assert row.log_entry.open()["run_id"] == "r-1"
     again = leo(live_server.url, token("story-gate"), "gate", "report", "PR-1", *options, "--conclusion", "failure")
     assert again.returncode == 1
@@ -206,7 +206,7 @@ def test_an_outside_sarif_report_lowers_the_result(portal: Portal, client: Clien
     )
     assert answer.status_code == 201, answer.content
     report = AgentReport.objects.latest("pk")
-    assert (report.agent, report.result["outcome"], report.reporter) == ("SECURITY", "FAILED", "story-gate")
+    assert (report.agent, report.result["outcome"], report.reporter.name) == ("SECURITY", "FAILED", "story-gate")
     shown = client.get("/api/v1/prs/acme/payments/1", headers={"authorization": f"Bearer {token('plan')}"}).json()
     assert shown["judgement"]["verdict"] in {"ESCALATE", "FAIL"}
 

@@ -416,6 +416,11 @@ PACK_RECORDS: tuple[Line, ...] = (
         "if not isinstance(row, dict):",
         f"{SEALED}[a row names another leaf's hash-by_portal]",
     ),
+    (
+        "            return value == leaf.principal and type(value) is int",
+        "            return True",
+        f"{SEALED}[a row is somebody else's-by_portal]",
+    ),
 )
 PACKS: tuple[Line, ...] = (
     (
@@ -475,6 +480,11 @@ STANDALONE: tuple[Line, ...] = (
         "                    if (principal, role) not in parts:",
         "                    if False:",
         f"{SEALED}[a participant is not listed-standing_alone]",
+    ),
+    (
+        "            return type(value) is int and value == leaf.principal",
+        "            return True",
+        f"{SEALED}[a row is somebody else's-standing_alone]",
     ),
     (
         "if leaf.body is not None and (digest not in texts or digest not in enacted):",

@@ -35,7 +35,7 @@ class Log:
     def append(self, kind: str, principal: int, role: str, subject: str, body: dict[str, Any]) -> int:
         """One act. Returns its index."""
         index = len(self.leaves)
-        raw = write_json({**body, "actor": f"principal {principal}"})
+        raw = write_json(body)
         salt = hashlib.sha256(b"salt %d" % index).digest()[:16]
         content: dict[str, Any] = {
             "bodySha256": hashlib.sha256(salt + raw).hexdigest(),
@@ -180,7 +180,7 @@ def whole_pack(
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "records.jsonl": [
             log.row("leo_verification_results", judged, id=1, verdict=judgement["verdict"], head_sha=head, policy_digest=judgement["policy"],
-                    supervisor="principal 3", handoff=1, created_at=iso(at)),
+                    principal=3, handoff=1, created_at=iso(at)),
         ],
         "commits.jsonl": [
             {"repository": "acme/payments", "branch": "main", "tip": merge, "begun": begun, "isWhole": True},

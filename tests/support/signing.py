@@ -66,7 +66,7 @@ def fail_probe(handoff: Handoff, at: datetime) -> None:
         HandoffEvent.objects.create(
             handoff=handoff,
             event=events.SIGNING_UNAVAILABLE,
-            actor="leoportal-enforcer",
+            principal=entry.principal,
             role="ENFORCER",
             detail=detail,
             created_at=at,

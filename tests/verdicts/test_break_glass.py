@@ -106,6 +106,10 @@ REFUSED: dict[str, tuple[str, Callable[[Scene, PullRequest], object]]] = {
     "the second use before the review": ("breakglass.review_due", lambda s, p: (broken(s), ask(p))),
     "reviewed by who asked": ("breakglass.third_person", lambda s, p: review(broken(s)[1], "lead")),
     "reviewed by who opened": ("breakglass.third_person", lambda s, p: review(broken(s)[1], "lead2")),
+    "reviewed by who built it": (
+        "sod.conflict",
+        lambda s, p: (g := broken(s)[1], built_by(g.pull_request, "xena"), review(g, "xena")),
+    ),
     "reviewed without words": ("breakglass.review", lambda s, p: review(broken(s)[1], "xena", "fine")),
     "reviewed twice": ("breakglass.nothing_to_review", lambda s, p: [review(g, "xena") for g in [broken(s)[1]] * 2]),
 }

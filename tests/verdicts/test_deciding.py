@@ -306,4 +306,4 @@ def test_a_reporter_who_built_the_change_cannot_report_on_it(portal: Portal):
     with pytest.raises(AuditError, match=r"role\.not_allowed"):
         portal.report("story-release", GateOutcome.SUCCESS, by="codex")
     portal.add_person("rita", Role.REPORTER)
-    assert portal.report("story-release", GateOutcome.SUCCESS, by="rita").reporter == "rita"
+    assert portal.report("story-release", GateOutcome.SUCCESS, by="rita").reporter.name == "rita"

@@ -260,7 +260,7 @@ def test_a_stored_report_that_cannot_be_read_is_an_error_and_stops_nobody(portal
         head_sha=pull.head_sha,
         round=1,
         result=stored,
-        reporter="story-gate",
+        reporter_id=portal.actor("story-gate").principal_id,
         created_at=timezone.now(),
         log_entry=copy,
     )

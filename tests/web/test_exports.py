@@ -51,7 +51,7 @@ CELL = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 def nasty(scene: Scene) -> Scene:
     """A log with a row for every text that a format could get wrong."""
     for text in NASTY:
-        append_event("gate.reported", Actor(0, text, Role.REPORTER), "", {"text": text})
+        append_event("gate.reported", Actor(0, "", Role.REPORTER), text, {"text": text})
     settle_log()
     return scene
 
@@ -149,7 +149,7 @@ def test_csv_cells_are_read_back_and_none_is_a_formula(nasty: Scene):
     raw = export(nasty.client("auditor"), file_format="csv", kind="gate.reported").getvalue()
     _, *rows, _ = csv.reader(io.StringIO(raw.decode(), newline=""))
     told = [f"'{text}" if text in FORMULAS else text for text in NASTY]
-    assert [row[2] for row in rows] == told
+    assert [row[4] for row in rows] == told
 
 
 @pytest.mark.threat("WEB-11")
@@ -164,10 +164,10 @@ def test_a_spreadsheet_holds_texts_and_no_formula(nasty: Scene):
         {cell.attrib["r"].rstrip("0123456789"): "".join(cell.itertext()) for cell in row.iter(f"{CELL}c")}
         for row in ET.fromstring(page).iter(f"{CELL}row")  # noqa: S314 - a spreadsheet of ours
     ]
-    assert rows[0]["C"] == "actor"
+    assert (rows[0]["C"], rows[0]["E"]) == ("principal", "subject")
     plain = [text for text in NASTY if text.isprintable()]
     assert [
-        row.get("C", "") for row in rows[1:-1] if row.get("C", "").isprintable() and "_x00" not in row.get("C", "")
+        row.get("E", "") for row in rows[1:-1] if row.get("E", "").isprintable() and "_x00" not in row.get("E", "")
     ] == plain
     assert rows[-1]["A"].startswith(f"#end rows:{len(NASTY)} treeSize:")
 
@@ -193,7 +193,7 @@ def test_parquet_gives_every_value_back(nasty: Scene):
     parquet = pytest.importorskip("pyarrow.parquet", reason="an extra: pip install 'leoportal[parquet]'")
     raw = export(nasty.client("auditor"), file_format="parquet", kind="gate.reported").getvalue()
     table = parquet.read_table(io.BytesIO(raw))
-    assert table.column("actor").to_pylist() == NASTY
+    assert table.column("subject").to_pylist() == NASTY
     rows = LogEntry.objects.filter(kind="gate.reported").order_by("pk")
     assert table.column("leaf").to_pylist() == [bytes(row.leaf) for row in rows]
     assert table.schema.metadata[b"rootHash"].decode() == Export.objects.get().root
@@ -260,7 +260,7 @@ def test_the_separation_proof_says_who_did_what_as_json_and_as_pdf(scene: Scene)
     raw = client.post(address, {"file_format": "pdf"}).content
     assert raw.startswith(b"%PDF-")
     made = LogEntry.objects.filter(kind="export.made").order_by("pk")
-    assert [entry.actor for entry in made] == ["auditor", "auditor"]
+    assert [entry.principal for entry in made] == [scene.actor("auditor").principal_id] * 2
     assert client.post(address, {"file_format": "exe"}).status_code == 404
     if program := shutil.which("pdftotext"):
         done = subprocess.run([program, "-layout", "-", "-"], input=raw, capture_output=True, check=True)

@@ -67,7 +67,7 @@ def test_rotating_and_cancelling_are_plain_forms(scene: Scene):
     assert "no signing key of the gate lane" in refused.content.decode()
     assert client.post("/keys/rotate/", {"lane": "enforcer"})["Location"] == "/keys/#lane-enforcer"
     rotation = KeyRotation.objects.get()
-    assert "asked for by exec" in text_of(scene, "plan")
+    assert "Rotation, asked for on the keys page, by exec" in text_of(scene, "plan")
     assert client.post("/keys/rotate/", {"lane": "enforcer"}).status_code == 302
     assert client.post(f"/keys/rotations/{rotation.pk}/cancel/").status_code == 302
     rotation.refresh_from_db()

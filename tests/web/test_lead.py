@@ -116,7 +116,7 @@ def test_an_override_for_too_long_is_refused_with_its_code(scene: Scene):
     assert answer.status_code == 409
     assert "decision.expiry" in text
     assert far in text
-    assert LogEntry.objects.filter(kind="decision.refused", actor="lead").exists()
+    assert LogEntry.objects.filter(kind="decision.refused", principal=scene.actor("lead").principal_id).exists()
 
 
 def test_a_short_justification_is_not_enough(scene: Scene):

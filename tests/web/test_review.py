@@ -197,7 +197,8 @@ def test_a_pass_below_the_line_is_refused_with_its_code_and_in_the_trail(scene: 
     assert "Nothing was recorded" in text
     assert REASON in text
     assert not Verdict.objects.exists()
-    assert LogEntry.objects.filter(kind="verdict.refused", actor="plan").count() == 1
+    plan = scene.actor("plan").principal_id
+    assert LogEntry.objects.filter(kind="verdict.refused", principal=plan).count() == 1
 
 
 def test_a_verdict_on_a_head_that_moved_is_refused_and_nothing_typed_is_lost(scene: Scene):

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.http import StreamingHttpResponse
 
 from audit import events
-from audit.actions import append_event, take_part
+from audit.actions import actor_of, append_event, take_part
 from audit.events import Actor, Role
 from audit.export import log_sheet, tree_head
 from audit.merkle import leaf_hash
-from audit.models import LogEntry, Participation
+from audit.models import LogEntry, Participation, Principal
 from tests.support.exports import export as make_export
 from tests.support.exports import text_of
 from tests.support.log import settle_log
@@ -28,6 +28,8 @@ from tests.web.scene import Scene
 from tests.web.test_lead import decision_form
 from tests.web.test_review import address, verdict_form
 from verdicts.models import Export
+
+CLOCKS = 10**6  # nobody's number
 
 
 def export(scene: Scene, name: str = "auditor", **values: str):
@@ -47,11 +49,27 @@ def test_the_explorer_filters_by_every_field(scene: Scene):
     assert "no leaf yet" in everything
     one = client.get(f"/audit/?subject=H-{pull.handoff_id}&kind=gate.reported&role=REPORTER").content.decode()
     assert one.count("<tr data-row>") == 3
-    assert "No event fits these filters." in client.get("/audit/?actor=nobody").content.decode()
+    unknown = client.get("/audit/?actor=nobody")
+    assert unknown.status_code == 422
+    for said in ("No event fits these filters.", "Nobody here has that name. Whoever was erased is found by number."):
+        assert said in unknown.content.decode()
+    plan = Principal.objects.get(name="plan")
+    append_session(plan)
+    for who in ("plan", str(plan.pk)):
+        found = client.get(f"/audit/?actor={who}").content.decode()
+        assert found.count("<tr data-row>") == LogEntry.objects.filter(principal=plan.pk).count() > 0
+        assert '<th scope="row" data-label="Actor">plan</th>' in found
+    portal = client.get("/audit/?actor=0").content.decode()
+    assert portal.count('data-label="Actor">the portal</th>') == portal.count("<tr data-row>") > 0
     assert "No event fits" in client.get("/audit/?first=2020-01-01&last=2020-01-02").content.decode()
     wrong = client.get("/audit/?first=2026-02-01&last=2026-01-01")
     assert wrong.status_code == 422
     assert "The period ends before it starts." in wrong.content.decode()
+
+
+def append_session(principal: Principal) -> None:
+    with transaction.atomic():
+        append_event(events.SESSION_STARTED, actor_of(principal), "", {})
 
 
 def test_explorer_pages_never_shift(scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -79,18 +97,18 @@ def test_pages_hold_every_entry_once_whatever_the_order_of_times_and_numbers(sce
     monkeypatch.setattr("audit.views.PAGE_SIZE", 3)
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     for minutes in (0, 0, 0, 0, 5, 5, -5, 5, 0):
-        entry = append_event("gate.reported", Actor(0, "clocks", Role.REPORTER), "", {})
+        entry = append_event("gate.reported", Actor(CLOCKS, "clocks", Role.REPORTER), "", {})
         with clock_set_by_hand() as owner:
             owner.execute(
                 "UPDATE leo_log_entry SET created_at = %s WHERE id = %s", [noon + timedelta(minutes=minutes), entry.pk]
             )
-    address, seen = "/audit/?actor=clocks&first=2026-03-01&last=2026-03-01", []
+    address, seen = f"/audit/?actor={CLOCKS}&first=2026-03-01&last=2026-03-01", []
     while address:
         text = scene.client("auditor").get(address).content.decode()
         seen += [int(key) for key in re.findall(r'class="row-link" href="/audit/events/(\d+)/"', text)]
         older = re.search(r'href="(/audit/\?[^"]*before=[^"]*)"', text)
         address = html.unescape(older[1]) if older else ""
-    rows = LogEntry.objects.filter(actor="clocks").values_list("created_at", "pk")
+    rows = LogEntry.objects.filter(principal=CLOCKS).values_list("created_at", "pk")
     assert seen == [pk for _, pk in sorted(rows, reverse=True)]
     assert scene.client("auditor").get("/audit/?before=999999999").status_code == 404
 
@@ -178,7 +196,7 @@ def test_an_export_is_recorded_before_it_is_streamed(scene: Scene):
     settle_log()
     answer = export(scene)
     entry = LogEntry.objects.get(kind=events.EXPORT_MADE)
-    assert entry.actor == "auditor"
+    assert entry.principal == scene.actor("auditor").principal_id
     assert isinstance(answer, StreamingHttpResponse)
     assert entry.pk == Export.objects.get().log_entry_id
     assert answer["Content-Disposition"].startswith('attachment; filename="leo_log_entry-')
@@ -255,10 +273,10 @@ def test_only_an_auditor_exports(scene: Scene):
 @pytest.mark.threat("WEB-11")
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠", "|", "%"])
 def test_no_cell_is_a_formula(scene: Scene, start: str):
-    append_event("gate.reported", Actor(0, f"{start}cmd|' /C calc'!A0", Role.REPORTER), "", {})
+    append_event("gate.reported", Actor(0, "", Role.REPORTER), f"{start}cmd|' /C calc'!A0", {})
     sheet = log_sheet(LogEntry.objects.filter(kind="gate.reported"))
     settle_log()
     text = text_of(sheet, "csv", tree_head()).decode()
     row = list(csv.reader(io.StringIO(text, newline="")))[1]
-    assert row[2].startswith(f"'{start}")
+    assert row[4].startswith(f"'{start}")
     assert all(not cell.startswith(start) for cell in row)

@@ -17,6 +17,7 @@ from audit.actions import actor_of, add_identity, issue_token
 from audit.administration import Change, approve_change, decline_change, propose_change
 from audit.events import Actor, AuditError, Role
 from audit.models import Identity, Kind, Principal, ProposalKind
+from audit.names import named
 from audit.proofs import challenge_for, link_by_proof
 from handoffs.actions import retry_handoff
 from handoffs.git.process import GitError
@@ -135,7 +136,7 @@ class Command(BaseCommand):
         try:
             getattr(self, f"_{options['act'].replace('-', '_')}")(options)
         except (AuditError, PolicyError, VerdictError, GitError, HandoffError, SignatureError, RefusedError) as error:
-            raise CommandError(f"[{error.code}] {error.detail}") from None
+            raise CommandError(f"[{error.code}] {named(error.detail)}") from None
         except Principal.DoesNotExist:
             known = ", ".join(Principal.objects.order_by("name").values_list("name", flat=True)[:30])
             raise CommandError(f"[principal.unknown] nobody has that name; known are: {known}") from None
