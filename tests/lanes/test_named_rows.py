@@ -73,7 +73,7 @@ def acted(scene: Scene, settings) -> Scene:
     for kind in (ProposalKind.HOLD, ProposalKind.END_HOLD, ProposalKind.ERASE):
         approve_change(propose_change(Change(kind, nora, {}, "It has to be so."), by=xena).pk, by=yuri)
     approve_change(propose_change(Change(ProposalKind.HOLD, person("plan"), {}, "It has to be."), by=xena).pk, by=yuri)
-    store_text(ErasableText.Kind.DECISION, "Old.", author=None, at=timezone.now() - timedelta(days=9))
+    store_text(ErasableText.Kind.DECISION, "Old.", author=0, at=timezone.now() - timedelta(days=9))
     assert apply_retention({"decision": 1}, now=timezone.now()) == 1
     old = scene.handoff(digest=store.put(b"bundle"))
     PullRequest.objects.filter(handoff=old).delete()
@@ -131,7 +131,7 @@ def begun(scene: Scene, settings) -> Scene:
     values = {field.attname: getattr(glass, field.attname) for field in BreakGlass._meta.fields if field.name != "id"}
     BreakGlass.objects.create(**values)  # as it was when it was asked for
     hold_person(person("lead"), is_held=True, by=scene.actor("xena"))
-    store_text(ErasableText.Kind.DECISION, "A reason.", author=None, at=timezone.now())
+    store_text(ErasableText.Kind.DECISION, "A reason.", author=0, at=timezone.now())
     return scene
 
 
@@ -144,7 +144,7 @@ CHANGES: dict[str, tuple[type[models.Model], dict[str, Any], dict[str, Any], str
     "a person is erased": (Principal, {"name": "plan"}, {"salt": None}, "erase_entry_id"),
     "a text is erased": (
         ErasableText,
-        {"author": None},
+        {"author": None, "kind": "decision"},
         {"text": None, "salt": None, "erased_at": NOW},
         "erase_entry_id",
     ),
