@@ -121,6 +121,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
         "proposal.reason",
         lambda: propose_change(Change(ProposalKind.END_ROLE, person("plan"), {}, " "), by=actor_of(person("xena"))),
     ),
+    "a name that is a number": ("principal.name", lambda: both(ProposalKind.ADD, name="42", kind="human", role="PLAN")),
     "a second role": ("grant.one_role", lambda: both(ProposalKind.GRANT, "plan", role="LEAD")),
     "an unknown role": ("proposal.detail", lambda: propose(ProposalKind.GRANT, "plan", role="OPERATOR")),
     "a name that is taken": (

@@ -92,6 +92,7 @@ def test_a_gate_is_reported_by_the_command_line_over_http(portal: Portal, live_s
     denied = leo(live_server.url, token("plan"), "gate", "report", "PR-1", *options, "--conclusion", "success")
     assert denied.returncode == 3
     assert "role.not_allowed" in denied.stderr
+    assert "plan is PLAN" in denied.stderr
 
 
 def test_plan_verifies_and_explains_by_the_command_line(portal: Portal, live_server):

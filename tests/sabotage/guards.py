@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from tests.sabotage.engine import Guard
 from tests.sabotage.log_guards import LOG_GUARDS
+from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
 
 type Line = tuple[str, str, str]
@@ -684,6 +685,7 @@ GUARDS: tuple[Guard, ...] = (
         "tests/handoffs/test_people.py::test_a_builders_id_counts_only_for_who_builds",
     ),
     *LOG_GUARDS,
+    *NAME_GUARDS,
     *SCOPE_GUARDS,
 )  # fmt: skip
 

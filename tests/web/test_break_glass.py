@@ -30,7 +30,9 @@ def test_asked_for_opened_seen_everywhere_and_reviewed(scene: Scene):
     assert "Break the glass" not in scene.client("plan").get(f"/prs/acme/payments/{pull.number}/").content.decode()
     assert "opens it, within 60 minutes" in ask(scene, pull).content.decode()
     assert "another person has to open it" in scene.client("lead").get("/break-glass/").content.decode()
-    assert act(scene, "lead", "open").status_code == 409
+    refused = act(scene, "lead", "open")
+    assert refused.status_code == 409
+    assert "lead asked for it; another person has to open it" in refused.content.decode()
     assert act(scene, "xena", "open").status_code == 200
     assert PullRequest.objects.get(pk=pull.pk).status == PullStatus.READY_TO_MERGE
     for name, page in (
