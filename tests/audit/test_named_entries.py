@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, models, transaction
 from audit.actions import issue_token
 from audit.administration import Change, appoint_administrators, approve_change, propose_change
 from audit.events import Role
-from audit.models import ApiToken, Identity, PersonLink, Proposal, ProposalKind, RoleGrant
+from audit.models import ApiToken, Identity, LogEntry, PersonLink, Proposal, ProposalKind, RoleGrant
 from audit.sequencing import find_lost, governed_columns
 from leoportal import setup
 from tests.support.people import acting_as, make_cast, person
@@ -64,3 +64,12 @@ def test_nothing_of_the_registry_ends_without_an_entry_that_says_so(acted, model
     values = {field.attname: getattr(ended, field.attname) for field in model._meta.concrete_fields}
     with pytest.raises(IntegrityError, match="end_is_named"), transaction.atomic():
         model._default_manager.create(**{**values, "id": None, "end_entry_id": None})
+
+
+@pytest.mark.parametrize("model", REGISTRY, ids=lambda model: model.__name__)
+def test_what_ended_never_names_another_entry_and_never_begins_again(acted, model: type[models.Model]):
+    ended = model._default_manager.filter(end_entry__isnull=False).latest("pk")
+    end = {"ApiToken": "revoked_at", "Proposal": "decided_at"}.get(model.__name__, "ends_at")
+    for change in ({"end_entry_id": LogEntry.objects.latest("pk").pk}, {"end_entry_id": None, end: None}):
+        with pytest.raises(IntegrityError, match="history"), transaction.atomic():
+            model._default_manager.filter(pk=ended.pk).update(**change)
