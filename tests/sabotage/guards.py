@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from tests.sabotage.engine import Guard
 from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
+from tests.sabotage.pack_guards import PACK_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
 
 type Line = tuple[str, str, str]
@@ -686,6 +687,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     *LOG_GUARDS,
     *NAME_GUARDS,
+    *PACK_GUARDS,
     *SCOPE_GUARDS,
 )  # fmt: skip
 

@@ -210,3 +210,34 @@ def test_what_the_portal_cannot_run_again_the_single_file_cannot_either(place, c
         assert found == judgement_to_json(decide(inputs_from_json(document)))
     except (PolicyError, ResultError) as error:
         pytest.fail(f"only the portal refuses {place}: {error}")
+
+
+UNKNOWN: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "a threshold below the SOP's": (("policy", "threshold"), "84.99"),
+    "weights that are not 1 in sum": (("policy", "weights", "DESIGN"), "0.11"),
+    "a fourth round": (("policy", "max_rounds"), 4),
+    "a gate of the SOP that is another": (("policy", "gates", 1, "name"), "Story"),
+    "a version of the policy": (("policy", "schema"), "leoportal/policy/v2"),
+    "a member of the policy": (("policy", "more"), 1),
+    "a member of a section": (("policy", "approvals", "more"), "lead"),
+    "a member of the limits": (("policy", "limits", "more"), 1),
+    "a member of a builder's key": (("policy", "staging", "keys"), [{"more": "key"}]),
+    "a version of the inputs": (("schema",), "leoportal/verdict-inputs/v2"),
+    "a version of a result": (("results", 0, "schema"), "leoportal/agent-result/v2"),
+    "a kind of sub-agent": (("results", 0, "kind"), "STYLE"),
+    "a confidence of more decimals": (("results", 0, "confidence"), "84.999"),
+    "an outcome of a gate": (("gates", 0, "outcome"), "fine"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_a_program_does_not_know_or_the_sop_forbids_it_does_not_run(name: str):
+    place, value = UNKNOWN[name]
+    document = owner = stored(GOOD)
+    for part in place[:-1]:
+        owner = owner[part]
+    owner[place[-1]] = value
+    with pytest.raises(CannotRunError):
+        decide_again(document)
+    with pytest.raises((PolicyError, ResultError)):
+        inputs_from_json(document)
