@@ -57,9 +57,7 @@ class PeriodForm(forms.Form):
 class TrailForm(PeriodForm):
     """The explorer's filters. An export takes the same ones, by the same names."""
 
-    actor = forms.CharField(
-        max_length=100, required=False, label="Actor", help_text="A name, or the number of a principal."
-    )
+    actor = forms.CharField(max_length=100, required=False, label="Actor (name or number)")
     role = forms.ChoiceField(choices=ROLES, required=False, label="Role")
     kind = forms.CharField(max_length=60, required=False, label="Action")
     subject = forms.CharField(max_length=200, required=False, label="Subject")
