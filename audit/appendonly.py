@@ -89,7 +89,7 @@ BEGIN
     END IF;
     IF NOT EXISTS (
         SELECT FROM leo_log_entry
-        WHERE id = NEW.{column} AND xid = pg_current_xact_id()::text::bigint AND kind IN ({kinds})
+        WHERE id = NEW.{column} AND xid = pg_current_xact_id()::text::bigint AND {is_kind}
     ) THEN
         RAISE EXCEPTION
             'log.other_entry: {column} of a row of {table} is %, expected an entry of this transaction: {said}',
@@ -101,10 +101,13 @@ REVOKE ALL ON FUNCTION leo_{name}_{table}() FROM PUBLIC
 """
 
 
-def names_entry(table: str, column: str, *kinds: str, watched: tuple[str, ...] = ()) -> migrations.RunSQL:
+def names_entry(
+    table: str, column: str, *kinds: str, watched: tuple[str, ...] = (), when: str = "BEFORE"
+) -> migrations.RunSQL:
     """`column` of `table` names an entry of the transaction that writes it, of one of these kinds, whoever writes it.
 
     The `watched` columns change only together with it. It runs as the owner, since not every lane reads the log.
+    `when` AFTER: what else is wrong with a row is said first. No kinds: of any kind.
     """
     name, updated = f"names_{column}", ", ".join((column, *watched))
     create = CREATE_NAMING_FUNCTION.format(
@@ -114,13 +117,13 @@ def names_entry(table: str, column: str, *kinds: str, watched: tuple[str, ...] =
         new=", ".join(f"NEW.{one}" for one in watched) or "true",
         old=", ".join(f"OLD.{one}" for one in watched) or "true",
         watched=" ".join(watched),
-        kinds=", ".join(f"'{kind}'" for kind in kinds),
-        said=" or ".join(kinds),
+        is_kind=f"kind IN ({', '.join(f"'{kind}'" for kind in kinds)})" if kinds else "true",
+        said=" or ".join(kinds) or "any kind",
     )
     return migrations.RunSQL(
         [
             create,
-            f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE OF {updated} ON {table} "
+            f"CREATE TRIGGER {name} {when} INSERT OR UPDATE OF {updated} ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION leo_{name}_{table}()",
             f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
         ],

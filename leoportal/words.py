@@ -80,6 +80,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "ok": Word("Holds", "✓", "pass"),
     "broken": Word("Does not hold", "✗", "fail"),
     "late": Word("Late", "△", "cond"),
+    "differs": Word("Differs", "△", "cond"),
     "not_computed": Word("Not computed", "?", "wait"),
     "not_needed": Word("Not needed", "–", "wait"),
     # packages of a change

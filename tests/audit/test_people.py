@@ -9,29 +9,31 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from audit.actions import actor_of, add_identity, create_principal, find_conflict, take_part
+from audit import events
+from audit.actions import actor_of, add_identity, append_event, create_principal, find_conflict, take_part
 from audit.events import AuditError, Role
-from audit.models import Identity, Kind, LogEntry, Participation, PersonLink, Principal, RoleGrant
+from audit.models import Identity, Kind, Participation, PersonLink, Principal, RoleGrant
 from leoportal.setup import OPERATOR
-from tests.support.people import acting_as, person
+from tests.support.people import acting_as, one_person, person
 
 CHAIN = "acme/payments:x"
 
 
 def end(rows) -> None:
-    rows.update(ends_at=timezone.now(), end_entry=LogEntry.objects.latest("pk"))
+    is_role = rows.model is RoleGrant
+    kind = (
+        events.ROLE_ENDED if is_role else events.PERSONS_UNLINKED if rows.model is PersonLink else "identity.unlinked"
+    )
+    rows.update(ends_at=timezone.now(), end_entry=append_event(kind, OPERATOR, "", {}))
 
 
 def grant(principal: Principal, at: datetime) -> RoleGrant:
-    entry = LogEntry.objects.latest("pk")
+    entry = append_event(events.ROLE_GRANTED, OPERATOR, "", {})
     return RoleGrant.objects.create(principal=principal, role="LEAD", starts_at=at, log_entry=entry)
 
 
 def link(one: Principal, other: Principal) -> PersonLink:
-    pair = sorted((one, other), key=lambda person: person.pk)
-    return PersonLink.objects.create(
-        one=pair[0], other=pair[1], starts_at=timezone.now(), log_entry=LogEntry.objects.latest("pk")
-    )
+    return one_person(one, other)
 
 
 @pytest.mark.threat("SOD-05")
@@ -92,7 +94,13 @@ def test_the_guards_of_history_hold_in_replica_mode_too(cast):
     assert set(found.values()) == {"A"}
     tables = {"audit_principal", "audit_identity", "audit_rolegrant", "audit_person_link", "audit_proposal"}
     tables.add("audit_text")
-    tables |= {"audit_participation", "leo_break_glass", "handoffs_repository", "handoffs_keyrotation"}
+    tables |= {
+        "audit_participation",
+        "leo_break_glass",
+        "handoffs_repository",
+        "handoffs_keyrotation",
+        "audit_apitoken",
+    }
     assert set(found) == tables
 
 

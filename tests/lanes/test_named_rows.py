@@ -186,6 +186,17 @@ def test_an_entry_of_another_transaction_says_nothing(transactional_db):
             Repository.objects.create(full_name="acme/payments", path="/nowhere", log_entry=entry)
 
 
+def test_every_column_that_names_an_entry_is_looked_at(db):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'names\\_%' AND tgenabled = 'A'"
+        )
+        found = {(table, name.removeprefix("names_")) for table, name in cursor.fetchall()}
+    named = {(model._meta.db_table, f"{column}_id") for model, column in governed_columns()}
+    assert named - found == {("leo_ref_intent", "log_entry_id")}  # its act is a row of leo_handoff_tracking
+    assert found <= named
+
+
 @pytest.mark.parametrize(
     "change", [{"full_name": "acme/other"}, {"path": "/elsewhere"}, {"protected_branch": "trunk"}, {"next_number": 0}]
 )

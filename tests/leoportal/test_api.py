@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 
-from audit.actions import issue_token
+from audit.actions import append_event, issue_token
 from audit.models import ApiToken, LogEntry, Principal
 from leoportal.setup import OPERATOR
 from tests.support.portal import Portal
@@ -130,9 +131,9 @@ def test_an_expired_or_revoked_token_is_dead_at_once(portal: Portal, client: Cli
     secret = token("story-gate")
     ApiToken.objects.update(expires_at="2020-01-01T00:00Z")
     assert post(client, "gates", secret, gate_body(portal))[0] == 401
-    ApiToken.objects.update(
-        expires_at="2999-01-01T00:00Z", revoked_at="2020-01-01T00:00Z", end_entry=LogEntry.objects.latest("pk")
-    )
+    with transaction.atomic():
+        said = append_event("person.erased", portal.actor("plan"), "", {})
+        ApiToken.objects.update(expires_at="2999-01-01T00:00Z", revoked_at="2020-01-01T00:00Z", end_entry=said)
     assert post(client, "gates", secret, gate_body(portal))[0] == 401
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from audit.actions import create_principal
+from django.db import transaction
+from django.utils import timezone
+
+from audit import events
+from audit.actions import append_event, create_principal
 from audit.events import Actor, Role
-from audit.models import Kind, Principal
+from audit.models import Kind, PersonLink, Principal
 from leoportal import setup
 
 
@@ -25,6 +29,14 @@ def make_cast() -> None:
 def person(name: str) -> Principal:
     """Somebody of the cast."""
     return Principal.objects.select_related("sponsor").get(name=name)
+
+
+@transaction.atomic
+def one_person(one: Principal, other: Principal) -> PersonLink:
+    """Two entries of the registry become one person, past the administrators."""
+    first, second = sorted((one, other), key=lambda who: who.pk)
+    said = append_event(events.PERSONS_LINKED, setup.OPERATOR, "", {"principals": [first.pk, second.pk]})
+    return PersonLink.objects.create(one=first, other=second, starts_at=timezone.now(), log_entry=said)
 
 
 def acting_as(name: str, role: Role) -> Actor:

@@ -14,9 +14,9 @@ from django.utils import timezone
 from audit import events
 from audit.actions import actor_of, append_event, take_part
 from audit.events import Actor, AuditError, Role
-from audit.models import LogEntry, PersonLink
+from audit.models import LogEntry
 from handoffs.models import Handoff, PullRequest, PullStatus
-from tests.support.people import person
+from tests.support.people import one_person, person
 from tests.support.portal import Portal
 from tests.web.scene import Scene, make_scene
 from verdicts import evidence
@@ -72,9 +72,7 @@ def test_two_people_release_one_head_and_everybody_sees_as_what(scene: Scene, se
 
 
 def one_person_under_two_names() -> object:
-    pair = sorted((person("lead"), person("lead2")), key=lambda who: who.pk)
-    entry = LogEntry.objects.latest("pk")
-    return PersonLink.objects.create(one=pair[0], other=pair[1], starts_at=timezone.now(), log_entry=entry)
+    return one_person(person("lead"), person("lead2"))
 
 
 REFUSED: dict[str, tuple[str, Callable[[Scene, PullRequest], object]]] = {
@@ -154,7 +152,7 @@ def test_after_60_minutes_the_release_is_taken_back_by_itself(scene: Scene):
     assert sweep_deadlines() == 0
     columns = {field.attname: getattr(Decision.objects.get(), field.attname) for field in Decision._meta.fields}
     late = timezone.now() - timedelta(seconds=1)
-    entry = LogEntry.objects.latest("pk")
+    entry = append_event(events.DECISION_RECORDED, actor("lead"), "", {})
     columns |= {"id": None, "run": 9, "created_at": late - timedelta(minutes=60), "expires_at": late}
     Decision.objects.create(**{**columns, "log_entry_id": entry.pk})
     assert evidence.live_approval(pull) is None

@@ -29,7 +29,7 @@ from audit.covering import log_state
 from audit.erasure import apply_retention
 from audit.events import AuditError, Role
 from audit.keeping import log_vkeys
-from audit.models import ErasableText, LogEntry, LogLeaf, PersonLink
+from audit.models import ErasableText, LogEntry, LogLeaf
 from audit.notes import Note, SignerKey
 from audit.pack_reading import Pack
 from audit.pack_writing import artifact_name
@@ -41,6 +41,7 @@ from leoportal.cli import app
 from leoportal.lanes.switching import acting_in
 from tests.audit.tampering import append
 from tests.support.loopback_sigstore import LoopbackSigstore
+from tests.support.people import one_person, person
 from tests.support.portal import Portal, git
 from tests.support.signing import IDENTITY, use_sigstore
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass, review_break_glass
@@ -362,9 +363,7 @@ def test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation(porta
     assert glass_by_two_and_a_third(late).state == "broken"
     alone = replace(gather(pull), parts=())
     assert glass_by_two_and_a_third(alone).state == "broken"
-    one, other = sorted((portal.actor("lead").principal_id, portal.actor("lead2").principal_id))
-    entry = LogEntry.objects.latest("pk")
-    PersonLink.objects.create(one_id=one, other_id=other, starts_at=timezone.now(), log_entry=entry)
+    one_person(person("lead"), person("lead2"))
     assert read_separation(pull).state == "broken"
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from audit.actions import issue_token
+from audit.actions import append_event, issue_token
 from audit.events import Role
-from audit.models import LogEntry, Principal, RoleGrant
+from audit.models import Principal, RoleGrant
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
@@ -187,9 +188,9 @@ def test_a_policy_that_no_longer_allows_the_builder_stops_the_merge(portal: Port
 
 def test_a_builder_whose_role_was_taken_away_gets_no_pass(portal: Portal):
     portal.verified()
-    RoleGrant.objects.filter(principal__name="codex").update(
-        ends_at=timezone.now(), end_entry=LogEntry.objects.latest("pk")
-    )
+    with transaction.atomic():
+        said = append_event("role.ended", portal.actor("plan"), "", {})
+        RoleGrant.objects.filter(principal__name="codex").update(ends_at=timezone.now(), end_entry=said)
     with pytest.raises(VerdictError, match="no longer has the role BUILDER"):
         portal.verdict(VerdictKind.PASS)
 
@@ -251,19 +252,20 @@ def test_a_stored_report_that_cannot_be_read_is_an_error_and_stops_nobody(portal
     good = AgentReport.objects.filter(agent="SECURITY").latest("pk")
     stored = {**good.result, "tools": [{"name": "a\nb", "version": "1"}]}
     entry = AgentReport.objects.filter(agent="DESIGN").latest("pk").log_entry
-    copy = type(entry).objects.create(
-        **{f.name: getattr(entry, f.name) for f in entry._meta.concrete_fields if f.name != "id"}
-    )
-    AgentReport.objects.create(
-        pull_request=pull,
-        agent="SECURITY",
-        head_sha=pull.head_sha,
-        round=1,
-        result=stored,
-        reporter_id=portal.actor("story-gate").principal_id,
-        created_at=timezone.now(),
-        log_entry=copy,
-    )
+    with transaction.atomic():
+        copy = type(entry).objects.create(
+            **{f.name: getattr(entry, f.name) for f in entry._meta.concrete_fields if f.name != "id"}
+        )
+        AgentReport.objects.create(
+            pull_request=pull,
+            agent="SECURITY",
+            head_sha=pull.head_sha,
+            round=1,
+            result=stored,
+            reporter_id=portal.actor("story-gate").principal_id,
+            created_at=timezone.now(),
+            log_entry=copy,
+        )
     found = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
     assert found.verdict is VerdictKind.FAIL
     assert any("cannot be read" in reason.sentence for reason in found.reasons)

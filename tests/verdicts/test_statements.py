@@ -20,6 +20,7 @@ from django.test import Client
 from django.utils import timezone
 from typer.testing import CliRunner
 
+from audit.actions import append_event
 from audit.events import AuditError
 from audit.models import LogEntry
 from handoffs import keys, rotating
@@ -278,9 +279,11 @@ def test_a_statement_without_a_signature_counts_for_nothing(portal: Portal):
     """As an upgraded portal has them: the sweep makes a whole one."""
     pull = portal.verified(TEXT)
     newer, row = another_policy(), PolicyStatement.objects.get()
-    PolicyStatement.objects.create(
-        policy=newer, key=row.key, envelope=row.envelope, signed_at=timezone.now(), log_entry=newer.log_entry
-    )
+    with transaction.atomic():
+        said = append_event("policy.attested", portal.actor("leoportal-verifier"), "", {})
+        PolicyStatement.objects.create(
+            policy=newer, key=row.key, envelope=row.envelope, signed_at=timezone.now(), log_entry=said
+        )
     with pytest.raises(VerdictError, match=r"policy\.unsigned"):
         run_policy_gate(pull, portal.tools())
     sweep_statements()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from audit.models import LogEntry, PersonLink
 from handoffs.models import PullRequest, PullStatus
-from tests.support.people import person
+from tests.support.people import one_person, person
 from tests.web.scene import Scene
 from verdicts.break_glass_rows import BreakGlass
 
@@ -65,9 +64,7 @@ def test_one_person_behind_makers_and_deciders_is_printed(scene: Scene):
     pull = scene.passing()
     address = f"/prs/acme/payments/{pull.number}/"
     assert "Single operator" not in scene.client("plan").get(address).content.decode()
-    pair = sorted((person("exec-operator"), person("lead2")), key=lambda who: who.pk)
-    entry = LogEntry.objects.latest("pk")
-    PersonLink.objects.create(one=pair[0], other=pair[1], starts_at=pull.opened_at, log_entry=entry)
+    one_person(person("exec-operator"), person("lead2"))
     assert "Single operator" in scene.client("plan").get(address).content.decode()
     assert "Single operator" in scene.client("auditor").get(f"/audit{address}").content.decode()
     values = {"verdict": "PASS", "justification": "Read it.", "head_sha": pull.head_sha, "step": "record"}
