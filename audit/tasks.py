@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from audit import erasure
 from audit.covering import raise_alarm
-from audit.rollback import guard
+from audit.rollback import compare_with_signer
 
 
 @shared_task(ignore_result=True)
@@ -18,5 +18,5 @@ def apply_retention() -> int:
 @shared_task(ignore_result=True)
 def guard_log() -> bool:
     """Compare the database with what the log's signer signed, each minute; an alarm if it is behind."""
-    trouble = guard.look(is_now=True)
+    trouble = compare_with_signer()
     return trouble is not None and raise_alarm(trouble.code, trouble.detail)

@@ -22,18 +22,23 @@ from tests.support.log import log_running
 from tests.support.portal import Portal
 
 IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
-TRUNCATE_TRIGGERS = """
-DO $$ DECLARE one regclass; BEGIN
-    FOR one IN SELECT tgrelid::regclass FROM pg_trigger WHERE tgname = 'append_only_table' LOOP
-        EXECUTE format('ALTER TABLE %s {} TRIGGER append_only_table', one);
+TRIGGERS = """
+DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT tgrelid::regclass AS of, tgname FROM pg_trigger WHERE NOT tgisinternal AND {condition} LOOP
+        EXECUTE format('ALTER TABLE %s {verb} TRIGGER %I', one.of, one.tgname);
     END LOOP;
 END $$
 """
+EMPTIED = TRIGGERS.format(condition="tgname = 'append_only_table'", verb="DISABLE")
+GUARDED = TRIGGERS.format(condition="tgenabled <> 'A'", verb="ENABLE ALWAYS")
 
 
 def pytest_configure() -> None:
-    """Half the time of a portal's set-up would go into its people's passwords."""
+    """Half the time of a portal's set-up would go into its people's passwords. The tests' login is declared."""
     settings.PASSWORD_HASHERS = ["tests.support.passwords.QuickHasher"]
+    settings.DATABASE_OTHER_ROLES = [TESTER]
+    # A live server is a thread of the tests' process, where triggers are taken away now and then: it does not watch.
+    settings.WSGI_APPLICATION = None
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +51,15 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
 @pytest.fixture(scope="session", autouse=True)
 def emptying():
-    """Django empties tables between tests by TRUNCATE: for that moment, as the owner, the triggers let it."""
+    """Django empties tables between tests by TRUNCATE: for that moment, as the owner, the triggers let it.
+
+    Afterwards every trigger is in force again, also one that a test played the owner with.
+    """
     flush = DatabaseOperations.execute_sql_flush
-    off, on = (TRUNCATE_TRIGGERS.format(word) for word in ("DISABLE", "ENABLE ALWAYS"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseOperations, "execute_sql_flush", lambda self, sqls: flush(self, [off, *sqls, on]))
+        patch.setattr(
+            DatabaseOperations, "execute_sql_flush", lambda self, sqls: flush(self, [EMPTIED, *sqls, GUARDED])
+        )
         yield
 
 

@@ -14,6 +14,7 @@ from handoffs.models import PullRequest
 from leoportal.lanes.matrix import read_matrix
 from leoportal.stack import portal as product
 from leoportal.stack.broker import Broker
+from leoportal.stack.postgres import TESTER
 from leoportal.stack.process import clean_environment
 from tests.support.browser import POLL_MS, Site, change
 from tests.support.processes import FOREIGN
@@ -38,6 +39,7 @@ def workers(site: Site, address: Callable[[str], str], tmp_path: Path) -> Iterat
         "FORGE_ROOT": str(settings.FORGE_ROOT),
         "SCANNERS": str(settings.SCANNERS),
         "SWEEP_SECONDS": "0.5",
+        "DATABASE_OTHER_ROLES": TESTER,
     }
     (tmp_path / "var").mkdir()
     children = product.children(environment, tmp_path / "var", 0)
