@@ -26,7 +26,8 @@ from audit.export_files import write_parquet, write_xlsx
 from audit.keeping import log_vkeys
 from handoffs.models import StaleStatusError
 from verdicts.models import Export, ExportStatus
-from verdicts.packing import choose, one_moment, protected_tips, seal_pack, write_pack
+from verdicts.packing import seal_pack, write_pack
+from verdicts.packing_scope import choose, one_moment, protected_tips
 from verdicts.tables import plain, sheet_of
 
 PACK: Final = "pack"

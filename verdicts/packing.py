@@ -12,170 +12,46 @@ import base64
 import heapq
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
-from audit import events
 from audit.canonical import JsonValue, parse_json, write_json
 from audit.checkpoint import parse_checkpoint
 from audit.covering import log_state
 from audit.events import AuditError
 from audit.export import Head, Sheet
 from audit.merkle import ProofError, consistency_proof
-from audit.models import LogCheckpoint, LogEntry, LogLeaf
+from audit.models import LogEntry, LogLeaf
 from audit.notes import NoteError, VerifierKey, parse_note
 from audit.pack_reading import MAX_LINE
-from audit.pack_scope import period_of
 from audit.pack_text import verify_text
 from audit.pack_writing import PackedLeaf, PackWriter, artifact_name, encoded, one_leaf, run_of_leaves, write_tar
 from audit.principals import PersonLink, Principal, in_force_at
 from audit.separation import assurance
 from audit.sequencing import nodes_at
 from handoffs.bundles.store import BundleStore, StoreError
-from handoffs.git.process import GitError
-from handoffs.git.repository import Git
-from handoffs.models import Handoff, HandoffError, Method, PullRequest, Repository, Signature, SigningKey, Status
+from handoffs.models import HandoffError, Method, Signature, SigningKey, Status
 from handoffs.published_keys import published_keys
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from handoffs.trusted_roots import chosen_root
 from verdicts.models import (
-    BREAK_GLASS,
     DecisionStatement,
-    MergeIntent,
     PolicyStatement,
     PolicyVersion,
     VerdictStatement,
 )
+from verdicts.packing_commits import packed_commits
+from verdicts.packing_scope import Scope
 from verdicts.separation_proof import packed_document
 from verdicts.tables import TABLES, plain, sheet_of
 
-CONTEXT: Final = (events.POLICY_ENACTED, events.REPOSITORY_GOVERNED, events.ROLE_GRANTED, events.KEY_CREATED,
-                  events.KEY_ROTATED, events.KEY_REVOKED)  # fmt: skip
-RELEASES: Final = (events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.BREAK_GLASS_OPENED,
-                   events.BREAK_GLASS_REVIEWED)  # fmt: skip
 BATCH: Final = 500
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a pack is about, and the checkpoint it is made at."""
-
-    filters: Mapping[str, str]
-    pulls: Sequence[PullRequest]
-    checkpoint: LogCheckpoint
-    first: int
-    end: int
-    others: Sequence[int]
-    tips: Mapping[int, str]
-
-    @property
-    def kind(self) -> str:
-        """A pull request's leaves, or a run of the log."""
-        return "pull" if self.filters.get("pull") else "period" if is_period(self.filters) else "log"
-
-    @property
-    def size(self) -> int:
-        """Of the signed tree."""
-        return self.checkpoint.size
-
-    @property
-    def leaves(self) -> QuerySet[LogLeaf]:
-        """Every leaf of the pack, in order."""
-        chosen = Q(index__gte=self.first, index__lt=self.end) | Q(index__in=self.others)
-        return LogLeaf.objects.filter(chosen).order_by("index")
-
-
-def is_period(filters: Mapping[str, str]) -> bool:
-    """Whether they name a day."""
-    return bool({"first", "last"} & set(filters))
-
-
-def protected_tips() -> dict[int, str]:
-    """Where each protected branch is; a repository that cannot be read is not in here.
-
-    To be read before the rows of `one_moment`: what has landed by now was intended before, and the rows say so.
-    """
-    found = {}
-    for repository in Repository.objects.order_by("pk"):
-        with suppress(GitError):
-            found[repository.pk] = Git(Path(repository.path)).resolve(f"refs/heads/{repository.protected_branch}")
-    return found
-
-
-@contextmanager
-def one_moment() -> Iterator[None]:
-    """All rows that are read in here are of one moment, however long it takes; nothing is written, nobody waits."""
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
-
-
-def choose(filters: Mapping[str, str], tips: Mapping[int, str]) -> Scope:
-    """What belongs into a pack of these filters, with the branches as they were at `tips`.
-
-    Raises: AuditError("pack.unsigned") while there is no signed checkpoint, ("pack.empty") for a pack of nothing.
-    """
-    checkpoint = log_state().covered
-    if checkpoint is None or checkpoint.size == 0:
-        raise AuditError("pack.unsigned", "the log has no signed checkpoint yet; is its signer running?")
-    entries: QuerySet[LogEntry] = sheet_of("leo_log_entry", filters).rows.filter(tree_leaf__index__lt=checkpoint.size)
-    is_pull = bool(filters.get("pull"))
-    found = entries.aggregate(a=Min("tree_leaf__index"), b=Max("tree_leaf__index"))
-    if found["a"] is None:
-        raise AuditError("pack.empty", "nothing was recorded that these filters fit")
-    first, end = (0, 0) if is_pull else (found["a"], found["b"] + 1)
-    own = set(entries.values_list("tree_leaf__index", flat=True)) if is_pull else set()
-    if not is_pull and is_period(filters):
-        first, end = _grown(first, end, filters, checkpoint.size)
-        own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}  # they show the edges
-    pulls = _pulls(filters, min({first, *own}), max({end, *(index + 1 for index in own)}))
-    subjects = [
-        f"H-{pk}"
-        for pk in Handoff.objects.filter(chain__in={p.handoff.chain for p in pulls}).values_list("pk", flat=True)
-    ]
-    about = Q(kind__in=CONTEXT) | Q(subject__in=subjects) | (Q() if is_pull else _releases())
-    context = LogEntry.objects.filter(about, tree_leaf__index__lt=checkpoint.size)
-    others = own | {i for i in context.values_list("tree_leaf__index", flat=True) if not first <= i < end}
-    return Scope(filters, pulls, checkpoint, first, end, sorted(others), tips)
-
-
-def _grown(first: int, end: int, filters: Mapping[str, str], size: int) -> tuple[int, int]:
-    """A period's run up to the next leaves outside of the period, or to the ends of the log.
-
-    Leaves stand in the order in which they were committed: one of the period may stand behind one that is newer.
-    """
-    start, until = period_of({**filters})
-    leaves = LogLeaf.objects.order_by("index")
-    before = leaves.filter(index__lt=first, entry__created_at__lt=start) if start else leaves.none()
-    after = leaves.filter(index__gte=end, index__lt=size, entry__created_at__gte=until) if until else leaves.none()
-    older, newer = before.last(), after.first()
-    return older.index + 1 if older else 0, newer.index if newer else size
-
-
-def _pulls(filters: Mapping[str, str], first: int, end: int) -> list[PullRequest]:
-    rows = PullRequest.objects.select_related("repository", "handoff").order_by("pk")
-    if name := filters.get("pull"):
-        full_name, _, number = name.partition("#")
-        return list(rows.filter(repository__full_name=full_name, number=int(number)))
-    subjects = LogEntry.objects.filter(tree_leaf__index__gte=first, tree_leaf__index__lt=end).exclude(subject="")
-    numbers = {int(text[2:]) for text in subjects.values_list("subject", flat=True).distinct() if text[:2] == "H-"}
-    chains = Handoff.objects.filter(pk__in=numbers).values("chain")
-    return list(rows.filter(handoff__chain__in=chains))
-
-
-def _releases() -> Q:
-    """The leaves that say why what landed was allowed to."""
-    merged = MergeIntent.objects.values_list("handoff_id", flat=True)
-    subjects = [f"H-{pk}" for pk in merged if pk]
-    return Q(subject__in=subjects, kind__in=RELEASES)
 
 
 def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys: Sequence[VerifierKey]) -> str:
@@ -192,7 +68,7 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     rows = scope.leaves.values_list("entry__leaf", "entry__body", "entry__salt")
     leaves = writer.add_leaves(PackedLeaf(*map(_bytes, row)) for row in rows.iterator(chunk_size=BATCH))
     records = writer.add_rows("records.jsonl", _records(scope))
-    commits = writer.add_rows("commits.jsonl", _commits(scope))
+    commits = writer.add_rows("commits.jsonl", packed_commits(scope))
     writer.add_rows("policies.jsonl", _policies(scope))
     writer.add_rows("principals.jsonl", _principals(scope))
     head = Head(scope.size, bytes(scope.checkpoint.root).hex())
@@ -351,91 +227,3 @@ def _earlier(text: str, scope: Scope, keys: Sequence[VerifierKey]) -> dict[str, 
     except (NoteError, ProofError) as error:
         raise AuditError("pack.checkpoint", f"your earlier checkpoint is none of this log: {error}") from None
     return {"checkpoint": text, "path": encoded(path)}
-
-
-def _commits(scope: Scope) -> Iterator[dict[str, JsonValue]]:
-    """The commits of the protected branches, each in its class; of a pull request's pack only its own."""
-    is_whole = scope.kind != "pull"
-    repositories = {pull.repository_id for pull in scope.pulls}
-    for repository in Repository.objects.order_by("pk"):
-        if is_whole or repository.pk in repositories:
-            yield from _commits_of(repository, scope, is_whole=is_whole)
-
-
-def _commits_of(repository: Repository, scope: Scope, *, is_whole: bool) -> Iterator[dict[str, JsonValue]]:
-    try:
-        git, begun = Git(Path(repository.path)), _begun(repository)
-        if repository.pk not in scope.tips:
-            raise AuditError("pack.repository", f"{repository.full_name} has no branch that can be read")
-        tip = _before_what_comes(git, repository, scope)
-        names = _listed(git, tip, *([f"^{begun}"] if begun else []))
-        older = _listed(git, begun) if begun and is_whole else []
-    except GitError as error:
-        raise AuditError("pack.repository", f"{repository.full_name} cannot be read: {error.code}") from None
-    classes = _classes(repository, scope)
-    if not is_whole:
-        own = {pull.merge_sha for pull in scope.pulls} | {pull.head_sha for pull in scope.pulls}
-        names = [name for name in names if name in own]
-        tip = next((pull.merge_sha for pull in scope.pulls if pull.merge_sha in names), tip)
-    yield {
-        "repository": repository.full_name, "branch": repository.protected_branch, "tip": tip, "begun": begun,
-        "isWhole": is_whole,
-    }  # fmt: skip
-    classes |= dict.fromkeys(older, ("PRE-ENROLMENT", None))
-    names += older
-    for start in range(0, len(names), BATCH):
-        chunk = names[start : start + BATCH]
-        objects = git.read_objects(chunk, max_bytes=1 << 20)
-        for name in chunk:
-            found = objects[name]
-            if found is None:
-                raise AuditError("pack.repository", f"{repository.full_name} has lost the commit {name[:12]}")
-            kind, number = classes.get(name, ("BYPASS", None))
-            text = base64.b64encode(found[1]).decode()
-            yield {"repository": repository.full_name, "commit": name, "object": text, "class": kind, "pull": number}
-
-
-def _before_what_comes(git: Git, repository: Repository, scope: Scope) -> str:
-    """The tip, or where it was before the first merge whose leaf the pack's checkpoint does not cover yet.
-
-    Such a merge is in the next pack: in this one nothing could say what released it.
-    """
-    tip = scope.tips[repository.pk]
-    landed = LogEntry.objects.filter(kind=events.PULL_MERGED, tree_leaf__index__lt=scope.size)
-    covered = {int(subject[2:]) for subject in landed.values_list("subject", flat=True)}
-    intents = MergeIntent.objects.filter(pull_request__repository=repository).exclude(handoff_id__in=covered)
-    coming = set(intents.values_list("merge_sha", flat=True))
-    chain = _listed(git, "--first-parent", tip) if coming else []
-    later = [at for at, commit in enumerate(chain) if commit in coming]
-    return chain[later[-1] + 1] if later and later[-1] + 1 < len(chain) else tip
-
-
-def _listed(git: Git, *revisions: str) -> list[str]:
-    return git.run("rev-list", *revisions).decode().split()
-
-
-def _begun(repository: Repository) -> str:
-    """Where the branch was when it came under protection: what the log says, or else the first base that was judged."""
-    for entry in LogEntry.objects.filter(kind=events.REPOSITORY_GOVERNED).order_by("pk"):
-        body = entry.open()
-        if body.get("repository") == repository.full_name and body.get("tip"):
-            return str(body["tip"])
-    first = PullRequest.objects.filter(repository=repository).order_by("pk").first()
-    return first.handoff.merge_base if first else ""
-
-
-def _classes(repository: Repository, scope: Scope) -> dict[str, tuple[str, int | None]]:
-    """What each merged commit was released by. Whoever is not in here came without the portal."""
-    found: dict[str, tuple[str, int | None]] = {}
-    landed = LogEntry.objects.filter(kind=events.PULL_MERGED, tree_leaf__index__lt=scope.size)
-    covered = [int(subject[2:]) for subject in landed.values_list("subject", flat=True)]
-    merged = PullRequest.objects.filter(repository=repository, handoff_id__in=covered).exclude(merge_sha="")
-    for pull in merged.select_related("handoff"):
-        at = {"head_sha": pull.head_sha, "log_entry__tree_leaf__index__lt": scope.size}
-        passed = pull.verdicts.filter(verdict="PASS", **at).aggregate(at=Max("log_entry__tree_leaf__index"))["at"]
-        approved = pull.decisions.filter(decision="approve", **at).order_by("log_entry__tree_leaf__index").last()
-        kind = "PASS"
-        if approved is not None and (passed is None or approved.log_entry.tree_leaf.index > passed):
-            kind = "BREAK-GLASS" if approved.reason_class == BREAK_GLASS else "OVERRIDE"
-        found[pull.merge_sha] = found[pull.head_sha] = (kind, pull.number)
-    return found

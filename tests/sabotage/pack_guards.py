@@ -36,8 +36,8 @@ PACK_GUARDS: tuple[Guard, ...] = (
     Guard("audit/standalone_verifier.py", "            if at >= start:", "            if at > start:", f"{EDGE}[the first leaf is left out-standing_alone-AtMidnight]"),
     Guard("audit/standalone_verifier.py", "            if at < until:", "            if False:", f"{EDGE}[the last leaf is left out-standing_alone-Days]"),
     Guard("audit/standalone_verifier.py", "        if first > 0:\n            at = ", "        if first > 0 and start is not None:\n            at = ", f"{EDGE}[it has no start, and does not begin at the first leaf-standing_alone-Days]"),
-    Guard("verdicts/packing.py", "        first, end = _grown(first, end, filters, checkpoint.size)\n", "", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
-    Guard("verdicts/packing.py", "own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}", "own = set[int]()", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
+    Guard("verdicts/packing_scope.py", "        first, end = _grown(first, end, filters, checkpoint.size)\n", "", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
+    Guard("verdicts/packing_scope.py", "own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}", "own = set[int]()", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
     # Decisions, run again.
     Guard("verdicts/replaying.py", "        if body.get(name) != getattr(inputs, source):", "        if False:", f"{LIE}[the inputs are of another head-by_portal]"),
     Guard("verdicts/replaying.py", "    if inputs.policy != enacted:", "    if False:", f"{LIE}[the inputs hold other rules-by_portal]"),

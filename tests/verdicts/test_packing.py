@@ -53,7 +53,7 @@ from verdicts.duty_facts import gather
 from verdicts.duty_rules import glass_by_two_and_a_third
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, Export
-from verdicts.packing import choose, one_moment
+from verdicts.packing_scope import choose, one_moment
 from verdicts.tasks import run_export, sweep_statements
 
 
@@ -371,7 +371,8 @@ def test_a_commit_that_came_past_the_portal_is_listed_as_a_bypass(full: Portal, 
     sign_log()
     bare = Git(full.bare)
     tip = bare.resolve("refs/heads/main")
-    past = bare.write_commit(bare.tree_of(tip), [tip], "past the portal", name="x", email="x@example.org",
+    long = "past the portal\n\n" + "word " * 300_000
+    past = bare.write_commit(bare.tree_of(tip), [tip], long, name="x", email="x@example.org",
                              when=bare.committed_at(tip))  # fmt: skip
     git(full.bare, "update-ref", "refs/heads/main", past)
     path = make_pack(settings)
