@@ -23,7 +23,7 @@ from handoffs.tasks import key_vault
 from leoportal import setup
 from leoportal.lanes.switching import acting_in
 from tests.support.portal import Portal
-from tests.support.signing import IDENTITY, enact_signing
+from tests.support.signing import IDENTITY, enact, enact_signing
 from verdicts.decision import Verdict
 from verdicts.merging import merge_pull_request
 from verdicts.results import GateOutcome
@@ -34,6 +34,7 @@ def main(act: str, folder: Path) -> None:
     """One act, on the newest pull request."""
     if act == "make":
         Portal.make(folder)
+        enact(hourly_quota={"handoffs": 10_000, "bytes": 1 << 40})  # a campaign hands over more than sixty in an hour
         return
     if act == "sigstore":
         enact_signing({"method": "sigstore", "identity": IDENTITY, "issuer": os.environ["TEST_ISSUER"]})

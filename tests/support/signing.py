@@ -46,7 +46,6 @@ def rotate_token(folder: Path, sigstore: LoopbackSigstore, **claims: Any) -> Non
 
 def enact_signing(signing: dict[str, JsonValue]) -> None:
     """The policy in force with another signing section."""
-    document = policy_to_json(parse_policy(PolicyVersion.objects.latest("number").document.encode()))
     changed: dict[str, JsonValue] = {
         "probes": 3,
         "probe_seconds": 600,
@@ -54,8 +53,13 @@ def enact_signing(signing: dict[str, JsonValue]) -> None:
         "issuer": "",
         "fallback": "never",
     }
-    document["signing"] = changed | signing
-    enact_policy(write_json(document), by=OPERATOR)
+    enact(signing=changed | signing)
+
+
+def enact(**sections: JsonValue) -> None:
+    """The policy in force with other sections."""
+    document = policy_to_json(parse_policy(PolicyVersion.objects.latest("number").document.encode()))
+    enact_policy(write_json({**document, **sections}), by=OPERATOR)
 
 
 def fail_probe(handoff: Handoff, at: datetime) -> None:
