@@ -26,7 +26,8 @@ from handoffs.git.trees import TREE_MODE, Entry, Folder, Trees
 
 REFUSED: Final = "git.patch_does_not_apply"
 # The index is read and written once; where the system has a file system in memory, no disk waits for that.
-IN_MEMORY: Final = next((path for path in ("/dev/shm",) if os.access(path, os.W_OK | os.X_OK)), None)  # noqa: S108
+MEMORY: Final = "/dev/shm"  # noqa: S108 - only a new folder of mode 0700 with a random name is made in it
+IN_MEMORY: Final = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
 
 
 def result_of(
