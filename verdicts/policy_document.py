@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,6 +27,7 @@ from pydantic import (
 
 from audit.canonical import JsonValue, digest_json
 from audit.coded import CodedError
+from handoffs.github.contexts import context_problem
 from handoffs.rules import Approvals, BuilderIdentity, LaneRules, Quotas, RootAge, Signing, Staging
 from handoffs.strict_yaml import YamlError, parse_yaml_values
 from verdicts.findings import AgentKind, describe
@@ -60,14 +62,15 @@ def _read_decimal(value: object) -> Decimal:
 
 
 _Exact = Annotated[Decimal, BeforeValidator(_read_decimal), PlainSerializer(str, return_type=str)]
-_Literal = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\s*?\[\]\x00-\x1f\x7f]([^*?\[\]\x00-\x1f\x7f]*[^\s*?\[\]\x00-\x1f\x7f])?$",
-    ),
-]
+
+
+def _refuse_vague_name(name: str) -> str:
+    if problem := context_problem(name):
+        raise ValueError(f"{name[:80]!r} cannot be the name of a check: {problem}")
+    return name
+
+
+_Literal = Annotated[str, AfterValidator(_refuse_vague_name)]
 _Pattern = Annotated[
     str,
     StringConstraints(

@@ -1,0 +1,89 @@
+"""What one check of a repository's set-up at GitHub found: values, and their stored form. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from audit.canonical import JsonValue
+from handoffs.github.live import Expected, Live, Unseen
+from handoffs.github.requirements import Requirements
+
+GOVERN: Final = "run `leo repo govern` again"
+LOOK: Final = "run `leo repo check` with an administrator's token, which shows it"
+
+
+class Outcome(StrEnum):
+    """How one check ended."""
+
+    OK = "ok"
+    BROKEN = "broken"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. `step` is what to do next, empty when nothing is to be done."""
+
+    code: str
+    outcome: Outcome
+    sentence: str
+    got: str
+    expected: str
+    step: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a check looks at."""
+
+    expected: Expected
+    live: Live
+    needs: Requirements
+    now: datetime
+
+
+type Check = Callable[[Case], Iterator[Finding]]
+
+
+def is_green(findings: tuple[Finding, ...]) -> bool:
+    """Whether everything was seen and holds."""
+    return bool(findings) and all(finding.outcome is Outcome.OK for finding in findings)
+
+
+def broken(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What does not hold."""
+    return tuple(finding for finding in findings if finding.outcome is Outcome.BROKEN)
+
+
+def findings_to_json(findings: tuple[Finding, ...]) -> list[JsonValue]:
+    """For the row and the log."""
+    return [{**asdict(finding), "outcome": finding.outcome.value} for finding in findings]
+
+
+def findings_from_json(rows: object) -> tuple[Finding, ...]:
+    """As they were stored. Raises: ValueError, KeyError, TypeError for what was never stored by us."""
+    if not isinstance(rows, list):
+        raise TypeError("expected a list of findings")
+    return tuple(Finding(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows)
+
+
+def judged(code: str, sentence: str, *, good: bool, got: str, expected: str, step: str) -> Finding:
+    """A finding about something that was seen."""
+    outcome = Outcome.OK if good else Outcome.BROKEN
+    return Finding(code, outcome, sentence, got[:500], expected, "" if good else step)
+
+
+def unseen(code: str, sentence: str, why: Unseen, expected: str) -> Finding:
+    """A finding about something that was not: never fine, and named by the check it leaves open."""
+    return Finding(
+        "config.unseen",
+        Outcome.UNSEEN,
+        f"{sentence} ({code})",
+        why.why[:500],
+        expected,
+        LOOK,
+    )
