@@ -24,6 +24,7 @@ from handoffs.checks.isolation import Ceiling
 from handoffs.forges.protocol import ZERO, Forge
 from handoffs.git.repository import Git
 from handoffs.models import (
+    GitHubRepository,
     Handoff,
     HandoffEvent,
     PushRefusal,
@@ -57,6 +58,21 @@ class Tools:
     def git(self) -> Git:
         """The repository's objects."""
         return Git(self.forge.git_path)
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What is known of a repository on GitHub when it is enrolled. No installation: a token, for trying out."""
+
+    github_id: int
+    full_name: str
+    protected_branch: str
+    tip: str
+    mirror: Path
+    enforcer_installation: int = 0
+    gate_installation: int = 0
+    gate_app: int = 0
+    is_observed: bool = False
 
 
 def record_event(
@@ -98,6 +114,44 @@ def govern_repository(full_name: str, path: Path, protected_branch: str, *, by: 
             full_name=full_name,
             protected_branch=protected_branch,
             log_entry=append_event(events.REPOSITORY_GOVERNED, by, "", body),
+        )
+
+
+def govern_on_github(enrolment: Enrolment, *, by: Actor) -> GitHubRepository:
+    """Put a repository on GitHub under the portal's care; safe to repeat, and then nothing changes.
+
+    Not checked: that GitHub's rules block anything; the onboarding check and its canary prove that.
+    """
+    with transaction.atomic():
+        found = GitHubRepository.objects.filter(github_id=enrolment.github_id).first()
+        if found is not None:
+            return found
+        body: dict[str, JsonValue] = {
+            "repository": enrolment.full_name,
+            "github_id": enrolment.github_id,
+            "protected_branch": enrolment.protected_branch,
+            "tip": enrolment.tip,
+            "observed": enrolment.is_observed,
+            "apps": [enrolment.enforcer_installation, enrolment.gate_installation, enrolment.gate_app],
+        }
+        entry = append_event(events.REPOSITORY_GOVERNED, by, "", body)
+        repository = Repository.objects.create(
+            forge=Repository.Forge.GITHUB,
+            path=str(enrolment.mirror),
+            full_name=enrolment.full_name,
+            protected_branch=enrolment.protected_branch,
+            log_entry=entry,
+        )
+        return GitHubRepository.objects.create(
+            repository=repository,
+            github_id=enrolment.github_id,
+            full_name=enrolment.full_name,
+            enforcer_installation=enrolment.enforcer_installation,
+            gate_installation=enrolment.gate_installation,
+            gate_app=enrolment.gate_app,
+            is_observed=enrolment.is_observed,
+            enrolled_sha=enrolment.tip,
+            log_entry=entry,
         )
 
 

@@ -11,7 +11,7 @@ from audit.events import Actor
 from handoffs.actions import Tools, intend_update, record_event, refuse_handoff
 from handoffs.bundles.bundle import read_change
 from handoffs.bundles.markers import MarkerKind, write_marker
-from handoffs.forges.protocol import NewCommit
+from handoffs.forges.protocol import NewCommit, NewPull
 from handoffs.git.process import GitError
 from handoffs.models import (
     Handoff,
@@ -92,11 +92,13 @@ def open_pull_request(handoff: Handoff, tools: Tools) -> None:
             raise
         _refuse_applied(handoff, tools.enforcer, error.detail)
         return
+    body = _body(handoff, tools.portal_url)
+    wanted = NewPull(handoff.feature_branch, handoff.repository.protected_branch, handoff.title, body)
+    number = tools.forge.open_pull(wanted)
     with transaction.atomic(durable=True):
         Handoff.objects.move(handoff.pk, old=Status.APPLIED, new=Status.OPENED)
-        body = _body(handoff, tools.portal_url)
-        pull = _new_head(handoff, base_sha, merge_tree, body) or open_row(
-            handoff, base_sha=base_sha, merge_tree=merge_tree, body=body
+        pull = _new_head(handoff, number, base_sha, merge_tree, body) or open_row(
+            handoff, number=number, base_sha=base_sha, merge_tree=merge_tree, body=body
         )
         record_event(
             handoff,
@@ -107,13 +109,13 @@ def open_pull_request(handoff: Handoff, tools: Tools) -> None:
         )
 
 
-def open_row(handoff: Handoff, *, base_sha: str, merge_tree: str, body: str) -> PullRequest:
-    """A pull request with the repository's next number, in the caller's transaction."""
+def open_row(handoff: Handoff, *, number: int = 0, base_sha: str, merge_tree: str, body: str) -> PullRequest:
+    """A pull request with the forge's number, or (0) the repository's next one, in the caller's transaction."""
     now = timezone.now()
     repository = Repository.objects.select_for_update().get(pk=handoff.repository_id)
     pull = PullRequest.objects.create(
         repository=repository,
-        number=repository.next_number,
+        number=number or repository.next_number,
         handoff=handoff,
         title=handoff.title,
         body=body,
@@ -125,15 +127,19 @@ def open_row(handoff: Handoff, *, base_sha: str, merge_tree: str, body: str) -> 
         opened_at=now,
         moved_at=now,
     )
-    repository.next_number += 1
-    repository.save(update_fields=["next_number"])
+    if not number:
+        repository.next_number += 1
+        repository.save(update_fields=["next_number"])
     return pull
 
 
-def _new_head(handoff: Handoff, base_sha: str, merge_tree: str, body: str) -> PullRequest | None:
-    """Move the branch's open pull request to this handoff's commit: every verdict on the old head is stale."""
+def _new_head(handoff: Handoff, number: int, base_sha: str, merge_tree: str, body: str) -> PullRequest | None:
+    """Move the branch's open pull request to this handoff's commit: every verdict on the old head is stale.
+
+    A pull request that the forge calls by another number is another one, and keeps what it has.
+    """
     pull = PullRequest.objects.is_open().filter(repository=handoff.repository, head_ref=handoff.feature_branch).first()
-    if pull is None:
+    if pull is None or (number and pull.number != number):
         return None
     PullRequest.objects.move(
         pull.pk,

@@ -34,6 +34,7 @@ from handoffs.expiring import expire_old_bundles
 from handoffs.forges.localgit import LocalGit
 from handoffs.forges.protocol import Forge, ForgeError
 from handoffs.git.process import GitError
+from handoffs.hosting import github_forge
 from handoffs.keys import Vault, record_expired
 from handoffs.models import (
     Handoff,
@@ -81,6 +82,8 @@ def forge_for(repository: Repository) -> Forge:
     match Repository.Forge(repository.forge):
         case Repository.Forge.LOCAL_GIT:
             return LocalGit(Path(repository.path))
+        case Repository.Forge.GITHUB:
+            return github_forge(repository)
 
 
 def tools_for(repository: Repository) -> Tools:
@@ -320,7 +323,13 @@ def advance(handoff_id: int) -> str:
         Handoff.objects.release(handoff_id, attempt, error=str(waiting), retry_in=waiting.retry_in, is_waiting=True)
         log.warning("handoff %s waits: %s", handoff_id, waiting)
         return "waiting"
-    except (GitError, ForgeError, StoreError, SignatureError, HandoffError) as error:
+    except ForgeError as error:
+        wait = error.retry_in or timedelta(seconds=min(2**attempt, 300))
+        is_waiting = error.retry_in is not None
+        Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait, is_waiting=is_waiting)
+        log.warning("handoff %s attempt %s met its forge: %s", handoff_id, attempt, redact(str(error)))
+        return "waiting" if is_waiting else "failed"
+    except (GitError, StoreError, SignatureError, HandoffError) as error:
         wait = timedelta(seconds=min(2**attempt, 300))
         Handoff.objects.release(handoff_id, attempt, error=str(error), retry_in=wait)
         log.warning("handoff %s attempt %s failed: %s", handoff_id, attempt, redact(str(error)))

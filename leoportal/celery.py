@@ -23,6 +23,8 @@ class LaneTask(Task):  # type: ignore[misc]
 app = Celery("leoportal", task_cls=LaneTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.autodiscover_tasks(["handoffs"], related_name="tasks_github")
+app.autodiscover_tasks(["verdicts"], related_name="tasks_publishing")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

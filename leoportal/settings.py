@@ -200,6 +200,8 @@ CELERY_TASK_ROUTES = (
     [
         ("verdicts.tasks.sweep_verification", {"queue": "enforcer"}),
         ("handoffs.tasks.*", {"queue": "enforcer"}),
+        ("handoffs.tasks_github.*", {"queue": "enforcer"}),
+        ("verdicts.tasks_publishing.*", {"queue": "publisher"}),
         ("verdicts.tasks.*", {"queue": "verifier"}),
         ("audit.tasks.*", {"queue": "verifier"}),
         ("leoportal.tasks.*", {"queue": "verifier"}),
@@ -264,6 +266,23 @@ SCANNERS = Path(env.str("SCANNERS", default=str(BASE_DIR / ".venv" / "scanners" 
 BUNDLE_STORE = Path(env.str("BUNDLE_STORE", default=str(VAR / "bundles")))
 EXPORTS = Path(env.str("EXPORTS", default=str(VAR / "exports")))
 FORGE_ROOT = Path(env.str("FORGE_ROOT", default=str(VAR / "forge")))
+# GitHub, or a GitHub Enterprise Server (GITHUB_API_URL=https://HOST/api/v3). Each App's key is known to the worker of
+# its own lane only: the enforcer's never to the publisher, the gate's never to anybody else.
+GITHUB_URL = env.str("GITHUB_URL", default="https://github.com").rstrip("/")
+GITHUB_API_URL = env.str("GITHUB_API_URL", default="https://api.github.com").rstrip("/")
+GITHUB_ENFORCER_APP_ID = env.int("GITHUB_ENFORCER_APP_ID", default=0)
+GITHUB_ENFORCER_KEY = env.str("GITHUB_ENFORCER_KEY", default="")
+GITHUB_GATE_APP_ID = env.int("GITHUB_GATE_APP_ID", default=0)
+GITHUB_GATE_KEY = env.str("GITHUB_GATE_KEY", default="")
+# A personal access token in place of both Apps, for trying out: it separates nothing, and every page says so.
+GITHUB_TOKEN = env.str("GITHUB_TOKEN", default="")
+# The newest first, at most two of each, so that a new one can be put in before the old one is taken out.
+GITHUB_ENFORCER_WEBHOOK_SECRETS = env.list("GITHUB_ENFORCER_WEBHOOK_SECRETS", default=[])
+GITHUB_GATE_WEBHOOK_SECRETS = env.list("GITHUB_GATE_WEBHOOK_SECRETS", default=[])
+GITHUB_SECONDS = env.float("GITHUB_SECONDS", default=10.0)
+# How often a repository is looked at without an event: GitHub redelivers nothing by itself.
+GITHUB_POLL_SECONDS = env.float("GITHUB_POLL_SECONDS", default=60.0)
+
 SIGNING_ALGORITHMS = {"enforcer": Algorithm.RSA_4096, "gate": Algorithm.ED25519}
 VERIFY_CPU_SECONDS = env.int("VERIFY_CPU_SECONDS", default=20)
 VERIFY_MEMORY_MIB = env.int("VERIFY_MEMORY_MIB", default=768)

@@ -9,23 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from handoffs.forges.protocol import ARTIFACT_PATH, ZERO, ForgeError, NewCommit, StagingCommit
+from handoffs.forges.bare import BareReads
+from handoffs.forges.protocol import ZERO, ForgeError, NewPull
 from handoffs.git.process import GitError
-from handoffs.git.repository import Git
 
 MAX_PUSH_BYTES: Final = 256 << 20
-STAGING: Final = "refs/heads/staging/codex-"
-MAX_COMMIT_OBJECT: Final = 1 << 20
 DEAD_LOCK_SECONDS: Final = 60.0  # no push may take longer
-_CO_AUTHOR = re.compile(r"^co-authored-by:[^<>\n]{0,200}<([^<>\s]{1,254})>\s*$", re.IGNORECASE | re.MULTILINE)
 
 HOOK: Final = """#!{python} -I
 # Written by leoportal. Removing it does not open the repository to the portal's users, only to this machine's.
@@ -45,12 +40,8 @@ class HookConfig:
     code: Path
 
 
-class LocalGit:
+class LocalGit(BareReads):
     """One bare repository. Implements `handoffs.forges.protocol.Forge`."""
-
-    def __init__(self, path: Path) -> None:
-        self.git_path = path
-        self._git = Git(path)
 
     def protect(self, config: HookConfig) -> None:
         """Write the hooks and their settings; safe to repeat."""
@@ -87,78 +78,13 @@ class LocalGit:
         self._git.run("config", "receive.fsckObjects", "true")
         self._git.run("config", "receive.maxInputSize", str(MAX_PUSH_BYTES))
 
-    def staging_commits(self, *, known: Callable[[set[str]], set[str]]) -> list[StagingCommit]:
-        """The tips of the `staging/codex-*` branches that `known` does not answer for, by branch name."""
-        tips = {ref: tip for ref, tip in self._git.refs("refs/heads/staging/").items() if ref.startswith(STAGING)}
-        old = known(set(tips.values()))
-        new = [(ref.removeprefix("refs/heads/"), tip) for ref, tip in sorted(tips.items()) if tip not in old]
-        artifacts = self._artifacts([tip for _, tip in new])
-        return [
-            StagingCommit(branch, tip, self._subject(tip), *artifacts[tip], self.commit_object(tip))
-            for branch, tip in new
-        ]
+    def refresh(self) -> None:
+        """Nothing: what is read is the place itself."""
 
-    def _artifacts(self, tips: list[str]) -> dict[str, tuple[str, int]]:
-        """Object id and size of the bundle in each commit, without reading it; empty and 0 where there is none."""
-        if not tips:
-            return {}
-        asked = "".join(f"{tip}:{ARTIFACT_PATH}\n" for tip in tips)
-        raw = self._git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=asked.encode())
-        found: dict[str, tuple[str, int]] = {}
-        for tip, line in zip(tips, raw.decode("ascii", "replace").splitlines(), strict=True):
-            match line.split():
-                case [blob, "blob", size]:
-                    found[tip] = (blob, int(size))
-                case _:
-                    found[tip] = ("", 0)
-        return found
-
-    def _subject(self, commit: str) -> str:
-        """The first line of a message; empty for a commit that cannot be read, so that it stops nobody else."""
-        try:
-            return self._git.message_of(commit).partition("\n")[0][:1000]
-        except GitError:
-            return ""
-
-    def commit_object(self, commit: str) -> bytes:
-        """A commit as it is stored; empty if it cannot be read."""
-        try:
-            found = self._git.read_objects([commit], max_bytes=MAX_COMMIT_OBJECT)[commit]
-        except GitError:
-            return b""
-        return found[1] if found is not None else b""
-
-    def contributors(self, base: str, commit: str) -> tuple[str, ...]:
-        """E-mail addresses of authors, committers and co-authors in base..commit, lower case, sorted.
-
-        Where a commit names none, a text that is nobody's address: whoever that is stays unknown.
-        """
-        raw = self._git.run("log", "--no-mailmap", "-z", "--format=%H%n%ae%n%ce%n%B", f"{base}..{commit}")
-        found: set[str] = set()
-        for record in raw.decode("utf-8", "replace").removesuffix("\0").split("\0") if raw else ():
-            commit_id, author, committer, body = record.split("\n", 3)
-            nobody = f"nobody, in commit {commit_id[:12]}"
-            found |= {author.strip().lower() or nobody, committer.strip().lower() or nobody}
-            found |= {address.lower() for address in _CO_AUTHOR.findall(body)}
-        return tuple(sorted(found))
-
-    def branch(self, name: str) -> str:
-        """The commit a branch points at; empty when there is none."""
-        return self._git.refs(f"refs/heads/{name}").get(f"refs/heads/{name}", "")
-
-    def branch_in_the_way(self, name: str) -> str:
-        """A branch that lies above or below this name in the folders of refs, so that this one cannot be made."""
-        below = sorted(ref for ref in self._git.refs(f"refs/heads/{name}/"))
-        parts = name.split("/")
-        above = [f"refs/heads/{'/'.join(parts[:count])}" for count in range(1, len(parts))]
-        found = [*(ref for ref in above if self._git.refs(ref).get(ref)), *below]
-        return found[0].removeprefix("refs/heads/") if found else ""
-
-    def write_commit(self, commit: NewCommit) -> str:
-        """Store a commit object; no ref moves."""
-        return self._git.write_commit(
-            commit.tree, commit.parents, commit.message, name=commit.name, email=commit.email, when=commit.when
-        )
+    def open_pull(self, wanted: NewPull) -> int:
+        """0: a repository on disk has no pull requests of its own, the portal numbers them."""
+        del wanted
+        return 0
 
     def update_branch(self, name: str, *, old: str, new: str) -> None:
         """Move a branch by a push that its own hook judges; doing it again is no error."""

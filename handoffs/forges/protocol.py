@@ -1,13 +1,13 @@
 """What the flow needs from a place that hosts repositories: two small protocols.
 
-`LocalGit` implements them today; the flow's code does not know which forge it talks to.
+`LocalGit` and `GitHub` implement them; the flow's code does not know which forge it talks to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,12 @@ ARTIFACT_PATH = ".leo/artifact.tar.gz"
 
 
 class ForgeError(CodedError):
-    """The forge refused or failed. `code` is stable; `detail` holds its own words."""
+    """The forge refused or failed. `code` is stable; `detail` holds its own words; `retry_in` is when it may be asked
+    again, if it said so."""
+
+    def __init__(self, code: str, detail: str, *, retry_in: timedelta | None = None) -> None:
+        super().__init__(code, detail)
+        self.retry_in = retry_in
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,32 @@ class NewCommit:
     when: datetime
 
 
+@dataclass(frozen=True)
+class NewPull:
+    """A pull request to be opened, or to be told what its branch holds now."""
+
+    head: str
+    base: str
+    title: str
+    body: str
+
+
 class Forge(Protocol):
     """One governed repository, as the enforcer sees it. Every write is safe to repeat."""
+
+    def refresh(self) -> None:
+        """Bring what the reads below see up to date with the place itself.
+
+        Raises: ForgeError.
+        """
+        ...
+
+    def open_pull(self, wanted: NewPull) -> int:
+        """The number of the branch's open pull request, opened if there is none; 0 where the portal counts itself.
+
+        Raises: ForgeError.
+        """
+        ...
 
     @property
     def git_path(self) -> Path:

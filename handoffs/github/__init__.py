@@ -1,1 +1,1 @@
-"""GitHub as a forge: the one place that knows its API. No Django here."""
+"""The GitHub adapter: one connection for each App, the mirror of a repository, and the forge made of both."""

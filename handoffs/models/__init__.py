@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handoffs.models.clocks import ClockReading
+from handoffs.models.github import GitHubRepository, GitHubRepositoryQuerySet
 from handoffs.models.handoff import (
     ENDED,
     SIGNING,
@@ -67,6 +68,8 @@ __all__ = [
     "BundleCheck",
     "ClockReading",
     "EnforcerRules",
+    "GitHubRepository",
+    "GitHubRepositoryQuerySet",
     "Handoff",
     "HandoffError",
     "HandoffEvent",

@@ -18,10 +18,11 @@ class Repository(models.Model):
 
     class Forge(models.TextChoices):
         LOCAL_GIT = "localgit"
+        GITHUB = "github"
 
     full_name = models.CharField(max_length=200, unique=True, db_comment="owner/name")
     forge = models.CharField(max_length=10, choices=Forge, default=Forge.LOCAL_GIT)
-    path = models.CharField(max_length=500, unique=True, db_comment="of the bare repository on disk")
+    path = models.CharField(max_length=500, unique=True, db_comment="of the bare repository on disk, or of the copy")
     protected_branch = models.CharField(max_length=200, default="main")
     next_number = models.PositiveIntegerField(default=1, db_comment="of the next pull request")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -21,6 +21,7 @@ HOST: Final = "127.0.0.1"
 PORTS_TO_TRY: Final = 50
 LOG_PROCESSES: Final = {"sequencer": "sequence", "signer": "sign"}  # each named like its login
 QUEUES: Final = ("enforcer", "verifier")  # each named like the login of its worker
+PUBLISHER: Final = "publisher"  # a worker of its own, where there is a GitHub to publish to
 SOURCES: Final = ("leoportal", "handoffs", "verdicts", "audit", "static", "requirements")
 
 
@@ -109,11 +110,16 @@ def children(environment: Mapping[str, str], var: Path, port: int) -> dict[str, 
             stops=((signal.SIGTERM, 4.0), (signal.SIGQUIT, 12.0)),
             orphaned=signal.SIGQUIT,
         )
-        for queue in QUEUES
+        for queue in (*QUEUES, *([PUBLISHER] if is_publishing(environment) else []))
     }
     web = child("web", granian, "web", settings={"DB_POOL": "1"}, stops=((signal.SIGTERM, 8.0),))
     log = {login: child(f"log-{login}", ("manage", "log", act), login) for login, act in LOG_PROCESSES.items()}
     return {"web": web, **workers, "beat": child("beat", beat, ""), **log}
+
+
+def is_publishing(environment: Mapping[str, str]) -> bool:
+    """Whether there is an App, or a token, that publishes check runs."""
+    return any(environment.get(name) for name in ("GITHUB_GATE_KEY", "GITHUB_GATE_KEY_FILE", "GITHUB_TOKEN"))
 
 
 def worker_command(queue: str) -> tuple[str, ...]:

@@ -22,6 +22,14 @@ from leoportal.stack.supervisor import Supervisor
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MARK: Final = ".leoportal"
+# A token does the work of both Apps, for trying out.
+SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "GITHUB_ENFORCER_KEY": ("enforcer",),
+    "GITHUB_GATE_KEY": ("publisher",),
+    "GITHUB_TOKEN": ("enforcer", "publisher"),
+    "GITHUB_ENFORCER_WEBHOOK_SECRETS": ("web",),
+    "GITHUB_GATE_WEBHOOK_SECRETS": ("web",),
+}
 LOGINS: Final = ("migrate", "operator", "web", "enforcer", "verifier", "hook", "sequencer", "signer")
 
 
@@ -49,10 +57,15 @@ def is_database_given() -> bool:
 
 
 def for_login(environment: Mapping[str, str], key: str) -> dict[str, str]:
-    """The environment of a process that signs in as one login and knows the address of no other. Empty: of none."""
+    """The environment of a process that signs in as one login and knows the address of no other. Empty: of none.
+
+    What is secret at GitHub is known to whom SECRETS says, too.
+    """
     roles = read_matrix().roles
-    addresses = {"DATABASE_URL", *(role.variable for role in roles.values())}
-    own = {name: value for name, value in environment.items() if name not in addresses}
+    hidden = {"DATABASE_URL", *(role.variable for role in roles.values())}
+    others = [name for name, logins in SECRETS.items() if key not in logins]
+    hidden |= {variable for name in others for variable in (name, f"{name}_FILE")}
+    own = {name: value for name, value in environment.items() if name not in hidden}
     return own | ({"DATABASE_URL": environment[roles[key].variable]} if key else {})
 
 

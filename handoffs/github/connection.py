@@ -1,0 +1,243 @@
+"""Talking to GitHub's API: one connection for one App's installation, or for a token. Its errors end here.
+
+PyGithub makes every request, also those it has no method for. It retries nothing and waits for nobody: whoever calls
+learns when to come again (`ForgeError.retry_in`) and gives its lease back meanwhile.
+Source: GitHub REST API, "Authenticating as a GitHub App installation", "Rate limits for the REST API".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from github import Auth, Github, GithubException, GithubIntegration
+from github.Repository import Repository as RemoteRepository
+
+from handoffs.forges.protocol import ForgeError
+
+USER_AGENT: Final = "leoportal"
+API_VERSION: Final = "2022-11-28"
+PER_PAGE: Final = 100
+SECONDARY_WAIT: Final = timedelta(seconds=60)  # "wait for at least one minute before retrying"
+OUTAGE_WAIT: Final = timedelta(seconds=15)
+RESERVE: Final = 50  # requests of the hour that are left for what cannot wait
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_CODES: Final = {401: "github.unauthorized", 404: "github.not_found", 409: "github.conflict", 422: "github.refused"}
+
+
+@dataclass(frozen=True)
+class App:
+    """A GitHub App of ours: its number and its private key (PEM)."""
+
+    app_id: int
+    private_key: str
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An App where it is installed."""
+
+    app: App
+    number: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """A personal access token: for trying out. One token for both lanes separates nothing."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is left of the hour's requests, as GitHub last said. `limit` is -1 before it said anything."""
+
+    remaining: int
+    limit: int
+    resets_at: datetime
+
+
+class Connection:
+    """One identity at one GitHub. Installation tokens are fetched when needed and renewed before they end."""
+
+    def __init__(self, api_url: str, identity: Installation | Token, *, seconds: float = 10.0) -> None:
+        refuse_plain_http(api_url)
+        self.api_url = api_url.rstrip("/")
+        self._seconds = seconds
+        self._identity = identity
+        match identity:
+            case Installation(app, number):
+                self._auth: Auth.Auth = Auth.AppAuth(app.app_id, app.private_key).get_installation_auth(number)
+            case Token(value):
+                self._auth = Auth.Token(value)
+        self._github = Github(**self._options(self._auth))
+
+    def _options(self, auth: Auth.Auth) -> dict[str, Any]:
+        return {
+            "auth": auth,
+            "base_url": self.api_url,
+            "timeout": self._seconds,
+            "user_agent": USER_AGENT,
+            "per_page": PER_PAGE,
+            "retry": None,
+            "seconds_between_requests": None,
+            "seconds_between_writes": None,
+            "lazy": True,
+        }
+
+    @property
+    def is_separated(self) -> bool:
+        """Whether this is an App of one lane, not a token that may do everything."""
+        return isinstance(self._identity, Installation)
+
+    @property
+    def app_id(self) -> int:
+        """The App that acts here; 0 for a token."""
+        return self._identity.app.app_id if isinstance(self._identity, Installation) else 0
+
+    @property
+    def budget(self) -> Budget:
+        """What is left of the hour's requests."""
+        remaining, limit = self._github.rate_limiting
+        return Budget(int(remaining), int(limit), datetime.fromtimestamp(self._github.rate_limiting_resettime, UTC))
+
+    def refuse_spent_budget(self, *, now: datetime) -> None:
+        """Keep the last of the hour's requests for what cannot wait: sweeps ask this first.
+
+        Raises: ForgeError("github.rate_limited") with when the hour ends.
+        """
+        budget = self.budget
+        if 0 <= budget.remaining < RESERVE <= budget.limit and budget.resets_at > now:
+            detail = f"got {budget.remaining} of {budget.limit} requests left, kept for what cannot wait"
+            raise ForgeError("github.rate_limited", detail, retry_in=budget.resets_at - now)
+
+    def token(self) -> str:
+        """A token for git, valid for some minutes at least.
+
+        Raises: ForgeError.
+        """
+        with translated():
+            return self._auth.token
+
+    def repository(self, full_name: str) -> RemoteRepository:
+        """PyGithub's repository; nothing is asked yet. Use it inside `translated()`."""
+        return self._github.get_repo(full_name, lazy=True)
+
+    def repository_by_id(self, number: int) -> RemoteRepository:
+        """PyGithub's repository, asked for by its number, which a rename and a transfer keep."""
+        with translated():
+            return self._github.get_repo(number, lazy=False)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """One request that PyGithub has no method for, through PyGithub's own requester.
+
+        `path` begins with "/". A 304 is an answer without data.
+        Raises: ForgeError.
+        """
+        with translated():
+            try:
+                found, data = self._github.requester.requestJsonAndCheck(
+                    method,
+                    path,
+                    parameters=dict(parameters) if parameters else None,
+                    headers=dict(headers) if headers else None,
+                    input=body,
+                )
+            except GithubException as error:
+                if error.status == 304:
+                    return Answer(304, dict(error.headers or {}), None)
+                raise
+        return Answer(200, {name.lower(): str(value) for name, value in found.items()}, data)
+
+    def as_app(self) -> GithubIntegration:
+        """The App itself, for what belongs to no installation (its webhook's deliveries).
+
+        Raises: ForgeError("github.token_mode") for a token.
+        """
+        if not isinstance(self._identity, Installation):
+            raise ForgeError("github.token_mode", "got a token, expected an App: a token has no webhook of its own")
+        app = self._identity.app
+        return GithubIntegration(**self._options(Auth.AppAuth(app.app_id, app.private_key)))
+
+    def close(self) -> None:
+        """Close the connection's sockets."""
+        self._github.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What GitHub answered: status, headers with lower-case names, and the JSON (None for 304 and 204)."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Everything that can go wrong at GitHub, as a ForgeError with a stable code and when to come again."""
+    try:
+        yield
+    except GithubException as error:
+        raise _refusal(error) from None
+    except requests.RequestException as error:
+        detail = f"GitHub cannot be reached ({type(error).__name__}); it is asked again by itself"
+        raise ForgeError("github.unreachable", detail, retry_in=OUTAGE_WAIT) from None
+
+
+def _refusal(error: GithubException) -> ForgeError:
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    said = _words(error)
+    if error.status in {403, 429} and (wait := _limit_wait(headers, said)) is not None:
+        return ForgeError("github.rate_limited", f"got {error.status}: {said}", retry_in=wait)
+    if error.status >= 500:
+        return ForgeError("github.unavailable", f"got {error.status}: {said}", retry_in=OUTAGE_WAIT)
+    if error.status == 403:
+        detail = f"got 403: {said}. Next: compare the App's permissions with docs/github.md"
+        return ForgeError("github.forbidden", detail)
+    return ForgeError(_CODES.get(error.status, "github.failed"), f"got {error.status}: {said}")
+
+
+def _limit_wait(headers: Mapping[str, str], said: str) -> timedelta | None:
+    """How long GitHub wants us to wait; None if this is no limit but a refusal."""
+    if after := headers.get("retry-after"):
+        return timedelta(seconds=int(after)) if after.isdecimal() else SECONDARY_WAIT
+    if headers.get("x-ratelimit-remaining") == "0":
+        reset = headers.get("x-ratelimit-reset", "")
+        left = datetime.fromtimestamp(int(reset), UTC) - datetime.now(UTC) if reset.isdecimal() else SECONDARY_WAIT
+        return max(left, timedelta(seconds=1))
+    return SECONDARY_WAIT if "rate limit" in said.lower() else None
+
+
+def _words(error: GithubException) -> str:
+    data = error.data
+    words = data.get("message", "") if isinstance(data, dict) else str(data or error.message or "")
+    details = data.get("errors") if isinstance(data, dict) else None
+    if isinstance(details, list) and details:
+        words = f"{words}: {'; '.join(str(item)[:200] for item in details[:5])}"
+    return str(words)[:1000] or "nothing said"
+
+
+def refuse_plain_http(url: str) -> None:
+    """A token goes over TLS, or stays on this machine.
+
+    Raises: ForgeError("github.plain_http"), ("github.address").
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+        raise ForgeError("github.address", f"got {url[:200]!r}, expected an address like https://api.github.com")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ForgeError("github.plain_http", f"got {url[:200]}, expected https: tokens are sent there")
