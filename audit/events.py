@@ -127,3 +127,5 @@ OF_TROUBLE: Final = frozenset({EPOCH_OPENED, CATALOG_DRIFTED, CATALOG_AGREED})
 QUORUM_SET: Final = "quorum.set"
 SESSION_STARTED: Final = "session.started"
 SESSION_REFUSED: Final = "session.refused"
+WEBHOOK_REFUSED: Final = "webhook.refused"
+EVIDENCE_RECEIVED: Final = "evidence.received"

@@ -279,6 +279,12 @@ GITHUB_TOKEN = env.str("GITHUB_TOKEN", default="")
 # The newest first, at most two of each, so that a new one can be put in before the old one is taken out.
 GITHUB_ENFORCER_WEBHOOK_SECRETS = env.list("GITHUB_ENFORCER_WEBHOOK_SECRETS", default=[])
 GITHUB_GATE_WEBHOOK_SECRETS = env.list("GITHUB_GATE_WEBHOOK_SECRETS", default=[])
+if max(len(GITHUB_ENFORCER_WEBHOOK_SECRETS), len(GITHUB_GATE_WEBHOOK_SECRETS)) > 2:
+    raise ImproperlyConfigured("an App has at most two webhook secrets: the new one and the one it replaces")
+# Who issues identity tokens to workflow runs; on a GitHub Enterprise Server https://HOST/_services/token.
+GITHUB_OIDC_ISSUER = env.str("GITHUB_OIDC_ISSUER", default="https://token.actions.githubusercontent.com")
+# How long the numbers of deliveries are kept; GitHub redelivers what is at most three days old.
+RETENTION_DELIVERY_DAYS = env.int("RETENTION_DELIVERY_DAYS", default=30)
 GITHUB_SECONDS = env.float("GITHUB_SECONDS", default=10.0)
 # How often a repository is looked at without an event: GitHub redelivers nothing by itself.
 GITHUB_POLL_SECONDS = env.float("GITHUB_POLL_SECONDS", default=60.0)

@@ -4,6 +4,7 @@ from allauth.account.views import login, logout
 from django.urls import include, path
 
 from audit import views_log
+from handoffs import views_github
 from leoportal import views
 from leoportal.api import api_urls
 from verdicts.views_keys import well_known
@@ -22,6 +23,8 @@ urlpatterns = [
     path("log/tile/entries/<path:path>", views_log.entry_bundle, name="log-entries"),
     path("log/tile/<path:path>", views_log.hash_tile, name="log-tile"),
     path(".well-known/leoportal-keys.json", well_known, name="leoportal-keys"),
+    path("github/webhook/enforcer/", views_github.receive, {"app": "enforcer"}, name="webhook-enforcer"),
+    path("github/webhook/gate/", views_github.receive, {"app": "gate"}, name="webhook-gate"),
     path("healthz/live", views.live, name="live"),
     path("healthz/ready", views.ready, name="ready"),
 ]

@@ -16,6 +16,14 @@ from handoffs.models.handoff import (
     Repository,
     Status,
 )
+from handoffs.models.hooks import (
+    DeliveryStatus,
+    GitHubApp,
+    GitHubRequest,
+    RequestStatus,
+    WebhookDelivery,
+    WorkflowEvidence,
+)
 from handoffs.models.keys import (
     BEFORE_SWITCH,
     KeyRotation,
@@ -67,9 +75,12 @@ __all__ = [
     "WORKING",
     "BundleCheck",
     "ClockReading",
+    "DeliveryStatus",
     "EnforcerRules",
+    "GitHubApp",
     "GitHubRepository",
     "GitHubRepositoryQuerySet",
+    "GitHubRequest",
     "Handoff",
     "HandoffError",
     "HandoffEvent",
@@ -85,6 +96,7 @@ __all__ = [
     "PushRefusal",
     "RefIntent",
     "Repository",
+    "RequestStatus",
     "RotationStep",
     "Signature",
     "SignatureRenewal",
@@ -96,5 +108,7 @@ __all__ = [
     "TransparencyRecord",
     "TrustedRootFetch",
     "TrustedRootUse",
+    "WebhookDelivery",
     "WorkQuerySet",
+    "WorkflowEvidence",
 ]
