@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from handoffs.actions import Enrolment, govern_on_github
+from handoffs.models import GitHubRepository
+from leoportal import setup
+from tests.github.events import HEAD
 from tests.lanes.conftest import as_role  # noqa: F401  a fixture
 from tests.support.github import GitHub
 from tests.support.github.contract import NOTICE, Contract
@@ -28,3 +32,24 @@ def house(github: GitHub) -> House:
 def pytest_report_header() -> str:
     """Said where nothing can be compared."""
     return "" if Contract().is_there else NOTICE
+
+
+@pytest.fixture
+def hosted(db, tmp_path: Path) -> GitHubRepository:
+    """`acme/payments` as GitHub's repository 4711, where both Apps are installed; nothing answers for GitHub."""
+    return enrol(tmp_path)
+
+
+def enrol(folder: Path, *, github_id: int = 4711, name: str = "acme/payments", apps: bool = True) -> GitHubRepository:
+    setup.ensure_lanes("opal", "rhea")
+    enrolment = Enrolment(
+        github_id=github_id,
+        full_name=name,
+        protected_branch="main",
+        mirror=folder / "github" / f"{github_id}.git",
+        tip=HEAD,
+        enforcer_installation=31 if apps else 0,
+        gate_installation=41 if apps else 0,
+        gate_app=51 if apps else 0,
+    )
+    return govern_on_github(enrolment, by=setup.OPERATOR)
