@@ -25,6 +25,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.autodiscover_tasks(["handoffs"], related_name="tasks_github")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_publishing")
+app.autodiscover_tasks(["verdicts"], related_name="tasks_protection")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

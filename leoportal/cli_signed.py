@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from audit.separation import Assurance
 from handoffs.attestations.provenance import AnyStatement
 from handoffs.attestations.statements import read_statement, require_predicate, require_subject
 from handoffs.attestations.vsa import OURS
+from handoffs.github.findings import Protection
 from handoffs.rules import refuse_vague
 from handoffs.signatures.openpgp_verifying import PinnedKey, open_openpgp, verify_openpgp
 from handoffs.signatures.refusals import RefusedError
@@ -61,6 +62,12 @@ _USAGE: Final = frozenset(
 _ASSURANCES: Final = {
     Assurance.SEPARATED.value: "whoever answers for builders and enforcer answers for no decider (separated)",
     Assurance.SINGLE_OPERATOR.value: "one person answers for makers and deciders (single_operator): no two persons",
+}
+# And of the gate behind it.
+_PROTECTIONS: Final = {
+    Protection.ENFORCED.value: "the gate blocked whatever had no verdict (ENFORCED)",
+    Protection.OBSERVED.value: "nothing was blocked: the repository was only observed (OBSERVE MODE)",
+    Protection.UNENFORCED.value: "nobody could say that the gate blocked anything (UNENFORCED)",
 }
 _NEXT: Final = {
     "sigstore.unsupported": "ask for a keyless bundle of version 0.3, as `cosign --bundle` of today writes it",
@@ -203,16 +210,19 @@ def check_attestation(
         predicateType=statement.predicate_type,
         subject=subject.name,
     )
-    said = statement.predicate.get(f"{OURS}assurance", "")
-    if said:
-        tell_assurance(found, str(said))
+    for name, known in (("assurance", _ASSURANCES), ("protection", _PROTECTIONS)):
+        if said := statement.predicate.get(f"{OURS}{name}", ""):
+            tell_claim(found, name, str(said), known)
 
 
-def tell_assurance(found: Found, said: str) -> None:
-    """What a portal's signed statement says of the people behind it. Raises: RefusedError("summary.assurance")."""
-    if said not in _ASSURANCES:
-        raise RefusedError("summary.assurance", said[:100], f"one of {', '.join(_ASSURANCES)}")
-    found.add("assurance", _ASSURANCES[said], assurance=said)
+def tell_claim(found: Found, name: str, said: str, known: Mapping[str, str]) -> None:
+    """What a portal's signed statement says of the people, or of the gate, behind it.
+
+    Raises: RefusedError("summary.assurance"), RefusedError("summary.protection").
+    """
+    if said not in known:
+        raise RefusedError(f"summary.{name}", said[:100], f"one of {', '.join(known)}")
+    found.add(name, known[said], **{name: said})
 
 
 def signed_statement(found: Found, file: Path, by: SigstoreSigner | PinnedKey, name: str) -> AnyStatement:

@@ -21,7 +21,15 @@ from audit.keeping import log_vkeys
 from audit.leaves import LeafError
 from audit.models import ErasableText, LogEntry
 from audit.sequencing import find_lost
-from handoffs.models import HandoffEvent, KeyRotation, Repository, SigningKey
+from handoffs.models import (
+    CanaryRun,
+    HandoffEvent,
+    KeyRotation,
+    ProtectionExpectation,
+    ProtectionReading,
+    Repository,
+    SigningKey,
+)
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict
 
@@ -33,7 +41,8 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
         "head_sha": "head",
     },
     Verdict: {
-        **{name: name for name in ("verdict", "computed", "inputs", "reasons", "justification", "question")},
+        **{name: name for name in ("verdict", "computed", "inputs", "reasons", "protection", "justification")},
+        "question": "question",
         "confidence": "confidence",
         "merge_tree": "merge_tree",
         "head_sha": "head",
@@ -43,6 +52,7 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
     },
     Decision: {
         **{name: name for name in ("decision", "reason_class", "justification", "reference", "round", "run")},
+        "protection": "protection",
         "is_override": "override",
         "verdict_id": "verdict",
         "head_sha": "head",
@@ -54,6 +64,9 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
     SigningKey: {name: name for name in ("fingerprint", "lane")},
     KeyRotation: {"lane": "lane", "reason": "reason"},
     Repository: {"full_name": "repository", "protected_branch": "protected_branch"},
+    ProtectionExpectation: {"expected": "expected", "digest": "digest", "is_observed": "observed"},
+    ProtectionReading: {name: name for name in ("reader", "state", "findings")},
+    CanaryRun: {"outcome": "outcome", "number": "number", "head_sha": "head", "said": "attempts"},
 }
 _TEXTS: Final = ("justification", "question", "reason")
 # The kinds of entries that made a row of their own.
@@ -67,13 +80,22 @@ _ROWS: Final[dict[str, type[Model]]] = {
     "key.created": SigningKey,
     "key.rotation_requested": KeyRotation,
     "repository.governed": Repository,
+    "protection.expected": ProtectionExpectation,
+    "protection.agreed": ProtectionReading,
+    "protection.drifted": ProtectionReading,
+    "canary.refused": CanaryRun,
+    "canary.merged": CanaryRun,
+    "canary.unproven": CanaryRun,
 }
 # The column that holds the number of who did it.
 _BY: Final[dict[type[Model], str]] = {
     HandoffEvent: "principal", GateExecution: "reporter_id", AgentReport: "reporter_id", Verdict: "supervisor_id",
     Decision: "lead_id", BreakGlass: "requested_by_id", KeyRotation: "requested_by",
 }  # fmt: skip
-_TIMED: Final = (HandoffEvent, GateExecution, Verdict, Decision, AgentReport)
+_TIMED: Final = (
+    *(HandoffEvent, GateExecution, Verdict, Decision, AgentReport),
+    *(ProtectionExpectation, ProtectionReading, CanaryRun),
+)
 
 
 def check_everything() -> list[Finding]:

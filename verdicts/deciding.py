@@ -129,6 +129,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
         "question": question.digest if question else None,
         "supersedes": live.pk if live else None,
         "assurance": found.assurance.value,
+        "protection": found.protection.value,
         "principals": found.principals,
     }
     entry = append_event(events.VERDICT_RECORDED, by, str(handoff), body)
@@ -150,6 +151,7 @@ def _record_verdict(pull_id: int, request: VerdictRequest, by: Actor) -> Verdict
                 question=question,
                 supervisor_id=by.principal_id,
                 assurance=found.assurance.value,
+                protection=found.protection.value,
                 principals=found.principals,
                 supersedes=live,
                 created_at=entry.created_at,
@@ -252,6 +254,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",
         "inputs": inputs_to_json(found.inputs),
         "assurance": found.assurance.value,
+        "protection": found.protection.value,
         "principals": found.principals,
         "countersigned_by": None,
     }
@@ -273,6 +276,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         run=run,
         lead_id=by.principal_id,
         assurance=found.assurance.value,
+        protection=found.protection.value,
         principals=found.principals,
         created_at=entry.created_at,
         log_entry=entry,

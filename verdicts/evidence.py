@@ -17,6 +17,7 @@ from audit.separation import Assurance, Part, Registry, UnknownPrincipalError, a
 from handoffs.checks.evidence import Outcome
 from handoffs.contributors import authors_in_another_duty, still_unknown
 from handoffs.git.repository import Git
+from handoffs.github.findings import Protection
 from handoffs.lane import raised_of
 from handoffs.models import Handoff, PullRequest, Status
 from verdicts.decision import Verdict as VerdictKind
@@ -33,6 +34,7 @@ from verdicts.policy import (
     parse_policy,
 )
 from verdicts.policy_document import Policy
+from verdicts.protection import ENFORCED_BY_HOOK, Standing, protection_of
 from verdicts.results import (
     AgentKind,
     AgentOutcome,
@@ -61,6 +63,12 @@ class Evidence:
     executions: Mapping[str, GateExecution] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     registry: Registry = field(default_factory=lambda: Registry({}))
+    standing: Standing = ENFORCED_BY_HOOK
+
+    @property
+    def protection(self) -> Protection:
+        """Whether the gate behind a verdict blocks anything now."""
+        return self.standing.state
 
     @property
     def assurance(self) -> Assurance:
@@ -284,7 +292,8 @@ def gather(pull: PullRequest, *, tree: str) -> Evidence:
         other_findings=heard.withdrawn,
         raised=raised_of(handoff),
     )
-    return Evidence(version, inputs, decide(inputs), executions, parts, registry)
+    standing = protection_of(handoff.repository, policy)
+    return Evidence(version, inputs, decide(inputs), executions, parts, registry, standing)
 
 
 def builder_problems(handoff: Handoff, policy: Policy, registry: Registry) -> tuple[str, ...]:

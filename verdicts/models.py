@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from audit.coded import CodedError
 from audit.models import ErasableText, LogEntry, Principal
 from audit.separation import Assurance
+from handoffs.github.findings import Protection
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
@@ -21,6 +22,7 @@ class VerdictError(CodedError):
     """A refusal by PLAN's or LEAD's rules. `code` is stable."""
 
 
+PROTECTIONS = [(value.value, value.value) for value in Protection]
 ASSURANCES = [(value.value, value.value.replace("_", " ")) for value in Assurance]
 VERDICT_CHOICES = [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in VerdictKind]
 VERDICT_VALUES = [kind.value for kind in VerdictKind]
@@ -180,6 +182,9 @@ class Verdict(models.Model):
     assurance = models.CharField(
         max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
     )
+    protection = models.CharField(
+        max_length=12, blank=True, choices=PROTECTIONS, db_comment="of the gate behind it; empty: before it was known"
+    )
     principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
     supersedes = models.ForeignKey("self", models.PROTECT, null=True, related_name="superseded_by")
     created_at = models.DateTimeField()
@@ -291,6 +296,9 @@ class Decision(models.Model):
     lead = models.ForeignKey(Principal, models.PROTECT)
     assurance = models.CharField(
         max_length=15, blank=True, choices=ASSURANCES, db_comment="empty: before it was computed"
+    )
+    protection = models.CharField(
+        max_length=12, blank=True, choices=PROTECTIONS, db_comment="of the gate behind it; empty: before it was known"
     )
     principals = models.JSONField(default=list, db_comment="the set it was judged with: principal, duty, person")
     countersigned_by = models.ForeignKey(

@@ -191,9 +191,10 @@ def _check_statement(said: JsonValue, act: Act | None) -> str:
     digest = act.digest if act else ""
     match said:
         case {"predicate": {"leoportal_logLeafHash": str(found), **told}}:
-            signed, recorded = told.get("leoportal_assurance"), act.body.get("assurance") if act and act.body else None
-            if found == digest and None not in (signed, recorded) and signed != recorded:
-                return f"it says {signed} of the people, its leaf says {recorded}"
+            for name, about in (("assurance", "the people"), ("protection", "the gate behind it")):
+                signed, recorded = told.get(f"leoportal_{name}"), act.body.get(name) if act and act.body else None
+                if found == digest and None not in (signed, recorded) and signed != recorded:
+                    return f"it says {signed} of {about}, its leaf says {recorded}"
         case {"predicate": {"logLeafHash": str(found)}}:
             pass
         case _:

@@ -222,6 +222,7 @@ def summary_of_verdict(verdict: Verdict, portal_url: str) -> Summary:
             "mergeTree": verdict.merge_tree,
             "inputsDigest": {"sha256": digest_of_json(verdict.inputs)},
             "assurance": verdict.assurance,
+            "protection": verdict.protection,
             "logLeafHash": bytes(verdict.log_entry.leaf_hash).hex(),
         },
     )
@@ -245,6 +246,7 @@ def summary_of_decision(decision: Decision, portal_url: str) -> Summary:
             "decision": decision.decision,
             "isOverride": decision.is_override,
             "assurance": decision.assurance,
+            "protection": decision.protection,
             "expiresAt": decision.expires_at.isoformat() if decision.expires_at else None,
             "head": decision.head_sha,
             "mergeTree": decision.merge_tree,

@@ -59,7 +59,7 @@ _VERDICTS: Final = (
     *_words("justification"),
     *_words("question"),
     *((name, name) for name in ("reasons", "supersedes_id", "created_at")),
-    *((name, name) for name in ("assurance", "principals")),
+    *((name, name) for name in ("assurance", "protection", "principals")),
 )
 _GATES: Final = (
     ("id", "id"),
@@ -79,7 +79,7 @@ _DECISIONS: Final = (
     ("merge_tree", "merge_tree"),
     ("round", "round"),
     ("principal", "lead_id"),
-    *((name, name) for name in ("assurance", "principals")),
+    *((name, name) for name in ("assurance", "protection", "principals")),
     ("created_at", "created_at"),
 )
 _SOURCES: Final[dict[str, tuple[type[Model], tuple[tuple[str, str], ...]]]] = {

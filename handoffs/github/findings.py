@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -16,17 +16,26 @@ GOVERN: Final = "run `leo repo govern` again"
 LOOK: Final = "run `leo repo check` with an administrator's token, which shows it"
 
 
+class Protection(StrEnum):
+    """What a verdict can claim of the gate behind it."""
+
+    ENFORCED = "ENFORCED"
+    OBSERVED = "OBSERVE MODE"
+    UNENFORCED = "UNENFORCED"
+
+
 class Outcome(StrEnum):
     """How one check ended."""
 
     OK = "ok"
     BROKEN = "broken"
     UNSEEN = "unseen"
+    ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `step` is what to do next, empty when nothing is to be done."""
+    """What one check found. `about` is the code of what could not be seen, `step` empty when nothing is to be done."""
 
     code: str
     outcome: Outcome
@@ -34,6 +43,7 @@ class Finding:
     got: str
     expected: str
     step: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,43 @@ type Check = Callable[[Case], Iterator[Finding]]
 
 
 def is_green(findings: tuple[Finding, ...]) -> bool:
-    """Whether everything was seen and holds."""
-    return bool(findings) and all(finding.outcome is Outcome.OK for finding in findings)
+    """Whether everything was seen and holds, or was accepted by name."""
+    return bool(findings) and all(finding.outcome in {Outcome.OK, Outcome.ACCEPTED} for finding in findings)
 
 
 def broken(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """What does not hold."""
     return tuple(finding for finding in findings if finding.outcome is Outcome.BROKEN)
+
+
+# What may be accepted by name when a repository is enrolled, because its GitHub cannot do better. Never the gates.
+ACCEPTABLE: Final = frozenset({"config.lanes", "config.other_app", "config.environments", "config.history"})
+
+
+def accept(findings: tuple[Finding, ...], names: tuple[str, ...]) -> tuple[Finding, ...]:
+    """The findings, those that were accepted by name marked so."""
+    accepted = ACCEPTABLE & set(names)
+    return tuple(
+        replace(finding, outcome=Outcome.ACCEPTED)
+        if finding.outcome is not Outcome.OK and (finding.about or finding.code) in accepted
+        else finding
+        for finding in findings
+    )
+
+
+# What has to be seen at every reading, by whoever may read the repository's rules at all.
+ESSENTIAL: Final = frozenset(
+    f"config.{name}"
+    for name in ("ruleset", "contexts", "unsafe", "bypass", "force_push", "deletion", "lanes", "history")
+)
+
+
+def holds(findings: tuple[Finding, ...]) -> bool:
+    """Whether nothing seen is broken and all that is essential was seen: what an App's reading can say."""
+    return bool(findings) and not any(
+        finding.outcome is Outcome.BROKEN or (finding.outcome is Outcome.UNSEEN and finding.about in ESSENTIAL)
+        for finding in findings
+    )
 
 
 def findings_to_json(findings: tuple[Finding, ...]) -> list[JsonValue]:
@@ -82,8 +122,9 @@ def unseen(code: str, sentence: str, why: Unseen, expected: str) -> Finding:
     return Finding(
         "config.unseen",
         Outcome.UNSEEN,
-        f"{sentence} ({code})",
+        sentence,
         why.why[:500],
         expected,
         LOOK,
+        code,
     )

@@ -110,7 +110,8 @@ class Installed:
 class Live:
     """One repository as it was read. `lanes` holds the rules for a sample of each lane's branches.
 
-    Units: `secrets_set` is when each App's webhook secret was made, by App.
+    Units: `secrets_set` is when each App's webhook secret was made, by App. `merge_methods` are what the repository's
+    own settings allow.
     """
 
     repository_id: int
@@ -125,6 +126,7 @@ class Live:
     codeowners: str | Unseen | None
     installed: tuple[Installed, ...] | Unseen
     secrets_set: Mapping[str, datetime] | Unseen
+    merge_methods: frozenset[str] = frozenset({"merge", "squash", "rebase"})
 
     def ruleset(self, number: int) -> Ruleset | None:
         """The rule set with this number, if it was read."""
@@ -139,10 +141,10 @@ class ExpectedError(CodedError):
 class Expected:
     """What has to stand at GitHub for one repository.
 
-    `builders` is who may push to `staging/*`, the enforcer's App alone pushes to `feature/*`. `break_glass` is the team
-    that may bypass, 0: nobody. `listed` are further Apps that may write checks. `kind` is how it is written:
-    "ruleset" or "classic". `ours` are the rule sets that were written, with when GitHub says they last changed: who may
-    bypass one is shown to administrators only, that it changed is shown to everybody.
+    `builders` is who may push to `staging/*`; the enforcer's App alone pushes to `feature/*`. `break_glass` is the team
+    that may bypass, 0: nobody. `listed` are further Apps that may write checks. `accepted` are findings that somebody
+    took by name. `kind` is how it is written: "ruleset" or "classic". `ours` are the rule sets that were written, with
+    when they last changed: who may bypass one is shown to administrators only, that it changed to everybody.
     """
 
     branch: str
@@ -153,6 +155,8 @@ class Expected:
     break_glass: int = 0
     listed: tuple[int, ...] = ()
     is_linear: bool = False
+    has_queue: bool = False
+    accepted: tuple[str, ...] = ()
     kind: str = "ruleset"
     ours: tuple[tuple[int, str], ...] = ()
 
@@ -179,6 +183,8 @@ def expected_to_json(expected: Expected) -> dict[str, JsonValue]:
         "breakGlassTeam": expected.break_glass,
         "listedApps": list(expected.listed),
         "linear": expected.is_linear,
+        "queue": expected.has_queue,
+        "accepted": list(expected.accepted),
         "kind": expected.kind,
         "rulesets": [[number, when] for number, when in expected.ours],
     }
@@ -200,6 +206,8 @@ def expected_from_json(value: JsonValue) -> Expected:
             "breakGlassTeam": int(team),
             "listedApps": list(listed),
             "linear": bool(linear),
+            "queue": bool(queue),
+            "accepted": list(accepted),
             "kind": str(kind),
             "rulesets": list(ours),
         }:
@@ -212,6 +220,8 @@ def expected_from_json(value: JsonValue) -> Expected:
                 team,
                 tuple(app for app in listed if isinstance(app, int)),
                 linear,
+                queue,
+                tuple(str(code) for code in accepted),
                 kind,
                 tuple(_marker(one) for one in ours),
             )

@@ -95,7 +95,8 @@ def check_current(case: Case) -> Iterator[Finding]:
     if isinstance(case.needs.seen, Unseen):
         yield unseen("config.unsafe", sentence, case.needs.seen, "strict checks or a merge queue")
         return
-    strict = case.needs.is_strict_for(case.expected.contexts)
+    required = {check.context for check in case.needs.checks}  # what is not required at all is another finding
+    strict = case.needs.is_strict_for([name for name in case.expected.contexts if name in required])
     queue = case.needs.queue
     yield judged(
         "config.unsafe",
@@ -181,8 +182,10 @@ def _unseen_bypass(case: Case, source: int, sentence: str, expected: str) -> Fin
             expected=f"unchanged since {was}",
             step=LOOK,
         )
-    since = f"; unchanged since an administrator looked ({was})" if was is not None and ruleset is not None else ""
-    return unseen("config.bypass", sentence, Unseen(f"{name} shows it to administrators only{since}"), expected)
+    if ruleset is not None and was is not None:
+        why = Unseen(f"{name} shows it to administrators only; unchanged since one looked ({was})")
+        return unseen("config.changed", sentence, why, expected)
+    return unseen("config.bypass", sentence, Unseen(f"{name} shows it to administrators only"), expected)
 
 
 def check_history_is_kept(case: Case) -> Iterator[Finding]:

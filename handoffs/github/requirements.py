@@ -72,7 +72,7 @@ def requirements_of(live: Live) -> Requirements:
             checks += found
             if rule.parameters.get("strict_required_status_checks_policy") is True:
                 strict |= {check.context for check in found}
-    methods = _ALL_METHODS
+    methods = live.merge_methods
     for rule in rules:
         if rule.type == PULL:
             methods &= _methods(rule.parameters.get("allowed_merge_methods"))

@@ -32,14 +32,15 @@ from verdicts.models import AgentReport, Decision, DecisionKind, GateExecution, 
 from verdicts.tables import sheet_of
 from verdicts.tasks import sweep_statements
 
-# Empty here: no Sigstore, no pinned builder, below 256 leaves, no witness, alarm, restore or quorum. Their triggers
-# are in the catalogue.
+# Empty here: no GitHub, no Sigstore, no pinned builder, below 256 leaves, no witness, alarm, restore or quorum. Their
+# triggers are in the catalogue.
 NO_ROWS_HERE = (
     "leo_signing_downgrade",
     "leo_transparency_record",
     "leo_trusted_root",
     "leo_trusted_root_fetch",
     "leo_signature_renewal",
+    *("leo_protection_expectation", "leo_protection_reading", "leo_canary_run"),
     *("leo_log_tile", "leo_log_anchor", "leo_log_cosignature", "leo_log_alarm", "leo_log_epoch", "leo_log_quorum"),
 )
 APPEND_ONLY = [table.name for table in read_matrix().tables.values() if table.is_append_only]

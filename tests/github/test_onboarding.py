@@ -10,7 +10,7 @@ import pytest
 from audit.canonical import JsonValue
 from handoffs.github.codeowners import owners_of
 from handoffs.github.contexts import context_problem, context_problems
-from handoffs.github.findings import Outcome, broken, findings_from_json, findings_to_json, is_green
+from handoffs.github.findings import ACCEPTABLE, Outcome, broken, findings_from_json, findings_to_json, holds, is_green
 from handoffs.github.live import (
     Actions,
     Bypass,
@@ -50,6 +50,7 @@ from tests.support.protection import (
 
 CLASSIC = Classic(tuple(RequiredCheck(name, GATE_APP) for name in CONTEXTS), True, True, False, False, True, False)
 TEAM = Bypass("Team", 9)
+HIDDEN = Unseen("HTTP 403")
 RED = Bypass("RepositoryRole", 5)
 
 
@@ -203,9 +204,31 @@ def test_classic_protection_holds_alone():
     """It knows no patterns of branches, so the lanes stay open, and it does not say how to merge."""
     alone = live(rules=(), rulesets=(), classic=CLASSIC, lanes={"staging": (), "feature": ()})
     assert codes(alone) == {"config.lanes", "config.history"}
+    only_merges = replace(alone, merge_methods=frozenset({"merge"}))
+    assert codes(only_merges) == {"config.lanes"}
+    accepting = replace(EXPECTED, accepted=("config.lanes",))
+    assert is_green(check_onboarding(accepting, only_merges, now=NOW))
 
 
-HIDDEN = Unseen("HTTP 403")
+@pytest.mark.parametrize("code", sorted({code for _, code in BROKEN.values()}))
+def test_the_gates_themselves_are_never_accepted(code):
+    """Whoever enrols may take what their GitHub cannot do better, and nothing that lets something past."""
+    wrong = next(live for live, found in BROKEN.values() if found == code)
+    findings = check_onboarding(replace(EXPECTED, accepted=(code,)), wrong, now=NOW)
+    assert is_green(findings) is (code in ACCEPTABLE)
+
+
+def test_a_reading_by_an_app_holds_only_if_the_rules_were_seen():
+    hidden = live(actions=HIDDEN, secrets=HIDDEN, environments=HIDDEN, installed=HIDDEN, secrets_set=HIDDEN)
+    marked = replace(EXPECTED, ours=tuple((one.id, one.updated_at) for one in RULESETS))
+    no_list = replace(hidden, rulesets=tuple(replace(one, bypass=HIDDEN) for one in RULESETS))
+    assert holds(check_onboarding(marked, no_list, now=NOW))
+    assert not holds(check_onboarding(EXPECTED, no_list, now=NOW))
+    assert not holds(check_onboarding(marked, replace(no_list, rules=HIDDEN), now=NOW))
+    assert not holds(check_onboarding(marked, replace(no_list, rules=swap("deletion")), now=NOW))
+    assert not holds(())
+
+
 UNSEEN = {
     "rules": (live(rules=HIDDEN, rulesets=()), 9),
     "lanes": (live(lanes={"staging": HIDDEN, "feature": HIDDEN}), 2),
