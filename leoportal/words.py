@@ -232,6 +232,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "bundles.erased": "erased bundles that were kept as long as they had to be",
     "hold.set": "set a legal hold",
     "hold.ended": "ended a legal hold",
+    "webhook.refused": "refused a webhook of GitHub",
+    "evidence.received": "took what a workflow's run sent as its evidence",
     "protection.expected": "enrolled a repository: said what has to stand at GitHub",
     "protection.agreed": "found the rules at GitHub as expected",
     "protection.drifted": "found that the rules at GitHub are not the expected ones",
