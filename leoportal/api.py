@@ -22,8 +22,10 @@ from audit.canonical import JsonError, parse_json
 from audit.events import Actor, AuditError
 from audit.names import named
 from handoffs.git.repository import Git
-from handoffs.models import PullRequest, PullStatus
+from handoffs.github.oidc import OidcError
+from handoffs.models import HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, tools_for
+from leoportal.api_github import router as github_router
 from leoportal.lanes.switching import LANE_OF, acting_in
 from leoportal.web import open_to_all
 from verdicts import actions, evidence
@@ -231,11 +233,15 @@ def _stored(row: GateExecution | AgentReport) -> dict[str, int]:
 @api.exception_handler(VerdictError)
 @api.exception_handler(ResultError)
 @api.exception_handler(JsonError)
+@api.exception_handler(HandoffError)
+@api.exception_handler(OidcError)
 def _refused(request: HttpRequest, error: Exception) -> Any:
     code, detail = getattr(error, "code", ""), getattr(error, "detail", "")
     if code.startswith(("sod.", "role.")):
         status = 403
-    elif code.endswith(("_moved", "_conflict", ".not_triggered", ".not_now", ".already_recorded")):
+    elif code.startswith("oidc."):
+        status = 503 if code == "oidc.keys" else 401
+    elif code.endswith(("_moved", "_conflict", ".not_triggered", ".not_now", ".already_recorded", ".already_sent")):
         status = 409
     else:
         status = 422
@@ -278,6 +284,7 @@ def _leaving_its_lane(view: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
+api.add_router("/github", github_router)
 api_urls = api.urls  # once: the property builds new patterns each time
 for pattern in api_urls[0]:
     if pattern.callback is not None:
