@@ -171,6 +171,6 @@ def notify(call: Call, action: str, one: Json) -> None:
         "merge_queue_enforcement_level": "off", "required_deployments_enforcement_level": "off",
         "required_conversation_resolution_level": level[bool(one.get("required_conversation_resolution"))],
         "authorized_actors_only": one["restrictions"] is not None, "authorized_actor_names": [],
-        "require_last_push_approval": False, "lock_branch_enforcement_level": level[bool(one.get("lock_branch"))],
+        "require_last_push_approval": False,
     }  # fmt: skip
     call.github.notify.protection(home, action, call.actor.account or call.github.ghost, rule, {})

@@ -125,12 +125,6 @@ def get_contents(call: Call) -> Any:
     return file(one, path, blob, "file", len(raw), ref) | body
 
 
-@route("GET", "/repos/{owner}/{repo}/contents/", "contents:read")
-def get_root(call: Call) -> Any:
-    call.params["path"] = ""
-    return get_contents(call)
-
-
 @route("PUT", "/repos/{owner}/{repo}/contents/{path}", "contents:write")
 def put_contents(call: Call) -> Any:
     try:

@@ -109,7 +109,7 @@ def authorize(route: Route, actor: Actor, repository: Repository | None) -> None
 def permit(actor: Actor, repository: Repository, needs: tuple[str, ...], role: str) -> None:
     """Whether the actor holds one of the permissions, or, being a user, the role."""
     if actor.token is None:
-        if role != "pull" or repository.private:
+        if role != "pull" or repository.private or any(need.endswith(":write") for need in needs):
             raise Refusal(401, "Requires authentication")
         return
     if actor.installation or actor.token.permissions is not None:

@@ -90,7 +90,7 @@ class Notifier:
             "pull_request",
             one.repository,
             sender,
-            lambda: {"action": action, "number": one.number, "pull_request": show_pulls.pull(one)} | more,
+            lambda: {"action": action, "number": one.number, "pull_request": hook_pull(show_pulls.pull(one))} | more,
         )
 
     def labelled(self, on: Issue | Pull, action: str, label: Label, sender: Account) -> None:
@@ -100,7 +100,7 @@ class Notifier:
     def review(self, of: Pull, one: Review, action: str, sender: Account) -> None:
         def body() -> Json:
             shown = show_pulls.review(of, one) | {"state": one.state.lower()}
-            return {"action": action, "review": shown, "pull_request": show_pulls.simple_pull(of)}
+            return {"action": action, "review": shown, "pull_request": hook_pull(show_pulls.simple_pull(of))}
 
         self.tell("pull_request_review", of.repository, sender, body)
 
@@ -142,11 +142,15 @@ class Notifier:
                 for name, (sha, _) in home.git.refs("refs/heads/").items()
                 if sha == one.sha
             ]
+            commit = show_git.commit(home, home.git.commit(one.sha))
+            commit["commit"]["verification"] = {
+                name: value for name, value in show_git.UNSIGNED.items() if name != "verified_at"
+            }
             return {
                 "id": one.id, "sha": one.sha, "name": home.full_name, "target_url": one.target_url,
                 "avatar_url": f"{self.github.url}/avatars/u/{one.creator.id}", "context": one.context,
                 "description": one.description, "state": one.state,
-                "commit": show_git.commit(home, home.git.commit(one.sha)), "branches": heads,
+                "commit": commit, "branches": heads,
                 "created_at": stamp(one.created_at), "updated_at": stamp(one.created_at),
             }  # fmt: skip
 
@@ -190,7 +194,11 @@ class Notifier:
         if not one.app.webhook_url:
             return
         event = "installation_repositories" if "repositories_added" in more else "installation"
-        payload = {"action": action, "installation": show.installation(one), "sender": show.user(sender)} | more
+        payload = {
+            "action": action,
+            "installation": hook_app(show.installation(one)),
+            "sender": show.user(sender),
+        } | more
         make(self.github, event, payload, one.app, installation=one)
 
 
@@ -209,8 +217,16 @@ def is_told(one: Installation, event: str, *, own: bool) -> bool:
     return allowed and (event in one.app.events or (own and one.permissions.get("checks") == "write"))
 
 
+def hook_pull(shown: Json) -> Json:
+    """A pull request as webhooks carry it."""
+    for side in ("head", "base"):
+        if shown[side]["repo"]:
+            shown[side]["repo"]["custom_properties"] = {}
+    return shown
+
+
 def hook_app(shown: Json) -> Json:
-    """An App as webhooks carry it inside a check."""
+    """An App or an installation as webhooks carry it."""
     return {name: value for name, value in shown.items() if name != "client_id"}
 
 

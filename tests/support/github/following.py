@@ -56,13 +56,17 @@ class Following:
                     self.merged(pull, pull.head_sha, sender)
 
     def synchronize(self, pull: Pull, old: str, new: str, sender: Account) -> None:
-        if pull in pull.repository.queue:
-            leave(pull, sender, "branch_updated")
+        self.leave(pull, sender, "branch_updated")
         self.refresh(pull, sender)
         if not pull.repository.git.is_ancestor(old, new):
             issues.happened(pull, "head_ref_force_pushed", sender, commit=new)
         self.github.notify.pull(pull, "synchronize", sender, before=old, after=new)
         self.pull_runs(pull, sender)
+
+    def leave(self, pull: Pull, by: Account, reason: str) -> None:
+        """Out of the merge queue, if it is in it."""
+        if pull in pull.repository.queue:
+            leave(pull, by, reason)
 
     def refresh(self, pull: Pull, sender: Account) -> None:
         """Bring head and refs/pull/N/head up to what the branch is now."""

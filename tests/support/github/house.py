@@ -30,7 +30,7 @@ class House:
 
     def ask(self, token: str, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
         """One request of the API. Shape: `path` below /repos/acme/widgets, or absolute with a slash before it."""
-        whole = path if path.startswith("/") else f"/repos/{self.repo.full_name}/{path}"
+        whole = path if path.startswith("/") else f"/repos/{self.repo.full_name}/{path}".rstrip("/")
         given = {"Authorization": f"Bearer {token}", **headers} if token else headers
         return requests.request(
             method, self.github.api + whole, json=body, headers=given, timeout=20, allow_redirects=False

@@ -51,7 +51,7 @@ class Apps(State):
             )
             self.installations.append(one)
             shown = [summary(each) for each in self.covered(one)]
-            self.notify.installation(one, "created", app.owner, repositories=shown, requester=None)
+            self.notify.installation(one, "created", app.owner, repositories=shown)
             return one
 
     def covered(self, installation: Installation) -> list[Repository]:

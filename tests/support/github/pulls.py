@@ -146,6 +146,7 @@ class Pull:
         github = self.repository.github
         with github.lock:
             if self.state == "open":
+                github.follow.leave(self, by, "closed")
                 self.state, self.closed_at = "closed", github.clock.now()
                 issues.happened(self, "closed", by)
                 github.notify.pull(self, "closed", by)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from tests.support.github.exchange import Endpoint
 
 # Parts of an address that may hold slashes, percent-encoded or not.
-WITH_SLASHES = {"ref", "branch", "path", "basehead", "base", "label"}
+WITH_SLASHES = {"ref": ".+", "branch": ".+", "basehead": ".+", "path": ".*"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def route(
     def declare(endpoint: Endpoint) -> Endpoint:
         parts = re.split(r"\{(\w+)\}", template)
         text = "".join(
-            re.escape(part) if place % 2 == 0 else f"(?P<{part}>{'.+' if part in WITH_SLASHES else '[^/]+'})"
+            re.escape(part) if place % 2 == 0 else f"(?P<{part}>{WITH_SLASHES.get(part, '[^/]+')})"
             for place, part in enumerate(parts)
         )
         ROUTES.append(
@@ -61,6 +61,7 @@ def route(
 
 
 def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    path += "/" if path.endswith("/contents") else ""
     for one in ROUTES:
         if one.method == method and (match := one.pattern.fullmatch(path)):
             return one, {name: unquote(value) for name, value in match.groupdict().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tests.support.github.accounts import Account, Actor, App, Installation, is_at_least
 
@@ -49,12 +50,13 @@ def node(kind: str, number: int | str) -> str:
 
 
 def user(one: Account) -> Json:
-    url = f"{one.github.api}/users/{one.login.replace('[', '%5B').replace(']', '%5D')}"
+    url = f"{one.github.api}/users/{quote(one.login)}"
+    page = f"apps/{one.login.removesuffix('[bot]')}" if one.type == "Bot" else one.login
     parts = {name: f"{url}/{path}" for name, path in OF_A_USER.items()}
     return {
         "login": one.login, "id": one.id, "node_id": node(one.type, one.id),
         "avatar_url": f"{one.github.url}/avatars/u/{one.id}", "gravatar_id": "", "url": url,
-        "html_url": f"{one.github.url}/{one.login}", **parts, "type": one.type, "site_admin": one.site_admin,
+        "html_url": f"{one.github.url}/{page}", **parts, "type": one.type, "site_admin": one.site_admin,
     }  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def installation(one: Installation) -> Json:
         "app_slug": one.app.slug, "target_id": one.account.id, "target_type": one.account.type,
         "permissions": dict(one.permissions), "events": list(one.app.events), "created_at": stamp(one.created_at),
         "updated_at": stamp(one.created_at), "single_file_name": None, "has_multiple_single_files": False,
-        "single_file_paths": [], "suspended_by": None, "suspended_at": stamp_or_none(one.suspended_at),
+        "single_file_paths": [], "suspended_by": user(one.account) if one.suspended_at else None, "suspended_at": stamp_or_none(one.suspended_at),
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from tests.support.github.peopling import People
 from tests.support.github.runs import WorkflowRun, appear
 from tests.support.github.server import Handler, Server
 
-ACTIONS_PERMISSIONS = dict.fromkeys(("actions", "attestations", "checks", "contents", "deployments", "issues", "packages", "pull_requests", "statuses"), "write")  # fmt: skip
+ACTIONS_PERMISSIONS = dict.fromkeys(("actions", "checks", "contents", "deployments", "issues", "packages", "pull_requests", "statuses"), "write")  # fmt: skip
 assert api.LOADED, "the endpoints declare themselves when they are imported"
 
 
