@@ -40,7 +40,7 @@ class GitHub(People, Apps):
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), name="github", daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), name="github", daemon=True).start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
