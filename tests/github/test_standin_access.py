@@ -125,6 +125,18 @@ def test_people_and_what_they_may(house):
     assert house.ask(token, "GET", "collaborators/ghost").status_code == 404
 
 
+def test_who_else_may_write_checks_is_seen_by_the_owners(house):
+    answer = house.ask(house.boss.token(), "GET", "/orgs/acme/installations").json()
+    assert {one["app_slug"]: one["permissions"].get("checks") for one in answer["installations"]} == {
+        "leo-enforcer": None, "leo-gate": "write",
+    }  # fmt: skip
+    assert house.ask(house.dev.token(), "GET", "/orgs/acme/installations").status_code == 403
+    assert house.ask(house.gating.token(), "GET", "/orgs/acme/installations").status_code == 403
+    house.gate.permissions["organization_administration"] = "read"
+    house.github.accept_permissions(house.gating)
+    assert house.ask(house.gating.token(), "GET", "/orgs/acme/installations").json()["total_count"] == 2
+
+
 def test_a_manifest_becomes_an_app_once(house):
     manifest = {
         "name": "Leo Gate Two", "url": "https://portal.example", "redirect_url": "https://portal.example/done",

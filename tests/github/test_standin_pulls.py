@@ -161,6 +161,12 @@ def test_what_is_in_one(house, pull):
     assert house.ask(token, "GET", "pulls/1/requested_reviewers").json()["users"] == []
 
 
+def test_mergeability_may_come_late(house, pull):
+    house.github.mergeability_is_late = True
+    shown = [house.ask(house.dev.token(), "GET", "pulls/1").json() for _ in range(2)]
+    assert [(one["mergeable"], one["mergeable_state"]) for one in shown] == [(None, "unknown"), (True, "clean")]
+
+
 def test_labels_are_made_as_they_are_put_on(house, pull):
     token = house.enforcing.token()
     assert [

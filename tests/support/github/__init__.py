@@ -48,6 +48,7 @@ Trouble: `github.chaos.plant(502, method="POST", path="/check-runs", times=2)`, 
 with `github.actor(token)`, `github.limits.start_secondary(30, status=429)`.
 `github.before_request(lambda request: …)` runs before each request (``.method``, ``.path``, ``.number``) and may move a head.
 `github.requests`: what was asked (method, path without /api/v3, query, actor, body, status).
+`github.mergeability_is_late = True`: the first look at a pull request says ``mergeable: null``.
 `github.wait(lambda: …)`: until something holds.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.github import show
-from tests.support.github.accounts import Account, is_at_least
+from tests.support.github.accounts import GITHUB_ACTIONS, Account, is_at_least
 from tests.support.github.exchange import Answer, Call, Page, Refusal, not_found
 from tests.support.github.repositories import Repository
 from tests.support.github.routing import route
@@ -71,6 +71,24 @@ def get_membership(call: Call) -> Any:
         "url": f"{shown['url']}/memberships/{member.login}", "state": "active", "role": role,
         "organization_url": shown["url"], "organization": shown, "user": show.user(member),
     }  # fmt: skip
+
+
+@route("GET", "/orgs/{org}/installations")
+def list_installations(call: Call) -> Any:
+    """Every App in an organisation: for its owners, and Apps that may read its administration."""
+    one, actor = account(call, call.params["org"]), call.actor
+    if actor.installation:
+        held = actor.installation.account is one and ((actor.token and actor.token.permissions) or {}).get(
+            "organization_administration"
+        )
+    else:
+        held = actor.user and one.members.get(actor.user.id) == "admin"
+    if not held:
+        raise Refusal(
+            403, "Resource not accessible by integration" if actor.installation else "You must be an organization owner"
+        )
+    found = [each for each in call.github.installations if each.account is one and each.app.id != GITHUB_ACTIONS]
+    return Page(found, show.installation, "installations")
 
 
 @route("GET", "/rate_limit")

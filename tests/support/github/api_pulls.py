@@ -58,7 +58,13 @@ def create_pull(call: Call) -> Any:
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}", "pull_requests:read")
 def get_pull(call: Call) -> Any:
-    return show_pulls.pull(one_pull(call))
+    """Asked for the first time with this head and base, GitHub may still be working out whether it merges."""
+    pull, github = one_pull(call), call.github
+    shown = show_pulls.pull(pull)
+    if github.mergeability_is_late and (key := (pull.base_tip, pull.head_sha)) not in github.computed:
+        github.computed.add(key)
+        shown |= {"mergeable": None, "rebaseable": None, "mergeable_state": "unknown"}
+    return shown
 
 
 @route("PATCH", "/repos/{owner}/{repo}/pulls/{pull_number}", "pull_requests:write")

@@ -70,6 +70,12 @@ class Apps(State):
             requester=None,
         )  # fmt: skip
 
+    def accept_permissions(self, installation: Installation) -> None:
+        """The account's owner agrees to what the App asks for by now."""
+        with self.lock:
+            installation.permissions = dict(installation.app.permissions)
+            self.notify.installation(installation, "new_permissions_accepted", installation.app.owner)
+
     def uninstall(self, installation: Installation) -> None:
         with self.lock:
             shown = [summary(one) for one in self.covered(installation)]

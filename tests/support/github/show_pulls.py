@@ -43,7 +43,7 @@ def simple_pull(one: Pull) -> Json:
         "review_comments_url": links["review_comments"], "review_comment_url": links["review_comment"],
         "comments_url": links["comments"], "statuses_url": links["statuses"], "number": one.number, "state": one.state,
         "locked": False, "title": one.title, "user": user(one.user), "body": one.body,
-        "labels": [label(each) for each in one.labels], "milestone": None, "active_lock_reason": None,
+        "labels": [label(each) | {"description": each.description or ""} for each in one.labels], "milestone": None, "active_lock_reason": None,
         "created_at": stamp(one.created_at), "updated_at": stamp(one.updated_at),
         "closed_at": stamp_or_none(one.closed_at), "merged_at": stamp_or_none(one.merged_at),
         "merge_commit_sha": one.merge_commit_sha, "assignee": None, "assignees": [],

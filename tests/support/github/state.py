@@ -75,6 +75,7 @@ class State:
         self.trees: dict[tuple[str, str], str] = {}
         self.hidden_runs: list[tuple[WorkflowRun, Mapping[str, str]]] = []
         self.runs_are_hidden = False
+        self.mergeability_is_late, self.computed = False, set[tuple[str, str]]()
         self.chaos, self.limits = Chaos(), Limits(self.itself)
         self.deliveries = Deliveries(self.itself)
         self.notify, self.follow = Notifier(self.itself), Following(self.itself)
