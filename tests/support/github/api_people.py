@@ -78,11 +78,10 @@ def list_installations(call: Call) -> Any:
     """Every App in an organisation: for its owners, and Apps that may read its administration."""
     one, actor = account(call, call.params["org"]), call.actor
     if actor.installation:
-        held = actor.installation.account is one and ((actor.token and actor.token.permissions) or {}).get(
-            "organization_administration"
-        )
+        granted = (actor.token and actor.token.permissions) or {}
+        held = actor.installation.account is one and "organization_administration" in granted
     else:
-        held = actor.user and one.members.get(actor.user.id) == "admin"
+        held = actor.user is not None and one.members.get(actor.user.id) == "admin"
     if not held:
         raise Refusal(
             403, "Resource not accessible by integration" if actor.installation else "You must be an organization owner"
