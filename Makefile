@@ -23,7 +23,7 @@ test: lint chromium   ## lint, then every test on a throw-away PostgreSQL and Va
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: $(INSTALLED)   ## cases of other projects from ../shared/corpora, or LEO_CORPORA; part of `make test`, skipped if absent
-	@$(PY) -m pytest tests/test_conformance.py tests/test_conformance_signatures.py -rs $(ARGS)
+	@$(PY) -m pytest tests/test_conformance.py tests/test_conformance_signatures.py tests/github/test_hooks_corpus.py -rs $(ARGS)
 
 # Linters that load the settings get a production's environment; none of them connects to a database.
 lint: $(INSTALLED) $(SCANNERS_INSTALLED)   ## format, rules, types, layers, templates, deployment checks, migrations

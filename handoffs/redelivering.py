@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -14,23 +14,22 @@ from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository, WebhookDelivery
 
 log = logging.getLogger(__name__)
-RECENT: Final = timedelta(hours=1)
 KEPT: Final = timedelta(days=3)  # by GitHub
 AT_ONCE: Final = 50
 
 
-def ask_again(side: Side, *, back: timedelta = RECENT) -> int:
-    """Have each event of the last hour (or further back) that did not arrive delivered again. Returns how many.
+def ask_again(side: Side, *, now: datetime | None = None) -> int:
+    """Have each event that GitHub still has and that did not arrive delivered again. Returns how many.
 
     Runs in the worker that holds the App's key. With a token there is no App, and so no webhook of one.
     """
     hosted = GitHubRepository.objects.filter(gate_installation__gt=0).order_by("pk").first()
     if hosted is None:
         return 0
-    now, count = timezone.now(), 0
+    now, count = now or timezone.now(), 0
     try:
         with connect(hosted, side).as_app() as app:
-            failed = find_failed(list_attempts(app, since=now - back))
+            failed = find_failed(list_attempts(app, since=now - KEPT))
             guids = [one.guid for one in failed]
             rows = WebhookDelivery.objects.filter(app=side.value, delivery_id__in=guids)
             stored = set(rows.values_list("delivery_id", flat=True))

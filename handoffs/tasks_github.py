@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import OperationalError
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from handoffs.deliveries import forget_deliveries, give_up, process_delivery
 from handoffs.forges.protocol import ForgeError
@@ -24,14 +23,13 @@ from handoffs.github.events import Wake
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, HandoffError, StaleStatusError, WebhookDelivery
 from handoffs.reconciling import reconcile_repository
-from handoffs.redelivering import KEPT, RECENT, ask_again
+from handoffs.redelivering import ask_again
 from handoffs.scope.secrets import redact
 from handoffs.tasks import enforcer, nudge
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 500
 AGAIN: Final = timedelta(seconds=60)  # after an error that does not say when to come again
-FAILED_SECONDS: Final = 300  # how often the beat calls `sweep_failed_deliveries`
 PUBLISH: Final = "verdicts.tasks_publishing.sweep_publishing"
 
 
@@ -107,9 +105,8 @@ def reconcile(repository_id: int) -> str:
 
 @shared_task(ignore_result=True)
 def sweep_failed_deliveries() -> int:
-    """Have GitHub deliver again what it could not deliver to the enforcer's App; once an hour also what is older."""
-    is_first = timezone.now().minute * 60 < FAILED_SECONDS
-    return ask_again(Side.ENFORCER, back=KEPT if is_first else RECENT)
+    """Have GitHub deliver again what it could not deliver to the enforcer's App."""
+    return ask_again(Side.ENFORCER)
 
 
 @shared_task(ignore_result=True)

@@ -12,8 +12,11 @@ from django.urls import reverse
 from audit.events import Role
 from audit.rollback import log_trouble
 from handoffs.clocks import ClockSkewError, current_skew
+from handoffs.models import GitHubRepository
 from leoportal.web import Request, open_to_all, page, render_page
 
+LATE: Final = "reconcile.late"
+LATE_SECONDS: Final = 600
 STARTS: Final[Mapping[Role, str]] = {
     Role.PLAN: "verdicts:turn",
     Role.LEAD: "verdicts:escalations",
@@ -41,10 +44,12 @@ def live(request: HttpRequest) -> HttpResponse:
 @open_to_all
 def ready(request: HttpRequest) -> HttpResponse:
     """The web process reaches its database and the clocks agree. With a wrong clock nothing passes;
-    when the log is not what it was nothing is done at all, and pages still say so.
+    when the log is not what it was nothing is done at all, and pages still say so. Where GitHub was not looked at for
+    ten minutes, what is shown of it may be old.
     """
     try:
         skew, trouble = current_skew(), log_trouble()
+        late = GitHubRepository.objects.late(seconds=LATE_SECONDS).count()
     except OperationalError:
         return _health(request, {"database": "unreachable"}, status=503)
     if trouble is not None:
@@ -53,6 +58,9 @@ def ready(request: HttpRequest) -> HttpResponse:
     if skew:
         found = {"status": "degraded", "database": "ok", "clock": ClockSkewError.CODE, "detail": skew}
         return _health(request, found, status=200)
+    if late:
+        told = f"{late} repositories on GitHub were not looked at for {LATE_SECONDS // 60} minutes"
+        return _health(request, {"status": "degraded", "database": "ok", "github": LATE, "detail": told}, status=200)
     return _health(request, {"database": "ok", "clock": "ok", "log": "ok"}, status=200)
 
 

@@ -8,6 +8,7 @@ Source: GitHub REST API, "Authenticating as a GitHub App installation", "Rate li
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,7 +82,7 @@ class Connection:
         return {
             "auth": auth,
             "base_url": self.api_url,
-            "timeout": self._seconds,
+            "timeout": math.ceil(self._seconds),
             "user_agent": USER_AGENT,
             "per_page": PER_PAGE,
             "retry": None,

@@ -18,7 +18,7 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import PER_PAGE, translated
 
 PATH: Final = "/app/hook/deliveries"
-MOST_PAGES: Final = 50
+MOST_PAGES: Final = 20
 MOST_ATTEMPTS: Final = 8
 FIRST_WAIT: Final = timedelta(minutes=1)
 _NEXT: Final = re.compile(r'[?&]cursor=([^&>"]{1,200})[^<>"]{0,500}>; rel="next"')
@@ -50,13 +50,13 @@ class Failed:
 
 
 def list_attempts(app: GithubIntegration, *, since: datetime) -> Iterator[Attempt]:
-    """Every attempt since a moment, the newest first.
+    """Failed attempts since a moment, the newest first; an older Enterprise Server lists those that went well, too.
 
     Raises: ForgeError.
     """
     cursor = ""
     for _ in range(MOST_PAGES):
-        parameters = {"per_page": PER_PAGE} | ({"cursor": cursor} if cursor else {})
+        parameters = {"per_page": PER_PAGE, "status": "failure"} | ({"cursor": cursor} if cursor else {})
         headers, data = _request(app, "GET", PATH, parameters)
         for item in data if isinstance(data, list) else []:
             attempt = _read(item)

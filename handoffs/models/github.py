@@ -7,7 +7,7 @@ from typing import Self
 
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from audit.models import named_entry
 from handoffs.models.handoff import Repository
@@ -24,6 +24,13 @@ class GitHubRepositoryQuerySet(models.QuerySet["GitHubRepository"]):
     def gate_due(self, *, seconds: float) -> Self:
         """What the gate's App has to look at: events came, or nobody looked for so long."""
         return self._due("gate", seconds)
+
+    def late(self, *, seconds: float) -> Self:
+        """What one of the two Apps has not looked at for so long; counted from its enrolment at first."""
+        before = Now() - timedelta(seconds=seconds)
+        looked = {app: Coalesce(f"{app}_looked_at", "created_at") for app in ("enforcer", "gate")}
+        rows = self.alias(enforcer_last=looked["enforcer"], gate_last=looked["gate"])
+        return rows.filter(Q(enforcer_last__lt=before) | Q(gate_last__lt=before))
 
     def _due(self, app: str, seconds: float) -> Self:
         """Dirty or old rows that were not told to wait, those nobody looked at for longest first."""
