@@ -26,6 +26,8 @@ app.autodiscover_tasks()
 app.autodiscover_tasks(["handoffs"], related_name="tasks_github")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_publishing")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_protection")
+app.autodiscover_tasks(["verdicts"], related_name="tasks_projecting")
+app.autodiscover_tasks(["verdicts"], related_name="tasks_composing")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

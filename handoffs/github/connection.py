@@ -28,7 +28,13 @@ SECONDARY_WAIT: Final = timedelta(seconds=60)  # "wait for at least one minute b
 OUTAGE_WAIT: Final = timedelta(seconds=15)
 RESERVE: Final = 50  # requests of the hour that are left for what cannot wait
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_CODES: Final = {401: "github.unauthorized", 404: "github.not_found", 409: "github.conflict", 422: "github.refused"}
+_CODES: Final = {
+    401: "github.unauthorized",
+    404: "github.not_found",
+    405: "github.not_mergeable",
+    409: "github.conflict",
+    422: "github.refused",
+}
 
 
 @dataclass(frozen=True)
@@ -127,12 +133,14 @@ class Connection:
 
     def repository(self, full_name: str) -> RemoteRepository:
         """PyGithub's repository; nothing is asked yet. Use it inside `translated()`."""
-        return self._github.get_repo(full_name, lazy=True)
+        return self._github.get_repo(full_name)
 
     def repository_by_id(self, number: int) -> RemoteRepository:
         """PyGithub's repository, asked for by its number, which a rename and a transfer keep."""
         with translated():
-            return self._github.get_repo(number, lazy=False)
+            found = self._github.get_repo(number)
+            found.complete()
+            return found
 
     def request(
         self,
@@ -149,19 +157,15 @@ class Connection:
         Raises: ForgeError.
         """
         with translated():
-            try:
-                found, data = self._github.requester.requestJsonAndCheck(
-                    method,
-                    path,
-                    parameters=dict(parameters) if parameters else None,
-                    headers=dict(headers) if headers else None,
-                    input=body,
-                )
-            except GithubException as error:
-                if error.status == 304:
-                    return Answer(304, dict(error.headers or {}), None)
-                raise
-        return Answer(200, {name.lower(): str(value) for name, value in found.items()}, data)
+            found, data = self._github.requester.requestJsonAndCheck(
+                method,
+                path,
+                parameters=dict(parameters) if parameters else None,
+                headers=dict(headers) if headers else None,
+                input=body,
+            )
+        is_known = data is None and any(name.lower() == "if-none-match" for name in headers or ())
+        return Answer(304 if is_known else 200, {name.lower(): str(value) for name, value in found.items()}, data)
 
     def as_app(self) -> GithubIntegration:
         """The App itself, for what belongs to no installation (its webhook's deliveries).

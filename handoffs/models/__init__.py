@@ -33,6 +33,7 @@ from handoffs.models.keys import (
     RotationStep,
     SigningKey,
 )
+from handoffs.models.projections import GitHubCommand, Notice, Projection, ProjectionQuerySet, Tampering
 from handoffs.models.protection import (
     CanaryOutcome,
     CanaryRun,
@@ -89,6 +90,7 @@ __all__ = [
     "DeliveryStatus",
     "EnforcerRules",
     "GitHubApp",
+    "GitHubCommand",
     "GitHubRepository",
     "GitHubRepositoryQuerySet",
     "GitHubRequest",
@@ -101,6 +103,9 @@ __all__ = [
     "KeyState",
     "Lane",
     "Method",
+    "Notice",
+    "Projection",
+    "ProjectionQuerySet",
     "ProtectionExpectation",
     "ProtectionReading",
     "ProtectionWatch",
@@ -121,6 +126,7 @@ __all__ = [
     "SigningKey",
     "StaleStatusError",
     "Status",
+    "Tampering",
     "TransparencyRecord",
     "TrustedRootFetch",
     "TrustedRootUse",

@@ -10,6 +10,7 @@ from tests.support.github.api_pulls import one_pull
 from tests.support.github.exchange import Answer, Call, Page, invalid, not_found
 from tests.support.github.pulls import Pull, Review
 from tests.support.github.routing import route
+from tests.support.github.show import stamp
 
 STATES = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 
@@ -77,6 +78,12 @@ def request_reviewers(call: Call) -> Any:
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/comments", "pull_requests:read")
 def list_comments(call: Call) -> Any:
-    """Comments on lines: nobody writes any here."""
-    one_pull(call)
-    return Page([], lambda one: one)
+    pull = one_pull(call)
+    return Page([one for one in call.repository.remarks if one.pull is pull], show_pulls.remark)
+
+
+@route("GET", "/repos/{owner}/{repo}/pulls/comments", "pull_requests:read")
+def list_all_comments(call: Call) -> Any:
+    start = call.query.get("since", "")
+    found = [one for one in call.repository.remarks if stamp(one.created_at) >= start]
+    return Page(found, show_pulls.remark)

@@ -26,6 +26,19 @@ class Review:
 
 
 @dataclass(eq=False)
+class Remark:
+    """A comment on a line."""
+
+    pull: Pull
+    id: int
+    user: Account
+    path: str
+    body: str
+    commit_id: str
+    created_at: datetime
+
+
+@dataclass(eq=False)
 class Pull:
     """`head_repository` None: the fork it came from was deleted. `head_sha` is the last one GitHub saw."""
 
@@ -113,6 +126,14 @@ class Pull:
     def comment(self, body: str, by: Account) -> Comment:
         with self.repository.github.lock:
             return issues.add_comment(self, body, by)
+
+    def remark(self, body: str, by: Account, *, path: str = "README.md") -> Remark:
+        """Somebody comments on a line of a file."""
+        github = self.repository.github
+        with github.lock:
+            one = Remark(self, github.new_id(), by, path, body, self.head_sha, github.clock.now())
+            self.repository.remarks.append(one)
+            return one
 
     def label(self, *names: str, by: Account) -> None:
         with self.repository.github.lock:

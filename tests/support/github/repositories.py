@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.github.guarding import RuleSuite
     from tests.support.github.hooks import Hook
     from tests.support.github.issues import Comment, Issue, IssueEvent, Label
-    from tests.support.github.pulls import Pull
+    from tests.support.github.pulls import Pull, Remark
     from tests.support.github.queues import Group
     from tests.support.github.runs import Workflow, WorkflowRun
     from tests.support.github.world import GitHub
@@ -47,6 +47,7 @@ class Repository:
     check_suites: list[CheckSuite] = field(default_factory=list)
     check_runs: list[CheckRun] = field(default_factory=list)
     statuses: list[CommitStatus] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     rulesets: list[Ruleset] = field(default_factory=list)
     rule_suites: list[RuleSuite] = field(default_factory=list)
     protections: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tests.support.github.issues import REACTIONS, Comment, Issue, IssueEvent, Label, Reaction, association
-from tests.support.github.pulls import Pull, Review
+from tests.support.github.pulls import Pull, Remark, Review
 from tests.support.github.show import Json, app, node, repository, stamp, stamp_or_none, user
 
 if TYPE_CHECKING:
@@ -130,6 +130,20 @@ def comment(one: Comment) -> Json:
         "updated_at": stamp(one.updated_at), "author_association": association(one.on.repository, one.user),
         "body": one.body, "reactions": reactions(url, one.reactions),
         "performed_via_github_app": app(one.app) if one.app else None,
+    }  # fmt: skip
+
+
+def remark(one: Remark) -> Json:
+    home, number = one.pull.repository, one.pull.number
+    url, html = f"{home.url}/pulls/comments/{one.id}", f"{home.html_url}/pull/{number}#discussion_r{one.id}"
+    pull = f"{home.url}/pulls/{number}"
+    return {
+        "url": url, "pull_request_review_id": None, "id": one.id, "node_id": node("PullRequestReviewComment", one.id),
+        "diff_hunk": "@@ -1 +1 @@", "path": one.path, "commit_id": one.commit_id, "original_commit_id": one.commit_id,
+        "user": user(one.user), "body": one.body, "created_at": stamp(one.created_at),
+        "updated_at": stamp(one.created_at), "html_url": html, "pull_request_url": pull,
+        "author_association": association(home, one.user),
+        "_links": {"self": {"href": url}, "html": {"href": html}, "pull_request": {"href": pull}},
     }  # fmt: skip
 
 

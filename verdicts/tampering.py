@@ -1,0 +1,110 @@
+"""What was done on GitHub that means nothing here, put on record once: labels, our comments, forged markers.
+
+In the enforcer's lane, which talks to GitHub. Who it was is GitHub's number of the account, where GitHub says it.
+Source: D10 of the decisions; MRK-01 and GATE-15 of the threat list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit import events
+from audit.actions import append_event
+from audit.canonical import JsonValue
+from audit.events import Actor
+from handoffs.github.commands import claims_in
+from handoffs.models import Notice, Projection, PullRequest, Repository, Tampering
+
+QUIET = timedelta(minutes=10)  # no more than one comment about repairs in that time; the trail has them all
+MAX_PER_PULL = 200
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that means nothing here. Shape: `pull` GitHub's number, 0 for none; `github_id` 0: not known."""
+
+    what: Tampering.What
+    key: str
+    pull: int
+    github_id: int
+    body: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody wrote something. Shape: `kind` comment, review, label, commit, branch or tag."""
+
+    kind: str
+    name: str
+    pull: int = 0
+    github_id: int = 0
+
+
+@transaction.atomic(durable=True)
+def record(repository: Repository, found: Found, *, by: Actor) -> Tampering | None:
+    """Put it on record; None if it is there already, or if there is so much that more says nothing."""
+    rows = Tampering.objects.filter(repository=repository)
+    if rows.filter(what=found.what, key=found.key[:200]).exists():
+        return None
+    if rows.filter(pull_number=found.pull).count() >= MAX_PER_PULL:
+        return None
+    kind = events.MARKER_FORGED if found.what is Tampering.What.MARKER else events.PROJECTION_REPAIRED
+    pull = PullRequest.objects.filter(repository=repository, number=found.pull).first() if found.pull else None
+    body: dict[str, JsonValue] = {
+        "repository": repository.full_name,
+        "pr": found.pull,
+        "what": found.what.value,
+        "github_id": found.github_id,
+        **found.body,
+    }
+    return Tampering.objects.create(
+        repository=repository,
+        pull_number=found.pull,
+        what=found.what,
+        key=found.key[:200],
+        github_id=found.github_id,
+        log_entry=append_event(kind, by, f"H-{pull.handoff_id}" if pull else "", body),
+    )
+
+
+def record_repair(row: Projection, found: Found, said: str, *, by: Actor) -> None:
+    """A projection was changed by hand and is about to be put back: on record, and in a comment."""
+    seen = record(row.pull_request.repository, found, by=by)
+    lately = Notice.objects.filter(
+        pull_request=row.pull_request, key__startswith="repaired ", created_at__gt=timezone.now() - QUIET
+    )
+    if seen is not None and not lately.exists():
+        who = f"account {found.github_id}" if found.github_id else "somebody"
+        body = f"{said.format(who=who)} Nothing follows from labels and comments; what is recorded in leoportal counts."
+        Notice.objects.create(pull_request=row.pull_request, key=f"repaired {seen.pk}", body=body)
+
+
+def record_claims(repository: Repository, place: Place, text: str, *, by: Actor) -> bool:
+    """Put what only the portal says, written by somebody else, on record. Returns whether this is new.
+
+    The same text at the same place is the same thing.
+    """
+    claims = claims_in(text)
+    if not claims:
+        return False
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    body: dict[str, JsonValue] = {"place": place.kind, "name": place.name[:100], "markers": [*claims]}
+    key = f"{place.kind} {place.name[:100]} {digest[:32]}"
+    return record(repository, Found(Tampering.What.MARKER, key, place.pull, place.github_id, body), by=by) is not None
+
+
+def digest_of_text(text: str) -> str:
+    """SHA-256 of a comment, whatever GitHub did to the ends of its lines."""
+    plain = text.replace("\r\n", "\n").rstrip()
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def names_of_labels(labels: Iterable[str]) -> list[JsonValue]:
+    """Labels in the body of an entry: sorted, and short."""
+    return [label[:50] for label in sorted(labels)]
