@@ -79,6 +79,25 @@ def test_a_bypass_merges_and_the_rule_suite_says_so(house):
     assert house.ask(house.boss.token(), "GET", "rulesets/rule-suites?rule_suite_result=pass").json() == []
 
 
+def test_a_team_may_be_let_pass(house):
+    organization = house.repo.owner
+    team = house.github.create_team(organization, "break-glass", house.dev)
+    shown = house.ask(house.boss.token(), "GET", "/orgs/acme/teams/break-glass").json()
+    assert (shown["id"], shown["members_count"]) == (team.id, 1)
+    assert [one["slug"] for one in house.ask(house.dev.token(), "GET", "/orgs/acme/teams").json()] == ["break-glass"]
+    assert house.ask(house.gating.token(), "GET", "/orgs/acme/teams").status_code == 403
+    actor = {"actor_id": team.id, "actor_type": "Team", "bypass_mode": "pull_request"}
+    house.ask(house.boss.token(), "POST", "rulesets", required(house, bypass_actors=[actor]))
+    house.repo.commit({"a": "b"}, branch="x", by=house.dev)
+    pull = house.repo.open_pull("x", by=house.dev)
+    body = {"sha": pull.head_sha, "force": False}
+    answer = house.ask(house.dev.token(), "PATCH", "git/refs/heads/main", body)
+    assert answer.status_code == 422  # by a pull request only
+    assert house.ask(house.boss.token(), "PUT", "pulls/1/merge", {}).status_code == 405
+    assert house.ask(house.dev.token(), "PUT", "pulls/1/merge", {}).status_code == 200
+    assert pull.merged
+
+
 # --- the queue ---
 
 

@@ -27,7 +27,7 @@ Each call is checked: 401, 403 "Resource not accessible by integration", 404 for
 Git and people: `repo.commit({"a.txt": "new", "b.txt": None}, branch="feature/x", by=dev)` (past every rule), `repo.sha("main")`,
 `repo.move(ref, sha)`, `repo.delete_branch("x")`, `repo.open_pull("feature/x", by=dev)` then `pull.comment(…)`, `.edit(by, base=…)`,
 `.label(…)`, `.review("APPROVED", by)`, `.close(by)`, `.mergeable` (no conflict **and** every rule met), `.mergeable_state`,
-`.obstacles()`. `github.fork(repo, user)`, `github.rename(repo, "new", by)`, `github.transfer(repo, account, by)`.
+`.obstacles()`. `github.create_team(organization, "leads", dev)`, `github.fork(repo, user)`, `github.rename(repo, "new", by)`, `github.transfer(repo, account, by)`.
 Everything a repository holds is in lists: `repo.pulls[number]`, `.check_runs`, `.statuses`, `.comments`, `.labels`, `.events`,
 `.rulesets`, `.rule_suites`, `.runs`, `.groups`, `.secrets`, `.environments`, `.token_permissions`.
 

@@ -22,6 +22,15 @@ ALWAYS = {"metadata": "read"}
 
 
 @dataclass(eq=False)
+class Team:
+    """Some members of an organisation. Shape: `members` ids of users."""
+
+    id: int
+    slug: str
+    members: set[int]
+
+
+@dataclass(eq=False)
 class Account:
     """A user, an organisation or an App's bot. Numeric ids never change, logins may."""
 
@@ -30,6 +39,7 @@ class Account:
     login: str
     type: str = "User"
     members: dict[int, str] = field(default_factory=dict)
+    teams: list[Team] = field(default_factory=list)
     site_admin: bool = False
 
     def token(self, *, permissions: dict[str, str] | None = None, scopes: str = "repo, workflow") -> str:

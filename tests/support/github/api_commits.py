@@ -63,7 +63,7 @@ def compare(call: Call) -> Any:
     common = one.git.merge_base(start, end)
     if not common:
         raise Refusal(404, "No common ancestor between the two commits")
-    ahead, behind = one.git.count(f"{start}..{end}"), one.git.count(f"{end}..{start}")
+    ahead, behind = one.git.count(start, end), one.git.count(end, start)
     status = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical"
     url = f"{one.url}/compare/{call.params['basehead']}"
     html = f"{one.html_url}/compare/{call.params['basehead']}"

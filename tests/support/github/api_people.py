@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.github import show
-from tests.support.github.accounts import GITHUB_ACTIONS, Account, is_at_least
+from tests.support.github.accounts import GITHUB_ACTIONS, Account, Team, is_at_least
 from tests.support.github.exchange import Answer, Call, Page, Refusal, not_found
 from tests.support.github.repositories import Repository
 from tests.support.github.routing import route
@@ -71,6 +71,44 @@ def get_membership(call: Call) -> Any:
         "url": f"{shown['url']}/memberships/{member.login}", "state": "active", "role": role,
         "organization_url": shown["url"], "organization": shown, "user": show.user(member),
     }  # fmt: skip
+
+
+def team(of: Account, one: Team) -> dict[str, Any]:
+    """The short form; `permission` is the one without a repository."""
+    url = f"{of.github.api}/organizations/{of.id}/team/{one.id}"
+    return {
+        "id": one.id, "node_id": show.node("Team", one.id), "url": url, "name": one.slug, "slug": one.slug,
+        "html_url": f"{of.github.url}/orgs/{of.login}/teams/{one.slug}", "description": "", "privacy": "closed",
+        "notification_setting": "notifications_enabled", "permission": "pull", "members_url": f"{url}/members{{/member}}",
+        "repositories_url": f"{url}/repos", "parent": None, "type": "organization", "organization_id": of.id,
+    }  # fmt: skip
+
+
+def sees_members(call: Call, one: Account) -> None:
+    """Raises: Refusal 403 or 404 for whoever is neither a member nor an App that may read them."""
+    actor = call.actor
+    if actor.installation and "members" not in ((actor.token and actor.token.permissions) or {}):
+        raise Refusal(403, "Resource not accessible by integration")
+    if actor.installation is None and not (actor.user and actor.user.id in one.members):
+        raise not_found()
+
+
+@route("GET", "/orgs/{org}/teams")
+def list_teams(call: Call) -> Any:
+    one = account(call, call.params["org"])
+    sees_members(call, one)
+    return Page(one.teams, lambda each: team(one, each))
+
+
+@route("GET", "/orgs/{org}/teams/{team_slug}")
+def get_team(call: Call) -> Any:
+    one, born = account(call, call.params["org"]), show.stamp(call.github.started)
+    sees_members(call, one)
+    for each in one.teams:
+        if each.slug == call.params["team_slug"]:
+            counts = {"members_count": len(each.members), "repos_count": 0, "created_at": born, "updated_at": born}
+            return team(one, each) | counts | {"organization": get_organization(call)}
+    raise not_found()
 
 
 @route("GET", "/orgs/{org}/installations")

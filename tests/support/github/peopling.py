@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.github import show
-from tests.support.github.accounts import Account, Actor, App, Token
+from tests.support.github.accounts import Account, Actor, App, Team, Token
 from tests.support.github.plumbing import Git
 from tests.support.github.repositories import Repository
 from tests.support.github.smart_http import install_hooks
@@ -33,6 +33,13 @@ class People(State):
         one = self.account(login, "Organization")
         one.members |= {each.id: "admin" for each in owners}
         return one
+
+    def create_team(self, organization: Account, slug: str, *members: Account) -> Team:
+        """Some of an organisation's people; they are members of it then."""
+        team = Team(self.new_id(), slug, {one.id for one in members})
+        organization.members = {one.id: "member" for one in members} | organization.members
+        organization.teams.append(team)
+        return team
 
     def keep_token(self, token: Token) -> Token:
         self.tokens[token.value] = token

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, cast
 
 NOBODY = "0" * 40
 QUIET = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
@@ -37,12 +38,27 @@ class Commit:
     message: str
 
 
+def once[**P, R](method: Callable[Concatenate[Git, P], R]) -> Callable[Concatenate[Git, P], R]:
+    """What is said of commits by their full names never changes: git is asked once."""
+
+    def asked(git: Git, /, *arguments: P.args, **more: P.kwargs) -> R:
+        if more or not all(isinstance(one, str) and len(one) == 40 for one in arguments):
+            return method(git, *arguments, **more)
+        key = (method.__name__, *arguments)
+        if key not in git.known:
+            git.known[key] = method(git, *arguments, **more)
+        return cast("R", git.known[key])
+
+    return asked
+
+
 class Git:
     """One bare repository."""
 
     def __init__(self, path: Path, env: Mapping[str, str] | None = None) -> None:
         self.path = path
         self.env = {**os.environ, **QUIET, **(env or {})}
+        self.known: dict[tuple[object, ...], object] = {}
 
     def within(self, env: Mapping[str, str]) -> Git:
         """The same repository with more in its environment: a quarantine, for instance."""
@@ -101,9 +117,11 @@ class Git:
             found.append(Commit(lines[0], lines[1], tuple(lines[2].split()), author, committer, message))
         return found
 
+    @once
     def commit(self, sha: str) -> Commit:
         return self.commits("-1", sha)[0]
 
+    @once
     def is_ancestor(self, older: str, newer: str) -> bool:
         done = subprocess.run(
             ["git", "-C", str(self.path), "merge-base", "--is-ancestor", older, newer],
@@ -111,12 +129,16 @@ class Git:
         )  # fmt: skip
         return done.returncode == 0
 
+    @once
     def merge_base(self, one: str, other: str) -> str:
         return self.run("merge-base", one, other, ok=(0, 1))
 
-    def count(self, selection: str) -> int:
-        return int(self.run("rev-list", "--count", selection))
+    @once
+    def count(self, without: str, up_to: str) -> int:
+        """How many commits one has that the other has not."""
+        return int(self.run("rev-list", "--count", f"{without}..{up_to}"))
 
+    @once
     def merge_tree(self, ours: str, theirs: str) -> str:
         """The tree of a merge. Empty: there are conflicts."""
         done = subprocess.run(
@@ -177,6 +199,7 @@ class Git:
         except GitError:
             return None
 
+    @once
     def changed(self, base: str, head: str) -> list[tuple[str, str, str, str, int, int]]:
         """Shape: (status, path, earlier path, blob, lines added, lines deleted)."""
         kinds = {"A": "added", "M": "modified", "D": "removed", "R": "renamed", "C": "copied", "T": "changed"}

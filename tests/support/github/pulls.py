@@ -80,11 +80,7 @@ class Pull:
         """The tree of merging head into base. Empty: there are conflicts."""
         if self.merged:
             return ""
-        key = (self.base_tip, self.head_sha)
-        cache = self.repository.github.trees
-        if key not in cache:
-            cache[key] = self.repository.git.merge_tree(*key)
-        return cache[key]
+        return self.repository.git.merge_tree(self.base_tip, self.head_sha)
 
     @property
     def merges_cleanly(self) -> bool | None:

@@ -102,6 +102,8 @@ def names(entry: dict[str, Any], actor: Actor, repository: Repository) -> bool:
         return number in REPOSITORY_ROLES and is_at_least(repository.role_of(user), REPOSITORY_ROLES[number])
     if entry["actor_type"] == "OrganizationAdmin":
         return repository.owner.members.get(user.id) == "admin"
+    if entry["actor_type"] == "Team":
+        return any(team.id == number and user.id in team.members for team in repository.owner.teams)
     return entry["actor_type"] == "User" and user.id == number
 
 

@@ -63,7 +63,7 @@ def pull(one: Pull) -> Json:
         "merged": one.merged, "mergeable": one.merges_cleanly, "rebaseable": one.merges_cleanly,
         "mergeable_state": one.mergeable_state, "merged_by": user(one.merged_by) if one.merged_by else None,
         "comments": sum(each.on is one for each in one.repository.comments), "review_comments": 0,
-        "maintainer_can_modify": False, "commits": git.count(f"{base}..{one.head_sha}"),
+        "maintainer_can_modify": False, "commits": git.count(base, one.head_sha),
         "additions": sum(each[4] for each in changed), "deletions": sum(each[5] for each in changed),
         "changed_files": len(changed),
     }  # fmt: skip

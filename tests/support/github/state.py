@@ -72,7 +72,6 @@ class State:
         self.callbacks: list[Callable[[Incoming], object]] = []
         self.errors: list[str] = []
         self.pushing: dict[str, Push] = {}
-        self.trees: dict[tuple[str, str], str] = {}
         self.hidden_runs: list[tuple[WorkflowRun, Mapping[str, str]]] = []
         self.runs_are_hidden = False
         self.mergeability_is_late, self.computed = False, set[tuple[str, str]]()
