@@ -22,7 +22,7 @@ from handoffs.signatures.openpgp import Signer
 from handoffs.signing import statement_of
 
 OPEN: Final = (Status.SIGNED, Status.APPLIED, Status.OPENED, Status.TRIGGERED)
-_ENDED: Final = (PullStatus.MERGED, PullStatus.SUPERSEDED)
+_ENDED: Final = (PullStatus.MERGED, PullStatus.CLOSED)
 _HOLDS: Final = Q(key__distrusted_since=None) | Q(key__distrusted_since__gt=F("signed_at"))
 
 

@@ -28,6 +28,7 @@ app.autodiscover_tasks(["verdicts"], related_name="tasks_publishing")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_protection")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_projecting")
 app.autodiscover_tasks(["verdicts"], related_name="tasks_composing")
+app.autodiscover_tasks(["verdicts"], related_name="tasks_landing")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

@@ -25,7 +25,7 @@ from handoffs.models import HandoffError, Lane, Repository, SigningKey
 from handoffs.signatures.key_rules import Algorithm
 from handoffs.tasks import ENFORCER, key_vault
 from verdicts.actions import enact_policy
-from verdicts.evidence import VERIFIER
+from verdicts.evidence import ACTIONS, VERIFIER
 from verdicts.models import PolicyVersion
 from verdicts.policy import default_policy_yaml, parse_policy
 
@@ -53,6 +53,7 @@ def ensure_lanes(enforcer_operator: str, verifier_operator: str) -> None:
     add_identity(enforcer, Identity.Kind.EMAIL, "enforcer@leoportal.invalid", by=OPERATOR)
     judge = ensure_principal(verifier_operator, kind=Kind.HUMAN, role=Role.REPORTER)
     ensure_principal(VERIFIER, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=judge)
+    ensure_principal(ACTIONS, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=judge)
 
 
 def ensure_keys(*, enforcer: Algorithm | None = None) -> dict[Lane, SigningKey]:

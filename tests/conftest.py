@@ -70,8 +70,14 @@ def with_database(url: str, name: str) -> str:
 
 
 @pytest.fixture
-def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
-    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real.
+def portal(portal_folder: Path) -> Portal:
+    """A portal with people, a key, a policy and one governed repository; hooks and triggers are real."""
+    return Portal.make(portal_folder)
+
+
+@pytest.fixture
+def portal_folder(transactional_db, settings, tmp_path: Path) -> Iterator[Path]:
+    """Where a portal's files go, its log running; nobody and nothing is in it yet.
 
     Whatever a test made it record, no check may be missing from the catalogue and its page.
     """
@@ -86,7 +92,7 @@ def portal(transactional_db, settings, tmp_path: Path) -> Iterator[Portal]:
     settings.LOG_KEY_FILE = tmp_path / "log-key" / "log.key"
     settings.LOG_COPY = tmp_path / "log-copy"
     with log_running(tmp_path):
-        yield Portal.make(tmp_path)
+        yield tmp_path
     assert set(BundleCheck.objects.values_list("code", flat=True)) <= IN_CATALOGUE, "a check docs/checks.md lacks"
 
 

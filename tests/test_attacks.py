@@ -372,6 +372,7 @@ def test_a_merge_that_landed_is_recorded_on_its_own_handoff_though_a_newer_one_t
     assert (merged.status, merged.merge_sha, merged.handoff_id) == (PullStatus.MERGED, landed, pull.handoff_id)
     said = HandoffEvent.objects.filter(event="pull.merged").values_list("handoff_id", "detail__commit")
     assert list(said) == [(pull.handoff_id, landed)]
+    advance(newer.pk)
     own = PullRequest.objects.get(handoff=newer)
     assert (own.status, own.base_sha, own.number) == (PullStatus.GATES_PASSING, landed, merged.number + 1)
 

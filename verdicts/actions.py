@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Max
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import events
@@ -20,7 +21,17 @@ from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.actions import record_event
 from handoffs.clocks import Clock, ClockSkewError, refuse_skew
-from handoffs.models import EnforcerRules, Handoff, PullRequest, PullStatus, Status
+from handoffs.github.runs import WORKFLOWS
+from handoffs.models import (
+    EnforcerRules,
+    GitHubRepository,
+    Handoff,
+    PullRequest,
+    PullStatus,
+    Repository,
+    Status,
+    WorkflowRun,
+)
 from handoffs.rules import rules_to_json
 from verdicts import evidence
 from verdicts.models import (
@@ -107,7 +118,16 @@ def trigger_gates(pull_id: int, *, by: Actor) -> bool:
         "workflows": [name for _, name in names],
         "deadline": pull.deadline_at.isoformat(),
     }
-    record_event(handoff, events.HANDOFF_TRIGGERED, by, detail)
+    if handoff.repository.forge == Repository.Forge.GITHUB:
+        detail["runs"] = list(WORKFLOWS)
+    entry = record_event(handoff, events.HANDOFF_TRIGGERED, by, detail).log_entry
+    if handoff.repository.forge == Repository.Forge.GITHUB:
+        # What is asked for is in the database before GitHub is asked: the enforcer's look at GitHub does that.
+        WorkflowRun.objects.bulk_create(
+            WorkflowRun(pull_request=pull, head_sha=pull.head_sha, run=run, workflow=path, log_entry=entry)
+            for path in WORKFLOWS
+        )
+        GitHubRepository.objects.filter(repository=handoff.repository).update(enforcer_dirty_at=Now())
     return True
 
 

@@ -49,6 +49,8 @@ from verdicts.subagents import AGENTS
 
 # The identity under which the portal's own gates and sub-agents report.
 VERIFIER: Final = "leoportal-verifier"
+# GitHub Actions, as who reports the story gate from its workflow's run.
+ACTIONS: Final = "github-actions"
 NO_BUILDER: Final = "nobody is recorded as the builder"
 MAX_LEAF_BYTES: Final = 64 << 20
 

@@ -30,6 +30,7 @@ from verdicts.policy_document import PolicyError
 from verdicts.results import GateOutcome
 from verdicts.signature_checks import GateCheck, check_signature
 from verdicts.statements import verify_policy_signature, verify_policy_statement
+from verdicts.workflow_gates import check_workflow
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def run_slsa_gate(pull: PullRequest, tools: Tools) -> GateResult:
             _provenance_claim(handoff),
             _head_tree(pull, handoff, tools),
             _commit_graph(pull, handoff, tools),
+            *check_workflow(pull, "slsa", tools.git),
         )
     )
 
@@ -110,6 +112,7 @@ def run_policy_gate(pull: PullRequest, tools: Tools) -> GateResult:
                 is_met=bool(secrets) and Outcome.FAILED.value not in secrets,
                 got=", ".join(secrets) or "not checked",
             ),
+            *check_workflow(pull, "policy-bundle", tools.git),
         )
     )
 

@@ -5,6 +5,8 @@ Source: SOP sections 4.1 step 11 and 4.2 (trailers).
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -13,12 +15,11 @@ from audit.accountability import Act, require
 from audit.actions import append_event, take_part
 from audit.canonical import JsonValue
 from audit.covering import WAITING, log_state, wait_covered
-from audit.events import Actor, AuditError, Role
+from audit.events import Actor, AuditError, Role, numbered
 from handoffs.actions import Tools, record_event
-from handoffs.applying import open_row
 from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.forges.protocol import ForgeError, NewCommit
-from handoffs.models import Handoff, PullRequest, PullStatus, Status
+from handoffs.models import Handoff, PullRequest, PullStatus, Repository, Status
 from verdicts import evidence
 from verdicts.actions import refuse_wrong_clock
 from verdicts.decision import Verdict as VerdictKind
@@ -29,6 +30,7 @@ from verdicts.refusals import log_refusal
 def merge_pull_request(pull_id: int, tools: Tools, *, by: Actor) -> PullRequest:
     """Merge a pull request that PASS or LEAD released, as one merge commit with the SOP's trailers.
 
+    On GitHub the enforcer's worker asks for it (`verdicts.merging_github`): the pull request comes back as it was.
     Safe to repeat after a crash: the commit is the same, the push is a no-op, the record is made once.
     Raises: VerdictError or AuditError with a stable code; a refusal is in the trail and nothing moved.
     """
@@ -53,13 +55,15 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         )
     _wait_for_the_log(pull, tools.log_seconds)
     tip = tools.forge.branch(pull.base_ref)
-    merge_sha = _write_merge_commit(pull, tools)
+    is_asked = pull.repository.forge == Repository.Forge.GITHUB
+    merge_sha = "" if is_asked else _write_merge_commit(pull, tools)
     if tip not in {pull.base_sha, merge_sha}:
         raise VerdictError(
             "merge.base_moved",
             f"{pull.base_ref} is at {tip[:12]}, the verdict was on {pull.base_sha[:12]}; verify again",
         )
-    if tools.git.tree_of(merge_sha) != tools.git.merge_tree(pull.base_sha, pull.head_sha):
+    tree = pull.merge_tree if is_asked else tools.git.tree_of(merge_sha)
+    if tree != tools.git.merge_tree(pull.base_sha, pull.head_sha):
         raise VerdictError("merge.tree_mismatch", "the merge does not give the tree that was judged; nothing moved")
     with transaction.atomic(durable=True):
         locked = PullRequest.objects.select_for_update().get(pk=pull.pk)
@@ -70,7 +74,9 @@ def _merge(pull_id: int, tools: Tools, by: Actor) -> PullRequest:
         refuse_wrong_clock(tools.clock)
         _refuse_worse(locked)
         PullRequest.objects.filter(pk=pull.pk).update(merge_sha=merge_sha)
-        _intend(pull, merge_sha, by)
+        _intend(pull, merge_sha, by, trailers="" if merge_sha else _asked_trailers(pull, tools))
+    if is_asked:
+        return PullRequest.objects.get(pk=pull.pk)
     tools.forge.update_branch(pull.base_ref, old=pull.base_sha, new=merge_sha)
     record_merge(pull.pk, merge_sha, is_deciders=True)
     return PullRequest.objects.get(pk=pull.pk)
@@ -101,17 +107,17 @@ def _refuse_worse(pull: PullRequest) -> None:
         raise VerdictError("merge.evidence_changed", detail)
 
 
-def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
-    """Say what is about to be pushed, in the caller's transaction; a repeat says it once."""
-    if MergeIntent.objects.filter(pull_request=pull, merge_sha=merge_sha).exists():
+def _intend(pull: PullRequest, merge_sha: str, by: Actor, *, trailers: str) -> None:
+    """Say what is about to be pushed or asked for, in the caller's transaction; a repeat says it once."""
+    at = {"merge_sha": merge_sha, "head_sha": pull.head_sha, "base_sha": pull.base_sha}
+    if MergeIntent.objects.filter(pull_request=pull, **at).exists():
         return
     body: dict[str, JsonValue] = {"pr": pull.number, "commit": merge_sha, "head": pull.head_sha, "base": pull.base_sha}
     MergeIntent.objects.create(
         pull_request=pull,
         handoff_id=pull.handoff_id,
-        merge_sha=merge_sha,
-        head_sha=pull.head_sha,
-        base_sha=pull.base_sha,
+        **at,
+        trailers=trailers,
         actor_id=by.principal_id,
         role=by.role.value,
         log_entry=append_event(events.MERGE_INTENDED, by, f"H-{pull.handoff_id}", body),
@@ -122,34 +128,71 @@ def _intend(pull: PullRequest, merge_sha: str, by: Actor) -> None:
 def record_merge(pull_id: int, merge_sha: str, *, is_deciders: bool = False) -> bool:
     """An intended merge commit is on the protected branch: say so, once, whatever else happened to the row meanwhile.
 
-    It is recorded on the handoff whose head landed. A newer bundle that took the pull request over before the merge
-    was seen gets a pull request of its own. That one, and a row whose head or base moved meanwhile, the deciders' lanes
-    leave to the enforcer's next sweep: they open nothing and move no head.
+    A newer bundle that took the pull request over before the merge was seen gets a pull request of its own. That one,
+    and a row whose head or base moved meanwhile, the deciders' lanes leave to the enforcer's next sweep: they open
+    nothing and move no head.
     Not checked: that the commit is on the branch; the caller has just pushed or found it.
     """
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     intent = MergeIntent.objects.select_related("actor").filter(pull_request=pull, merge_sha=merge_sha).first()
-    if intent is None or pull.status in {PullStatus.MERGED, PullStatus.SUPERSEDED}:
+    if intent is None or pull.status == PullStatus.MERGED:
         return False
-    newer = pull.handoff if intent.handoff_id not in {None, pull.handoff_id} else None
-    landed = {
-        "handoff_id": intent.handoff_id or pull.handoff_id,
-        "merge_sha": merge_sha,
-        "head_sha": intent.head_sha,
-        "base_sha": intent.base_sha,
-    }
-    changes = {name: value for name, value in landed.items() if getattr(pull, name) != value}
+    by = Actor(intent.actor_id, intent.actor.name, Role(intent.role))
+    landing = Landing(intent.handoff_id or pull.handoff_id, merge_sha, intent.head_sha, intent.base_sha)
+    return land(pull, landing, by=by, is_deciders=is_deciders)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What landed: the commit, whose head it merged, and into what."""
+
+    handoff_id: int
+    merge_sha: str
+    head_sha: str
+    base_sha: str
+
+
+def land(pull: PullRequest, landing: Landing, *, by: Actor, is_deciders: bool = False) -> bool:
+    """The row is merged, and its handoff says so, in the caller's transaction, on the locked row."""
+    newer = pull.handoff if landing.handoff_id != pull.handoff_id else None
+    changes = {name: value for name, value in asdict(landing).items() if getattr(pull, name) != value}
     if is_deciders and not set(changes) <= {"merge_sha"}:
         return False
     old = PullStatus(pull.status)
     PullRequest.objects.move(pull.pk, old=old, new=PullStatus.MERGED, merged_at=timezone.now(), **changes)
-    if newer is not None:
-        open_row(newer, base_sha=pull.base_sha, merge_tree=pull.merge_tree, body=pull.body)
-    handoff = Handoff.objects.select_related("repository").get(pk=intent.handoff_id or pull.handoff_id)
-    by = Actor(intent.actor_id, intent.actor.name, Role(intent.role))
-    detail: dict[str, JsonValue] = {"pull_request": pull.number, "commit": merge_sha, "base": intent.base_sha}
+    if newer is not None and newer.status in {Status.OPENED, Status.TRIGGERED}:
+        # Its change waits on the branch: the next sweep opens a pull request for it, on GitHub with GitHub's number.
+        Handoff.objects.move(newer.pk, old=Status(newer.status), new=Status.APPLIED)
+    handoff = Handoff.objects.select_related("repository").get(pk=landing.handoff_id)
+    detail: dict[str, JsonValue] = {
+        "pull_request": pull.number,
+        "commit": landing.merge_sha,
+        "base": landing.base_sha,
+        "head": landing.head_sha,
+    }
     record_event(handoff, events.PULL_MERGED, by, {**detail, "was": pull.status})
     return True
+
+
+def _asked_trailers(pull: PullRequest, tools: Tools) -> str:
+    """The SOP's trailers for GitHub to write. People by their numbers and texts by their digests, as rows keep them."""
+    verdict, approval = evidence.live_verdict(pull), evidence.live_approval(pull)
+    lines = _trailers_of_handoff(pull, tools)
+    if verdict is not None and verdict.binds(pull):
+        lines += [f"PLAN-SUPERVISOR: {verdict.verdict}", f"Verdict-By: {numbered(verdict.supervisor_id)}"]
+    if approval is not None:
+        lines += [f"LEAD-APPROVED: {approval.justification.digest}", f"Decision-By: {numbered(approval.lead_id)}"]
+        lines.append(f"Release-Class: {approval.release_class}")
+    return "\n".join(lines)
+
+
+def _trailers_of_handoff(pull: PullRequest, tools: Tools) -> list[str]:
+    digest = pull.handoff.digest
+    return [
+        f"Handoff: {tools.portal_url}/handoffs/{pull.handoff_id}/",
+        f"Codex: {write_marker(MarkerKind.CODEX_READY, digest)}",
+        f"Claude: {write_marker(MarkerKind.CLAUDE_APPLIED, digest)}",
+    ]
 
 
 def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
@@ -157,12 +200,7 @@ def _write_merge_commit(pull: PullRequest, tools: Tools) -> str:
     is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
     if not is_passed and approval is None:
         raise VerdictError("merge.no_pass", f"PR-{pull.number} has neither a PASS nor a LEAD approval for this head")
-    handoff = pull.handoff
-    trailers = [
-        f"Handoff: {tools.portal_url}/handoffs/{handoff.pk}/",
-        f"Codex: {write_marker(MarkerKind.CODEX_READY, handoff.digest)}",
-        f"Claude: {write_marker(MarkerKind.CLAUDE_APPLIED, handoff.digest)}",
-    ]
+    trailers = _trailers_of_handoff(pull, tools)
     if verdict is not None and verdict.binds(pull):
         trailers.append(f"PLAN-SUPERVISOR: {verdict.verdict}")
         trailers.append(f"Verdict-By: {verdict.supervisor.name}")

@@ -15,6 +15,7 @@ from handoffs.github.findings import Protection
 from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQuerySet
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.landing_rows import LandedCommit
 from verdicts.results import AgentKind, GateOutcome
 
 
@@ -259,20 +260,28 @@ class PolicyStatement(models.Model):
 
 
 class MergeIntent(models.Model):
-    """A merge the portal is about to push. Append-only: if its commit is found on the branch, it happened."""
+    """A merge the portal is about to push, or to ask GitHub for: then it has no commit yet.
+
+    Append-only: if its commit is found on the branch, it happened.
+    """
 
     pull_request = models.ForeignKey(PullRequest, models.PROTECT, related_name="merge_intents")
     handoff = models.ForeignKey(Handoff, models.PROTECT, null=True, related_name="+", db_comment="whose head it merges")
-    merge_sha = models.CharField(max_length=64)
+    merge_sha = models.CharField(max_length=64, blank=True, db_comment="empty: GitHub makes it")
     head_sha = models.CharField(max_length=64)
     base_sha = models.CharField(max_length=64)
+    trailers = models.TextField(blank=True, db_comment="for GitHub to write; people by their numbers")
     actor = models.ForeignKey(Principal, models.PROTECT)
     role = models.CharField(max_length=10)
     log_entry = models.OneToOneField(LogEntry, models.PROTECT)
 
     class Meta:
         db_table = "leo_merge_intent"
-        constraints = [models.UniqueConstraint(fields=["pull_request", "merge_sha"], name="mergeintent_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pull_request", "merge_sha", "head_sha", "base_sha"], name="mergeintent_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"merge of {self.pull_request_id} as {self.merge_sha[:12]}"
@@ -352,6 +361,9 @@ class DecisionStatement(models.Model):
     def __str__(self) -> str:
         return f"statement of decision {self.decision_id}"
 
+
+# Rows that have a module of their own.
+ELSEWHERE = (BreakGlass, LandedCommit)
 
 # Everything the gate lane signs.
 STATEMENTS = (VerdictStatement, DecisionStatement, PolicyStatement)

@@ -28,7 +28,7 @@ from verdicts.policy import Clearer, Gate, Reason, Term, decide, inputs_from_jso
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Severity
 
 MAX_FINDINGS_SHOWN: Final = 200
-ENDED: Final = (PullStatus.MERGED, PullStatus.SUPERSEDED)
+ENDED: Final = (PullStatus.MERGED, PullStatus.CLOSED)
 OPEN_TO_VERDICTS: Final = (PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE)
 _SEVERITIES: Final = tuple(Severity)
 

@@ -25,9 +25,11 @@ from audit.sequencing import newest_head
 from handoffs.bundles.patches_binary import PatchError
 from handoffs.bundles.store import StoreError
 from handoffs.clocks import CLOCK_RETRY, ClockSkewError, current_skew
+from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
+from handoffs.hosting import Side, connect
+from handoffs.models import GitHubRepository, HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
 from handoffs.resigning import fallen_signatures
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, tools_for
@@ -36,7 +38,9 @@ from verdicts.actions import GateReport
 from verdicts.comparing import check_everything
 from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
+from verdicts.landing_rows import LandedCommit
 from verdicts.merging import record_merge
+from verdicts.merging_github import merge_intended, record_landed, waiting_intents
 from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
@@ -50,10 +54,12 @@ from verdicts.statements import (
     unattested_verdicts,
 )
 from verdicts.subagents import AGENTS
+from verdicts.workflow_gates import RUNNING
 
 log = logging.getLogger(__name__)
 NIGHTLY: Final = timedelta(days=1)
 SEAL: Final = timedelta(seconds=1)  # until the log's signer has covered a pack's seal
+WAITS: Final = {ClockSkewError.CODE: CLOCK_RETRY, RUNNING: timedelta(seconds=5)}  # for somebody else, not failed
 GATES: Final = {"slsa": run_slsa_gate, "policy-bundle": run_policy_gate}
 
 
@@ -89,7 +95,7 @@ def sweep_verification() -> int:
     Returns how many pull requests were triggered.
     """
     count = 0
-    for repository in Repository.objects.all():
+    for repository in Repository.objects.select_related("github"):
         with _alone(f"the base of {repository.full_name}"):
             _follow_base(repository)
     _sign_fallen_again()
@@ -160,6 +166,12 @@ def _follow_base(repository: Repository) -> None:
     """Compare open pull requests with the protected branch as it is now."""
     forge = forge_for(repository)
     tip = forge.branch(repository.protected_branch)
+    if repository.forge == Repository.Forge.GITHUB:
+        _merge_on_github(repository.github)
+        tip = repository.github.tip_sha
+        if not LandedCommit.objects.filter(repository=repository, commit=tip).exists():
+            return  # what landed is judged on the base that it was released for
+        record_landed(repository.github, by=enforcer())
     git = Git(forge.git_path)
     pulls = PullRequest.objects.is_open().filter(repository=repository)
     for pull in pulls.prefetch_related("merge_intents"):
@@ -167,9 +179,20 @@ def _follow_base(repository: Repository) -> None:
             _follow(pull, git, tip)
 
 
+def _merge_on_github(hosted: GitHubRepository) -> None:
+    """What a decider asked to merge. GitHub being away costs nothing: the next sweep asks again."""
+    for intent in waiting_intents(hosted):
+        try:
+            merge_intended(intent, hosted, connect(hosted, Side.ENFORCER))
+        except ForgeError as error:
+            log.warning("%s cannot be merged: %s", intent, error)
+            return
+
+
 def _follow(pull: PullRequest, git: Git, tip: str) -> None:
     """Record a merge that landed, whatever its base is now; else judge the pull request on the branch as it is."""
-    landed = [intent.merge_sha for intent in pull.merge_intents.all() if _holds(git, tip, intent.merge_sha)]
+    commits = [intent.merge_sha for intent in pull.merge_intents.all() if intent.merge_sha]
+    landed = [commit for commit in commits if _holds(git, tip, commit)]
     if landed:
         record_merge(pull.pk, landed[-1])
         return
@@ -208,8 +231,9 @@ def run_work(work_id: int) -> str:
         else:
             _run_agent(work, pull)
     except (GitError, PatchError, VerdictError, OSError) as error:
-        if isinstance(error, VerdictError) and error.code == ClockSkewError.CODE:
-            VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=CLOCK_RETRY, is_waiting=True)
+        if isinstance(error, VerdictError) and error.code in WAITS:
+            wait = WAITS[error.code]
+            VerificationWork.objects.release(work_id, attempt, error=str(error), retry_in=wait, is_waiting=True)
             log.warning("%s of PR-%s waits: %s", work.name, pull.number, error)
             return "waiting"
         wait = timedelta(seconds=min(2**attempt, 300))

@@ -11,6 +11,7 @@ from handoffs.forges.bare import BareReads
 from handoffs.forges.protocol import ForgeError, NewPull
 from handoffs.github.connection import Connection, translated
 from handoffs.github.mirror import Mirror
+from handoffs.github.pulls import with_block
 
 
 class GitHub(BareReads):
@@ -52,7 +53,9 @@ class GitHub(BareReads):
             head = f"{self.full_name.partition('/')[0]}:{wanted.head}"
             for pull in remote.get_pulls(state="open", head=head, base=wanted.base):
                 return int(pull.number)
-            pull = remote.create_pull(base=wanted.base, head=wanted.head, title=wanted.title, body=wanted.body)
+            pull = remote.create_pull(
+                base=wanted.base, head=wanted.head, title=wanted.title, body=with_block("", wanted.body)
+            )
             return int(pull.number)
 
     def _token(self) -> str:

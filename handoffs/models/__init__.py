@@ -52,6 +52,7 @@ from handoffs.models.pulls import (
     PushRefusal,
     RefIntent,
 )
+from handoffs.models.remote import RemotePull, WorkflowRun
 from handoffs.models.signing import (
     EnforcerRules,
     Method,
@@ -116,6 +117,7 @@ __all__ = [
     "Reader",
     "ReadingState",
     "RefIntent",
+    "RemotePull",
     "Repository",
     "RequestStatus",
     "RotationStep",
@@ -133,4 +135,5 @@ __all__ = [
     "WebhookDelivery",
     "WorkQuerySet",
     "WorkflowEvidence",
+    "WorkflowRun",
 ]

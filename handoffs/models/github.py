@@ -56,6 +56,9 @@ class GitHubRepository(models.Model):
     gate_app = models.BigIntegerField(default=0, db_comment="number of leo-gate, which the ruleset pins")
     is_observed = models.BooleanField(default=False, db_comment="observe mode: everything but blocking")
     enrolled_sha = models.CharField(max_length=64, db_comment="tip of the protected branch when it was enrolled")
+    tip_sha = models.CharField(
+        max_length=64, blank=True, db_comment="of the protected branch, as of when its pull requests were read"
+    )
     enforcer_dirty_at = models.DateTimeField(null=True)
     enforcer_looked_at = models.DateTimeField(null=True)
     enforcer_next_try_at = models.DateTimeField(null=True)

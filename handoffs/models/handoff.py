@@ -47,6 +47,7 @@ class Status(models.TextChoices):
     SUPERSEDED = "superseded"
 
 
+# Back to APPLIED: the pull request it was opened in merged an older head; it gets one of its own.
 # QUARANTINED: a credential was found, bytes are no longer what was verified, or no builder signed the commit. Nobody is
 # given the bundle (any more).
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -55,8 +56,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.WAITING_SIGNER: frozenset({Status.SIGNED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
     Status.SIGNED: frozenset({Status.APPLIED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
     Status.APPLIED: frozenset({Status.OPENED, Status.REFUSED, Status.QUARANTINED, Status.SUPERSEDED}),
-    Status.OPENED: frozenset({Status.TRIGGERED, Status.SUPERSEDED}),
-    Status.TRIGGERED: frozenset({Status.SUPERSEDED}),
+    Status.OPENED: frozenset({Status.TRIGGERED, Status.APPLIED, Status.SUPERSEDED}),
+    Status.TRIGGERED: frozenset({Status.APPLIED, Status.SUPERSEDED}),
     Status.REFUSED: frozenset(),
     Status.QUARANTINED: frozenset(),
     Status.SUPERSEDED: frozenset(),

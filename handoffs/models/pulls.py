@@ -39,7 +39,7 @@ class PullStatus(models.TextChoices):
     NEEDS_REVISION = "needs-revision"
     LEAD_REVIEW = "lead-review"
     MERGED = "merged"
-    SUPERSEDED = "superseded"
+    CLOSED = "closed"
 
 
 # A merge that landed is a fact: whatever happened to the row while it was pushed, the row becomes MERGED.
@@ -49,7 +49,7 @@ PULL_TRANSITIONS: dict[str, frozenset[str]] = {
             PullStatus.READY_TO_MERGE,
             PullStatus.NEEDS_REVISION,
             PullStatus.LEAD_REVIEW,
-            PullStatus.SUPERSEDED,
+            PullStatus.CLOSED,
             PullStatus.MERGED,
         }
     ),
@@ -59,21 +59,21 @@ PULL_TRANSITIONS: dict[str, frozenset[str]] = {
             PullStatus.GATES_PASSING,
             PullStatus.NEEDS_REVISION,
             PullStatus.LEAD_REVIEW,
-            PullStatus.SUPERSEDED,
+            PullStatus.CLOSED,
         }
     ),
-    PullStatus.NEEDS_REVISION: frozenset({PullStatus.SUPERSEDED, PullStatus.GATES_PASSING, PullStatus.MERGED}),
+    PullStatus.NEEDS_REVISION: frozenset({PullStatus.CLOSED, PullStatus.GATES_PASSING, PullStatus.MERGED}),
     PullStatus.LEAD_REVIEW: frozenset(
         {
             PullStatus.READY_TO_MERGE,
             PullStatus.NEEDS_REVISION,
             PullStatus.GATES_PASSING,
-            PullStatus.SUPERSEDED,
+            PullStatus.CLOSED,
             PullStatus.MERGED,
         }
     ),
     PullStatus.MERGED: frozenset(),
-    PullStatus.SUPERSEDED: frozenset(),
+    PullStatus.CLOSED: frozenset({PullStatus.GATES_PASSING, PullStatus.MERGED}),
 }
 
 
@@ -96,7 +96,7 @@ class PullRequestQuerySet(models.QuerySet["PullRequest"]):
             raise StaleStatusError(f"pull request {pk} is no longer {old}")
 
     def is_open(self) -> Self:
-        """Not merged and not superseded."""
+        """Not merged and not closed."""
         return self.filter(status__in=PULL_OPEN)
 
     def waiting_for_plan(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.lanes.conftest import as_role  # noqa: F401  a fixture
 from tests.support.github import GitHub
 from tests.support.github.contract import NOTICE, Contract
 from tests.support.github.house import House, make_house
+from tests.support.on_github import OnGitHub
 
 
 @pytest.fixture
@@ -27,6 +29,12 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
 @pytest.fixture
 def house(github: GitHub) -> House:
     return make_house(github)
+
+
+@pytest.fixture
+def on_github(github: GitHub, portal_folder: Path, settings: Any) -> OnGitHub:
+    """A portal that governs `acme/payments` on GitHub; no webhook is set up, so that everything is found by looking."""
+    return OnGitHub.on(github, portal_folder, settings)
 
 
 def pytest_report_header() -> str:

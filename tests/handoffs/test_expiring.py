@@ -31,7 +31,7 @@ def test_old_bundles_are_erased_but_those_in_use_young_or_held(scene: Scene, tmp
     for file in files.values():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"bundle")
-    PullRequest.objects.exclude(handoff=handoffs["open"]).update(status="superseded")
+    PullRequest.objects.exclude(handoff=handoffs["open"]).update(status="closed")
     now = timezone.now()
     Handoff.objects.exclude(pk=handoffs["young"].pk).update(received_at=now - timedelta(days=401))
     sponsor = Principal.objects.create(name="held", kind="human")

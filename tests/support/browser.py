@@ -159,8 +159,8 @@ class Site:
 
     def put_away(self) -> None:
         """End what is open, so that the next test finds an empty queue and nothing is verified again for it."""
-        ended = (PullStatus.MERGED, PullStatus.SUPERSEDED)
-        PullRequest.objects.exclude(status__in=ended).update(status=PullStatus.SUPERSEDED)
+        ended = (PullStatus.MERGED, PullStatus.CLOSED)
+        PullRequest.objects.exclude(status__in=ended).update(status=PullStatus.CLOSED)
         VerificationWork.objects.filter(status=WorkStatus.WAITING).delete()
 
 

@@ -72,21 +72,8 @@ class Portal:
     @classmethod
     def make(cls, folder: Path) -> Portal:
         """People, key, policy, and `acme/payments` with one commit on main."""
-        setup.ensure_lanes("opal", "rhea")
-        setup.ensure_builder("codex", sponsor="ada", builder_id=BUILDER_ID, email="codex@builder.invalid")
-        setup.ensure_policy((BUILDER_ID,))
-        setup.ensure_keys(enforcer=Algorithm.ED25519)
-        sweep_statements()
-        for name, role in (("plan", Role.PLAN), ("plan2", Role.PLAN), ("lead", Role.LEAD), ("auditor", Role.AUDITOR)):
-            setup.ensure_person(name, role)
-        stella = setup.ensure_principal("stella", kind=Kind.HUMAN, role=Role.REPORTER)
-        setup.ensure_principal("story-gate", kind=Kind.MACHINE, role=Role.REPORTER, sponsor=stella)
-        source = folder / "source"
-        source.mkdir()
-        git(source, "init", "--quiet", "--initial-branch=main")
-        write_files(source, START)
-        git(source, "add", "--all")
-        git(source, "commit", "--quiet", "-m", "Start")
+        make_people()
+        source = make_source(folder, START)
         bare = folder / "forge" / "payments.git"
         git(folder, "clone", "--quiet", "--bare", str(source), str(bare))
         return cls(folder, source, setup.govern("acme/payments", bare, "main"))
@@ -109,8 +96,8 @@ class Portal:
         builder_id: str = BUILDER_ID,
     ) -> bytes:
         """A builder's real bundle of these files on top of the protected branch."""
-        base = Git(self.bare).resolve("refs/heads/main")
-        git(self.source, "fetch", "--quiet", str(self.bare), "main")
+        base = Git(self.origin).resolve("refs/heads/main")
+        git(self.source, "fetch", "--quiet", str(self.origin), "main")
         git(self.source, "checkout", "--quiet", "--detach", base)
         write_files(self.source, files)
         git(self.source, "add", "--all")
@@ -130,8 +117,8 @@ class Portal:
     ) -> str:
         """Commit bytes as the artifact on a staging branch and push it through the repository's hooks."""
         store = Git(self.source)
-        base = Git(self.bare).resolve("refs/heads/main")
-        old = Git(self.bare).refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}", "")
+        base = Git(self.origin).resolve("refs/heads/main")
+        old = Git(self.origin).refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}", "")
         commit = store.write_commit(
             store.with_file(base, ".leo/artifact.tar.gz", store.write_blob(raw)),
             [base, old] if old else [base],
@@ -141,14 +128,23 @@ class Portal:
             when=datetime(2026, 11, 1, 12, tzinfo=UTC),
         )
         if old:
-            git(self.source, "fetch", "--quiet", str(self.bare), branch)
-        store.push(self.bare, commit, f"refs/heads/{branch}", old=old)
+            git(self.source, "fetch", "--quiet", str(self.origin), branch)
+        self.push(commit, branch, old=old)
         return commit
+
+    def push(self, commit: str, branch: str, *, old: str = "") -> None:
+        """The builder's push, through the repository's hooks."""
+        Git(self.source).push(self.bare, commit, f"refs/heads/{branch}", old=old)
 
     @property
     def bare(self) -> Path:
-        """The governed repository on disk."""
+        """The governed repository on disk, or the portal's copy of it."""
         return Path(self.repository.path)
+
+    @property
+    def origin(self) -> Path:
+        """Where the builder's clone comes from."""
+        return self.bare
 
     def receive(self) -> Handoff:
         """The enforcer lane notices and takes the newest handoff as far as it goes."""
@@ -217,6 +213,30 @@ class Portal:
     def tools(self):
         """The enforcer's adapters for this repository."""
         return tools_for(self.repository)
+
+
+def make_people() -> None:
+    """The cast, the signing keys, and a policy that allows the builder."""
+    setup.ensure_lanes("opal", "rhea")
+    setup.ensure_builder("codex", sponsor="ada", builder_id=BUILDER_ID, email="codex@builder.invalid")
+    setup.ensure_policy((BUILDER_ID,))
+    setup.ensure_keys(enforcer=Algorithm.ED25519)
+    sweep_statements()
+    for name, role in (("plan", Role.PLAN), ("plan2", Role.PLAN), ("lead", Role.LEAD), ("auditor", Role.AUDITOR)):
+        setup.ensure_person(name, role)
+    stella = setup.ensure_principal("stella", kind=Kind.HUMAN, role=Role.REPORTER)
+    setup.ensure_principal("story-gate", kind=Kind.MACHINE, role=Role.REPORTER, sponsor=stella)
+
+
+def make_source(folder: Path, files: Mapping[str, str | None]) -> Path:
+    """The builder's clone, with these files in its first commit."""
+    source = folder / "source"
+    source.mkdir()
+    git(source, "init", "--quiet", "--initial-branch=main")
+    write_files(source, files)
+    git(source, "add", "--all")
+    git(source, "commit", "--quiet", "-m", "Start")
+    return source
 
 
 def write_files(folder: Path, files: Mapping[str, str | None]) -> None:

@@ -170,7 +170,7 @@ class Command(BaseCommand):
             self.stdout.write(f"The bundle was refused [{handoff.refusal_code}]: {url}/handoffs/{handoff.pk}/")
         elif pull is not None:
             self.stdout.write(f"PR-{pull.number} is {pull.label}: {url}/prs/{repository.full_name}/{pull.number}/")
-            if pull.status in {"merged", "needs-revision", "superseded"}:
+            if pull.status in {"merged", "needs-revision", "closed"}:
                 self.stdout.write(
                     "Nothing waits for a verdict any more. Next: make reset, then make demo, for a fresh one"
                 )

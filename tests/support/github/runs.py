@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,13 @@ class Definition:
     name: str
     triggers: dict[str, dict[str, Any]]
     jobs: dict[str, str]
+    run_name: str = ""
+
+    def title(self, inputs: Mapping[str, Any]) -> str:
+        """What a dispatched run is called: its `run-name`, with its inputs in it, or the workflow's name."""
+        return (
+            re.sub(r"\$\{\{ *inputs\.(\w+) *\}\}", lambda one: str(inputs.get(one[1], "")), self.run_name) or self.name
+        )
 
 
 @dataclass(eq=False)
@@ -179,7 +187,7 @@ def definition(path: str, raw: bytes) -> Definition | None:
         key: str(job.get("name", key)) if isinstance(job, dict) else key
         for key, job in (jobs.items() if isinstance(jobs, dict) else ())
     }
-    return Definition(path, str(tree.get("name") or path), triggers, names)
+    return Definition(path, str(tree.get("name") or path), triggers, names, str(tree.get("run-name") or ""))
 
 
 def workflow_at(repository: Repository, path: str, name: str) -> Workflow:
@@ -239,7 +247,7 @@ def start_run(
     title = (
         pull.title
         if pull
-        else of.name
+        else of.title(inputs or {})
         if event == "workflow_dispatch"
         else repository.git.commit(sha).message.split("\n")[0]
     )
