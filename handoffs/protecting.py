@@ -16,10 +16,11 @@ from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.github.findings import Finding, Outcome, findings_to_json, holds
-from handoffs.github.live import Expected, expected_to_json
+from handoffs.github.live import Expected, expected_from_json, expected_to_json
 from handoffs.models import (
     CanaryOutcome,
     CanaryRun,
+    GitHubRepository,
     ProtectionExpectation,
     ProtectionReading,
     ProtectionWatch,
@@ -59,6 +60,7 @@ def expect_protection(
     repository: Repository, expected: Expected, *, is_observed: bool, by: Actor
 ) -> ProtectionExpectation:
     """Store what has to stand there from now on; the same again is no row."""
+    GitHubRepository.objects.filter(repository=repository).update(is_observed=is_observed)
     newest = newest_expectation(repository)
     if newest is not None and (newest.digest, newest.is_observed) == (expected.digest, is_observed):
         return newest
@@ -152,6 +154,11 @@ def newest_expectation(repository: Repository) -> ProtectionExpectation | None:
     """What counts for a repository now; None where it was never enrolled."""
     rows = ProtectionExpectation.objects.filter(repository=repository).select_related("repository")
     return rows.order_by("-pk").first()
+
+
+def expected_of(expectation: ProtectionExpectation) -> Expected:
+    """What an expectation says, with its numbers. Raises: ExpectedError for a row that nobody of us wrote."""
+    return expected_from_json(expectation.expected)
 
 
 def newest_reading(expectation: ProtectionExpectation) -> ProtectionReading | None:

@@ -11,7 +11,9 @@ import typer
 from leoportal.cli_audit import audit_app
 from leoportal.cli_bundle import bundle_app
 from leoportal.cli_db import db_app
+from leoportal.cli_evidence import evidence_app
 from leoportal.cli_portal import agent_app, gate_app, plan_app, pr_app
+from leoportal.cli_repo import repo_app
 from leoportal.cli_verify import verify_app
 from leoportal.cli_witness import witness_app
 
@@ -32,6 +34,8 @@ app.add_typer(agent_app, name="agent")
 app.add_typer(plan_app, name="plan")
 app.add_typer(db_app, name="db")
 app.add_typer(witness_app, name="witness")
+app.add_typer(repo_app, name="repo")
+app.add_typer(evidence_app, name="evidence")
 # One line for each further group of commands; its module is leoportal/cli_<group>.py.
 
 

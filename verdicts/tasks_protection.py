@@ -21,14 +21,12 @@ from django.utils import timezone
 from audit.actions import actor_of
 from audit.models import Principal
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import Connection
-from handoffs.github.live import expected_from_json
 from handoffs.github.onboarding import check_onboarding
 from handoffs.github.rules import Reader, Remembered, read_live
 from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository
 from handoffs.models import Reader as Who
-from handoffs.protecting import newest_expectation, note_unread, record_reading
+from handoffs.protecting import expected_of, newest_expectation, note_unread, record_reading
 from handoffs.scope.secrets import redact
 from verdicts.evidence import VERIFIER
 
@@ -62,16 +60,12 @@ def watch_protection(repository_id: int) -> bool:
         return False
     try:
         connection = connect(hosted, Side.GATE)
-        reader = _reader(connection, repository_id)
-        live = read_live(reader, hosted.full_name, expected_from_json(expectation.expected), secrets_set={})
+        expected, reader = expected_of(expectation), Reader(connection, _remembered.setdefault(repository_id, {}))
+        live = read_live(reader, hosted.full_name, expected, secrets_set={})
     except ForgeError as error:
         note_unread(hosted.repository, redact(str(error)))
         log.warning("rules of repository %s could not be read: %s", repository_id, error.code)
         return False
-    findings = check_onboarding(expected_from_json(expectation.expected), live, now=timezone.now())
+    findings = check_onboarding(expected, live, now=timezone.now())
     record_reading(expectation, findings, reader=Who.APP, by=actor_of(Principal.objects.get(name=VERIFIER)))
     return True
-
-
-def _reader(connection: Connection, repository_id: int) -> Reader:
-    return Reader(connection, _remembered.setdefault(repository_id, {}))

@@ -61,6 +61,11 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Nobody:
+    """Nobody in particular: for what the address itself is the secret of."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """What is left of the hour's requests, as GitHub last said. `limit` is -1 before it said anything."""
 
@@ -72,19 +77,21 @@ class Budget:
 class Connection:
     """One identity at one GitHub. Installation tokens are fetched when needed and renewed before they end."""
 
-    def __init__(self, api_url: str, identity: Installation | Token, *, seconds: float = 10.0) -> None:
+    def __init__(self, api_url: str, identity: Installation | Token | Nobody, *, seconds: float = 10.0) -> None:
         refuse_plain_http(api_url)
         self.api_url = api_url.rstrip("/")
         self._seconds = seconds
         self._identity = identity
         match identity:
             case Installation(app, number):
-                self._auth: Auth.Auth = Auth.AppAuth(app.app_id, app.private_key).get_installation_auth(number)
+                self._auth: Auth.Auth | None = Auth.AppAuth(app.app_id, app.private_key).get_installation_auth(number)
             case Token(value):
                 self._auth = Auth.Token(value)
+            case Nobody():
+                self._auth = None
         self._github = Github(**self._options(self._auth))
 
-    def _options(self, auth: Auth.Auth) -> dict[str, Any]:
+    def _options(self, auth: Auth.Auth | None) -> dict[str, Any]:
         return {
             "auth": auth,
             "base_url": self.api_url,
@@ -128,6 +135,8 @@ class Connection:
 
         Raises: ForgeError.
         """
+        if self._auth is None:
+            raise ForgeError("github.token_mode", "got nobody, expected an App or a token")
         with translated():
             return self._auth.token
 

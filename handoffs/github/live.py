@@ -99,11 +99,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class Installed:
-    """An App that is installed where the repository is."""
+    """An App that is installed where the repository is. `number` is the installation's."""
 
     app_id: int
     slug: str
     permissions: Mapping[str, str]
+    number: int = 0
 
 
 @dataclass(frozen=True)

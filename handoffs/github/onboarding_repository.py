@@ -13,7 +13,9 @@ from handoffs.github.live import Unseen
 SECRET_LASTS: Final = timedelta(days=90)
 OWNED: Final = (".github/workflows/leo-policy.yml", ".github/CODEOWNERS", ".github/actions/leo/action.yml")
 _WRITERS: Final = ("checks", "statuses")
-_ENFORCER_MAY_WRITE: Final = frozenset({"contents", "pull_requests", "actions"})
+_ENFORCER_WRITES: Final = frozenset({"contents", "pull_requests", "actions"})
+_GATE_WRITES: Final = frozenset({"checks"})
+_GATE_MAY_WRITE: Final = frozenset(_WRITERS)  # a commit status under the same pin stands in for a check run
 
 
 def check_actions(case: Case) -> Iterator[Finding]:
@@ -131,16 +133,16 @@ def check_apps(case: Case) -> Iterator[Finding]:
         step="uninstall it, or list it: `leo repo govern --listed-app ID`",
     )
     by_id = {app.app_id: app for app in installed}
-    for code, name, number, may_write in (
-        ("config.gate_app", "leo-gate", case.expected.gate_app, frozenset({"checks"})),
-        ("config.enforcer_app", "leo-enforcer", case.expected.enforcer_app, _ENFORCER_MAY_WRITE),
+    for code, name, number, has_to, may_write in (
+        ("config.gate_app", "leo-gate", case.expected.gate_app, _GATE_WRITES, _GATE_MAY_WRITE),
+        ("config.enforcer_app", "leo-enforcer", case.expected.enforcer_app, _ENFORCER_WRITES, _ENFORCER_WRITES),
     ):
         app = by_id.get(number)
         writes = {what for what, level in app.permissions.items() if level in {"write", "admin"}} if app else set()
         yield judged(
             code,
             f"{name} may write {', '.join(sorted(may_write))} and nothing else",
-            good=app is not None and writes == may_write,
+            good=app is not None and has_to <= writes <= may_write,
             got=f"writes {', '.join(sorted(writes)) or 'nothing'}" if app else f"App {number} is not installed",
             expected=f"writes {', '.join(sorted(may_write))}",
             step="correct the App's permissions in its settings and accept them" if app else "install the App",

@@ -134,7 +134,12 @@ def read_installed(reader: Reader, owner: str) -> tuple[Installed, ...]:
     Raises: ForgeError.
     """
     return tuple(
-        Installed(int(row["app_id"]), str(row["app_slug"]), {str(k): str(v) for k, v in row["permissions"].items()})
+        Installed(
+            int(row["app_id"]),
+            str(row["app_slug"]),
+            {str(name): str(level) for name, level in row["permissions"].items()},
+            int(row["id"]),
+        )
         for row in reader.pages(f"/orgs/{owner}/installations", "installations")
     )
 

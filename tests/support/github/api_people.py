@@ -60,6 +60,18 @@ def get_organization(call: Call) -> Any:
     }  # fmt: skip
 
 
+@route("GET", "/orgs/{org}/installations")
+def list_organization_installations(call: Call) -> Any:
+    """To its owners only: a token of a person with `admin:org`, not an App's."""
+    one = account(call, call.params["org"])
+    if one.type != "Organization":
+        raise not_found()
+    if call.actor.user is None or call.actor.installation or one.members.get(call.actor.user.id) != "admin":
+        raise Refusal(403, "You must be an owner of the organization.")
+    found = [each for each in call.github.installations if each.account is one]
+    return Page(found, show.installation, "installations")
+
+
 @route("GET", "/orgs/{org}/memberships/{username}")
 def get_membership(call: Call) -> Any:
     one, member = account(call, call.params["org"]), account(call, call.params["username"])
