@@ -109,6 +109,14 @@ def test_nobody_sees_a_private_repository_and_everybody_a_public_one(house):
     assert house.ask("", "POST", "issues/1/comments", {"body": "x"}).status_code == 401
 
 
+def test_an_app_writes_only_where_it_is_installed(house):
+    other = house.github.create_repository("acme/public", seed={"a": "b"}, private=False)
+    token, sha = house.gating.token(), other.sha()
+    assert house.ask(token, "GET", "/repos/acme/public/pulls").status_code == 200
+    answer = house.ask(token, "POST", "/repos/acme/public/check-runs", {"name": "x", "head_sha": sha})
+    assert (answer.status_code, answer.json()["message"]) == (403, "Resource not accessible by integration")
+
+
 def test_people_and_what_they_may(house):
     token = house.boss.token()
     assert house.ask(token, "GET", "/user").json()["id"] == house.boss.id

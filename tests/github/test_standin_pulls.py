@@ -194,6 +194,10 @@ def test_labels_are_made_as_they_are_put_on(house, pull):
     assert [(one["event"], one["actor"]["login"], one["label"]["name"]) for one in events][-2:] == [
         ("labeled", "dev", "ready-to-merge"), ("unlabeled", "leo-enforcer[bot]", "ready-to-merge"),
     ]  # fmt: skip
+    assert [one["performed_via_github_app"] and one["performed_via_github_app"]["slug"] for one in events][-2:] == [
+        None,
+        "leo-enforcer",
+    ]
     assert len(house.ask(token, "GET", "issues/events").json()) == len(events)
     assert [one["number"] for one in house.ask(token, "GET", "issues?labels=priority:p1").json()] == [1]
     assert house.ask(token, "GET", "issues/1").json()["pull_request"]["merged_at"] is None
@@ -223,7 +227,11 @@ def test_comments_and_reactions_say_whose_they_are(house, pull):
         == len(house.ask(token, "GET", "issues/comments").json())
         == 2
     )
+    newest = house.ask(token, "GET", "issues/comments?sort=updated&direction=desc&since=2020-01-01T00:00:00Z").json()
+    assert {one["id"] for one in newest} == {said.id, made["id"]}
     assert house.ask(token, "DELETE", path).status_code == 204
+    said.delete(house.dev)
+    assert house.repo.comments == []
     with house.github.contract.ignoring_requests():
         assert house.ask(token, "POST", "issues/1/comments", {"body": " "}).status_code == 422
         assert house.ask(token, "POST", "issues/1/comments", {"body": "x" * 65537}).status_code == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from tests.support.github import issues, show_pulls
@@ -45,8 +46,10 @@ def list_comments(call: Call) -> Any:
 
 
 def since(call: Call, found: list[Comment]) -> list[Comment]:
-    start = call.query.get("since", "")
-    return [one for one in found if stamp(one.updated_at) >= start]
+    asked = call.query
+    found = [one for one in found if stamp(one.updated_at) >= asked.get("since", "")]
+    attribute = "updated_at" if asked.get("sort") == "updated" else "created_at"
+    return sorted(found, key=attrgetter(attribute), reverse=asked.get("direction") == "desc")
 
 
 @route("POST", f"{ISSUE}/comments", *WRITE, role="pull")
@@ -84,8 +87,7 @@ def update_comment(call: Call) -> Any:
 def delete_comment(call: Call) -> Any:
     comment = one_comment(call)
     own(call, comment)
-    call.repository.comments.remove(comment)
-    call.github.notify.comment(comment, "deleted", by(call))
+    comment.delete(by(call))
     return Answer(204)
 
 

@@ -69,6 +69,13 @@ class Comment:
             earlier, self.body, self.updated_at = self.body, body, github.clock.now()
             github.notify.comment(self, "edited", by, earlier=earlier)
 
+    def delete(self, by: Account) -> None:
+        """A person deletes it in the browser."""
+        github = self.on.repository.github
+        with github.lock:
+            self.on.repository.comments.remove(self)
+            github.notify.comment(self, "deleted", by)
+
 
 @dataclass(eq=False)
 class IssueEvent:

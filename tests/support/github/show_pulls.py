@@ -150,10 +150,11 @@ def remark(one: Remark) -> Json:
 def event(one: IssueEvent) -> Json:
     url = f"{one.on.repository.url}/issues/events/{one.id}"
     commit_url = f"{one.on.repository.url}/commits/{one.commit_id}" if one.commit_id else None
+    acting = next((each for each in one.on.repository.github.apps if each.bot is one.actor), None)
     shown = {
         "id": one.id, "node_id": node("IssueEvent", one.id), "url": url, "actor": user(one.actor), "event": one.event,
         "commit_id": one.commit_id, "commit_url": commit_url, "created_at": stamp(one.created_at),
-        "performed_via_github_app": None,
+        "performed_via_github_app": app(acting) if acting else None,
     }  # fmt: skip
     if one.label:
         shown["label"] = {"name": one.label.name, "color": one.label.color}
