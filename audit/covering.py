@@ -51,6 +51,11 @@ def open_alarms() -> QuerySet[LogAlarm]:
     return LogAlarm.objects.filter(~Exists(ended)).order_by("pk")
 
 
+def log_alarm() -> str:
+    """The code of the oldest open alarm; empty while there is none."""
+    return open_alarms().values_list("code", flat=True).first() or ""
+
+
 def raise_alarm(code: str, detail: str) -> bool:
     """Put an alarm on record, once; whether it is new."""
     with transaction.atomic():
@@ -65,6 +70,13 @@ def is_covered(entries: Iterable[int]) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT bool_and(leo_log_covers(e)) FROM unnest(%s::bigint[]) AS e", [list(entries)])
         return bool(cursor.fetchone()[0])
+
+
+def covered_of(entries: Iterable[int]) -> frozenset[int]:
+    """Those of these entries that may be relied on: the same question, entry by entry."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT e FROM unnest(%s::bigint[]) AS e WHERE leo_log_covers(e)", [list(entries)])
+        return frozenset(number for (number,) in cursor.fetchall())
 
 
 def wait_covered(entries: Iterable[int], *, seconds: float) -> bool:

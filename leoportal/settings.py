@@ -234,6 +234,8 @@ CELERY_BEAT_SCHEDULE = {
         ("sweep-requests", "verdicts.tasks_projecting.sweep_requests", max(SWEEP_SECONDS / 5, 1.0)),
         ("sweep-deadlines", "verdicts.tasks.sweep_deadlines", SWEEP_SECONDS),
         ("sweep-github", "handoffs.tasks_github.sweep_github", SWEEP_SECONDS),
+        ("sweep-publishing", "verdicts.tasks_publishing.sweep_publishing", SWEEP_SECONDS),
+        ("sweep-gate-deliveries", "verdicts.tasks_publishing.sweep_gate_deliveries", 300.0),
         ("sweep-failed-deliveries", "handoffs.tasks_github.sweep_failed_deliveries", 300.0),
         ("erase-deliveries", "handoffs.tasks_github.erase_deliveries", 86400.0),
         ("sweep-clocks", "handoffs.tasks.sweep_clocks", max(SWEEP_SECONDS, 60.0)),

@@ -201,6 +201,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "break_glass.reviewed": "reviewed a broken glass",
     "break_glass.refused": "tried to break the glass and was refused",
     "merge.intended": "announced the push of the merge",
+    "check.intended": "announced what a check run says",
     "pull.merged": "merged the pull request",
     "pull.closed": "saw that the pull request was closed",
     "pull.reopened": "saw that the pull request was opened again",

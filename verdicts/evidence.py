@@ -53,6 +53,8 @@ VERIFIER: Final = "leoportal-verifier"
 ACTIONS: Final = "github-actions"
 NO_BUILDER: Final = "nobody is recorded as the builder"
 MAX_LEAF_BYTES: Final = 64 << 20
+# What a page shows of a verdict.
+SHOWN: Final = ("supervisor", "policy", "statement__key", "justification", "question")
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,16 @@ def observed_tree(pull: PullRequest, git: Git) -> str:
     return git.tree_of(pull.head_sha)
 
 
-def live_verdict(pull: PullRequest) -> Verdict | None:
-    """The newest verdict on a pull request, stale or not."""
-    related = ("supervisor", "policy", "statement__key", "justification", "question")
-    rows = Verdict.objects.filter(pull_request=pull).select_related(*related).defer("statement__key__secret_key")
+def live_verdict(pull: PullRequest, *, related: Sequence[str] = SHOWN) -> Verdict | None:
+    """The newest verdict on a pull request, stale or not. `related` is what is read with it."""
+    rows = Verdict.objects.filter(pull_request=pull).select_related(*related)
+    rows = rows.defer("statement__key__secret_key") if "statement__key" in related else rows
     return rows.order_by("-pk").first()
 
 
-def live_approval(pull: PullRequest) -> Decision | None:
+def live_approval(pull: PullRequest, *, related: Sequence[str] = ("lead", "justification")) -> Decision | None:
     """LEAD's newest decision, if it approves exactly what the pull request is now and has not expired."""
-    decision = (
-        Decision.objects.filter(pull_request=pull).select_related("lead", "justification").order_by("-pk").first()
-    )
+    decision = Decision.objects.filter(pull_request=pull).select_related(*related).order_by("-pk").first()
     if decision is None or decision.decision != "approve":
         return None
     is_same = (decision.head_sha, decision.merge_tree) == (pull.head_sha, pull.merge_tree)
@@ -129,7 +129,7 @@ def live_approval(pull: PullRequest) -> Decision | None:
 
 def released_judgement(pull: PullRequest) -> Judgement | None:
     """What was computed when the merge was released: at the newer of the live PASS and the live approval."""
-    approval, verdict = live_approval(pull), live_verdict(pull)
+    approval, verdict = live_approval(pull, related=("log_entry",)), live_verdict(pull, related=("policy",))
     is_passed = verdict is not None and verdict.binds(pull) and verdict.verdict == VerdictKind.PASS.value
     if approval is not None and not (is_passed and verdict and verdict.log_entry_id > approval.log_entry_id):
         try:

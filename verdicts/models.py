@@ -16,6 +16,7 @@ from handoffs.models import HEX_COMMIT, Handoff, PullRequest, SigningKey, WorkQu
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
+from verdicts.publication_rows import CheckPublication
 from verdicts.results import AgentKind, GateOutcome
 
 
@@ -363,7 +364,7 @@ class DecisionStatement(models.Model):
 
 
 # Rows that have a module of their own.
-ELSEWHERE = (BreakGlass, LandedCommit)
+ELSEWHERE = (BreakGlass, LandedCommit, CheckPublication)
 
 # Everything the gate lane signs.
 STATEMENTS = (VerdictStatement, DecisionStatement, PolicyStatement)

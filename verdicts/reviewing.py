@@ -212,7 +212,7 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         found=found,
         verdict=verdict,
         decision=decision,
-        blocks=_blocks(pull, found, verdict),
+        blocks=find_blocks(pull, found, str(verdict.question or "") if verdict and verdict.binds(pull) else ""),
         agents=tuple(
             AgentRow(term, tuple(r for r in found.inputs.results if r.kind is term.kind))
             for term in found.judgement.terms
@@ -276,11 +276,11 @@ _HOW: Final = {
 }
 
 
-def _blocks(pull: PullRequest, found: Evidence, verdict: Verdict | None) -> tuple[Block, ...]:
+def find_blocks(pull: PullRequest, found: Evidence, asked: str) -> tuple[Block, ...]:
+    """What stands between a pull request and its merge, and who clears it. `asked` is PLAN's question to LEAD."""
     if pull.status in (*ENDED, PullStatus.READY_TO_MERGE):
         return ()
     if pull.status == PullStatus.LEAD_REVIEW:
-        asked = str(verdict.question or "") if verdict is not None and verdict.binds(pull) else ""
         why = asked or ("The gates did not finish in time." if pull.timed_out_at else "PLAN asks LEAD to decide.")
         return (Block(why, "lead.review", Clearer.LEAD.value, "LEAD approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:

@@ -1,0 +1,132 @@
+"""Merge groups: what GitHub's queue would land, judged on its own tree and never by a branch's name.
+
+A group is looked at because GitHub asked for it (a signed event, kept as a row); whoever pushes a branch that looks
+like one gets no answer. Its members are read from the commits themselves: each step on the protected branch has to be
+the merge of one head that is released here, and its tree the one that git makes of them here.
+Source: GATE-06 of the threat list; GitHub, "Managing a merge queue".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from django.db.models.functions import Now
+
+from handoffs.git.process import GitError
+from handoffs.git.repository import Git
+from handoffs.models import GitHubRequest, PullRequest, RequestStatus
+from verdicts.publication_rows import CheckPublication
+from verdicts.publisher import publish
+from verdicts.publishing import Known, Wanted, desire_group
+from verdicts.publishing_facts import read_pulls
+from verdicts.publishing_plans import Desk, Intended, intend_plainly, policy_of_checks
+
+MOST_STEPS: Final = 100
+REFS: Final = "refs/heads/"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group's commit holds: its members by number, or why it is not the merge of members."""
+
+    numbers: tuple[int, ...]
+    problem: str = ""
+
+
+def publish_groups(desk: Desk) -> int:
+    """Answer the groups that GitHub asks about, and look again at those that were shown as passed."""
+    asked = GitHubRequest.objects.filter(
+        repository=desk.hosted.repository_id, kind=GitHubRequest.Kind.MERGE_GROUP, status=RequestStatus.WAITING
+    )
+    count = 0
+    for request in asked.order_by("pk")[:100]:
+        if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:
+            _close(request, RequestStatus.REFUSED, "group.other_base")
+            continue
+        plan = plan_group(desk, request.head_sha)
+        count += publish_group(desk, request.head_sha)
+        if all(one.wanted.status == "completed" for one in plan):
+            _close(request, RequestStatus.DONE, "")
+    shown = CheckPublication.objects.unsettled().filter(repository=desk.hosted.repository_id, is_group=True)
+    for sha in list(shown.values_list("head_sha", flat=True)):
+        if not _has_landed(desk, sha):
+            count += publish_group(desk, sha)
+    return count
+
+
+def publish_group(desk: Desk, sha: str) -> int:
+    """Bring the check runs of one group to what they have to say. Returns how many were written."""
+    return publish(desk, sha, plan_group(desk, sha), lambda: plan_group(desk, sha))
+
+
+def plan_group(desk: Desk, sha: str) -> tuple[Intended, ...]:
+    """What the check runs of one group have to say, by the copy of the repository and our rows as they are now."""
+    gates = policy_of_checks().gates
+    git, branch = Git(Path(desk.hosted.repository.path)), desk.hosted.repository.protected_branch
+    try:
+        tip = git.refs(f"{REFS}{branch}").get(f"{REFS}{branch}", "")
+        git.tree_of(sha)
+    except GitError:
+        title = "Merge group: waiting until its commit is fetched"
+        waiting = (Wanted(gate.check_name, gate.key, gate.is_own, "queued", "", title) for gate in gates)
+        return tuple(intend_plainly(desk, sha, one, is_group=True) for one in waiting)
+    group = read_group(desk, git, sha, tip)
+    readings = read_pulls(desk.hosted.repository_id, set(group.numbers))
+    members: list[Known] = [readings[number].known for number in group.numbers if number in readings]
+    return tuple(intend_plainly(desk, sha, one, is_group=True) for one in desire_group(members, group.problem, gates))
+
+
+def read_group(desk: Desk, git: Git, sha: str, tip: str) -> Group:
+    """The members of a group, oldest first, by its commits from the tip of the protected branch on.
+
+    A step with two parents names its head; one with a single parent (squash, rebase) is the released head whose merge
+    gives its tree.
+    """
+    heads = dict(
+        PullRequest.objects.is_open().filter(repository=desk.hosted.repository_id).values_list("head_sha", "number")
+    )
+    numbers: list[int] = []
+    current = sha
+    try:
+        while current != tip:
+            parents = git.parents_of(current)
+            if not parents or len(parents) > 2 or len(numbers) >= MOST_STEPS:
+                return Group((), f"it does not stand on the tip of the protected branch ({tip[:12]})")
+            tree = git.tree_of(current)
+            wanted = parents[1:] or tuple(heads)
+            found = [head for head in wanted if head in heads and _merges_to(git, parents[0], head, tree)]
+            if not found:
+                return Group((), f"{current[:12]} is not the merge of a head that was handed over")
+            numbers.append(heads[found[0]])
+            current = parents[0]
+    except GitError as error:
+        return Group((), f"it cannot be read: {error.code}")
+    return Group(tuple(reversed(numbers)))
+
+
+def _merges_to(git: Git, base: str, head: str, tree: str) -> bool:
+    try:
+        return git.merge_tree(base, head) == tree
+    except GitError as error:
+        if error.code != "git.conflict":
+            raise
+        return False
+
+
+def _has_landed(desk: Desk, sha: str) -> bool:
+    """Whether the group is on the protected branch: what it said then stays."""
+    repository = desk.hosted.repository
+    try:
+        landed = Git(Path(repository.path)).is_ancestor(sha, f"{REFS}{repository.protected_branch}")
+    except GitError:
+        return False
+    if landed:
+        rows = CheckPublication.objects.filter(repository=repository, head_sha=sha, settled_at=None)
+        rows.update(settled_at=Now())
+    return landed
+
+
+def _close(request: GitHubRequest, status: RequestStatus, code: str) -> None:
+    GitHubRequest.objects.filter(pk=request.pk).update(status=status, code=code, answered_at=Now())
