@@ -40,6 +40,8 @@ class Act(StrEnum):
     VIEW_REGISTRY = "registry.view"
     VIEW_HANDOFFS = "handoff.view"
     VIEW_PULLS = "pull.view"
+    VIEW_REPOSITORIES = "repository.view"
+    SET_UP_APPS = "apps.set_up"
     VIEW_TRAIL = "audit.view"
     EXPORT_TRAIL = "audit.export"
 
@@ -71,6 +73,8 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.VIEW_REGISTRY: frozenset({Role.ADMIN, Role.AUDITOR}),
     Act.VIEW_HANDOFFS: _WATCHERS,
     Act.VIEW_PULLS: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
+    Act.VIEW_REPOSITORIES: _WATCHERS | {Role.ADMIN},
+    Act.SET_UP_APPS: frozenset({Role.ADMIN}),
     Act.VIEW_TRAIL: frozenset({Role.PLAN, Role.LEAD, Role.AUDITOR}),
     Act.EXPORT_TRAIL: frozenset({Role.AUDITOR}),
 }

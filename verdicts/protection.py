@@ -24,7 +24,8 @@ from handoffs.models import (
     Repository,
 )
 from handoffs.protecting import newest_canary, newest_expectation, newest_reading
-from verdicts.policy_document import Policy
+from verdicts.models import PolicyVersion
+from verdicts.policy_document import Policy, parse_policy
 
 # A difference is seen within two minutes: two looks a minute apart. What is older than that is not known.
 READING_HOLDS: Final = timedelta(seconds=120)
@@ -90,6 +91,16 @@ def protection_of(repository: Repository, policy: Policy) -> Standing:
         read_at=watch.read_at if watch else None,
         error=watch.error if watch else "",
     )
+
+
+def current_label(repository: Repository) -> str:
+    """What every page about a repository says of it; empty while its gates are enforced."""
+    if repository.forge == Repository.Forge.LOCAL_GIT:
+        return ""
+    policy = PolicyVersion.objects.order_by("-number").first()
+    if policy is None:
+        return Protection.UNENFORCED.value
+    return protection_of(repository, parse_policy(policy.document.encode())).label
 
 
 def _judge(

@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from verdicts import views, views_break_glass, views_exports, views_keys, views_lead, views_trail
+from verdicts import (
+    views,
+    views_break_glass,
+    views_exports,
+    views_keys,
+    views_lead,
+    views_repositories,
+    views_trail,
+)
 
 app_name = "verdicts"
 PR = "prs/<str:owner>/<str:repo>/<int:number>/"
@@ -22,6 +30,10 @@ urlpatterns = [
     path("break-glass/", views_break_glass.list_break_glass, name="break_glass"),
     path("break-glass/<int:pk>/open/", views_break_glass.open_glass, name="open_break_glass"),
     path("break-glass/<int:pk>/review/", views_break_glass.review, name="review_break_glass"),
+    path("repositories/", views_repositories.list_repositories, name="repositories"),
+    path("repositories/apps/", views_repositories.set_up_apps, name="apps"),
+    path("repositories/apps/<str:side>/", views_repositories.show_code, name="app_code"),
+    path("repositories/<str:owner>/<str:repo>/", views_repositories.show_repository, name="repository"),
     path("keys/", views_keys.list_keys, name="keys"),
     path("keys/rotate/", views_keys.rotate_key, name="rotate_key"),
     path("keys/rotations/<int:pk>/cancel/", views_keys.cancel_key_rotation, name="cancel_rotation"),

@@ -31,7 +31,8 @@ _NO_CHECKS: Final = re.compile(r"(?is)required status checks?\b.{0,300}\b(expect
 _NO_PUSH: Final = re.compile(
     r"(?i)through a pull request|through the merge queue|protected branch|required status check"
 )
-_REFUSALS: Final = frozenset({"github.conflict", "github.refused", "github.failed", "github.forbidden"})
+# HTTP's own ways to say no: forbidden, not allowed, conflict, unprocessable.
+_REFUSALS: Final = frozenset({403, 405, 409, 422})
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ class _Canary:
         try:
             self.ask(method, path, body)
         except ForgeError as error:
-            if error.code not in _REFUSALS:
-                raise
             found = re.match(r"got (\d{3})", error.detail)
             status = int(found[1]) if found else 0
+            if status not in _REFUSALS or error.retry_in is not None:
+                raise
             tried = Tried(what, status, error.detail[:1000], bool(refusal.search(error.detail)))
             self._say(f"canary: {what}: {'refused' if tried.is_refused else 'not proved'}: {error.detail[:200]}")
             return tried

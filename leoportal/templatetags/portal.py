@@ -11,7 +11,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from audit.names import Names
+from handoffs.models import Repository
 from leoportal.words import CHECK_GROUPS, EVENTS, PARTIES, percent_of, span_of, word_of
+from verdicts.protection import current_label
 
 register = template.Library()
 
@@ -32,6 +34,17 @@ def mark(value: object, subject: str) -> str:
     name = f"{subject}: {word.text}"
     glyph = format_html('<span aria-hidden="true">{}</span><span class="unseen">{}. </span>', word.glyph, name)
     return format_html('<span class="mark mark-{}" title="{}">{}</span>', word.style, name, glyph)
+
+
+@register.simple_tag
+def protection(repository: Repository) -> str:
+    """That nothing blocks in this repository, or nobody knows; nothing while its gates are enforced."""
+    label = current_label(repository)
+    if not label:
+        return ""
+    owner, _, name = repository.full_name.partition("/")
+    address = reverse("verdicts:repository", args=[owner, name])
+    return format_html('<a href="{}">{}</a>', address, chip(label, "Protection"))
 
 
 @register.simple_tag

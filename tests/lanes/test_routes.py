@@ -47,6 +47,9 @@ PAGES: dict[str, tuple[set[str], set[str]]] = {
     "verdicts:break_glass": ({*WATCH, "admin"}, set()),
     "verdicts:open_break_glass": (set(), {"lead", "admin"}),
     "verdicts:review_break_glass": (set(), {"lead", "admin"}),
+    "verdicts:repositories": ({*WATCH, "admin"}, set()),
+    "verdicts:repository": ({*WATCH, "admin"}, set()),
+    "verdicts:apps": ({"admin"}, set()),
     "verdicts:keys": (WATCH, set()),
     "verdicts:public_key": (WATCH, set()),
     "verdicts:revoke_key": (WATCH, set()),
@@ -70,6 +73,8 @@ PAGES: dict[str, tuple[set[str], set[str]]] = {
     "audit:decide_change": (set(), {"admin"}),
 }
 OPEN = {"live", "ready", "leoportal-keys"}  # anybody GETs them
+# Where GitHub sends a browser back there is no session; without what the portal signed nothing is shown.
+FROM_GITHUB = {"verdicts:app_code"}
 SIGN_IN = {"account_login", "account_logout"}  # allauth's own
 # With a bearer token: its role.
 API: dict[str, tuple[str, set[str]]] = {
@@ -104,6 +109,7 @@ def address(name: str, scene: Scene, pull) -> str:
         "name": "payments",
         "number": pull.number,
         "fingerprint": "AB" * 20,
+        "side": "gate",
         "pk": pull.handoff_id if name.startswith("handoffs") else pull.pk,
     }
     values["path"] = "0/000"
@@ -132,7 +138,7 @@ def people(scene: Scene) -> dict[str, Client]:
 
 
 def test_every_address_is_in_the_table():
-    assert set(ROUTES) == {*PAGES, *OPEN, *SIGN_IN, *API, *API_OPEN, *LOG_OPEN, *WEBHOOKS, "log-entries"}
+    assert set(ROUTES) == {*PAGES, *OPEN, *FROM_GITHUB, *SIGN_IN, *API, *API_OPEN, *LOG_OPEN, *WEBHOOKS, "log-entries"}
 
 
 def expected(name: str, method: str, person: str) -> str:
@@ -166,6 +172,9 @@ def test_what_is_open_is_open_for_reading(scene: Scene, people: dict[str, Client
     for name, method, person in itertools.product(sorted(OPEN), METHODS, PEOPLE):
         status = people[person].generic(method, address(name, scene, pull)).status_code
         assert status == (200 if method in {"GET", "HEAD"} else 405), (name, method, person)
+    for name, method in itertools.product(sorted(FROM_GITHUB), METHODS):
+        status = people["nobody"].generic(method, address(name, scene, pull)).status_code
+        assert status == (400 if method in {"GET", "HEAD"} else 405), (name, method)
     for name, method, person in itertools.product(sorted(LOG_OPEN), METHODS, PEOPLE):
         status = people[person].generic(method, address(name, scene, pull)).status_code
         assert status == (404 if method in {"GET", "HEAD"} else 405), (name, method, person)
