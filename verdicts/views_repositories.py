@@ -31,6 +31,8 @@ MAX_REPOSITORIES: Final = 200
 HISTORY: Final = 10
 CODE_SECONDS: Final = 3600
 SALT: Final = "repositories.apps"
+_POLICY: Any = settings.SECURE_CSP
+_TO_GITHUB: Final[dict[str, Any]] = {**_POLICY, "form-action": [CSP.SELF, settings.GITHUB_URL]}
 _OWNER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})\Z")
 
 
@@ -80,7 +82,7 @@ _WORST_FIRST: Final = (Outcome.BROKEN, Outcome.UNSEEN, Outcome.ACCEPTED, Outcome
 
 
 # A form on this page goes to GitHub, so its address is added to where forms may go; nothing else of the policy changes.
-@csp_override({**settings.SECURE_CSP, "form-action": [CSP.SELF, settings.GITHUB_URL]})
+@csp_override(_TO_GITHUB)
 @page(Act.SET_UP_APPS, "GET")
 def set_up_apps(request: Request) -> HttpResponse:
     """Both Apps as manifests, each with the button that sends it to GitHub."""

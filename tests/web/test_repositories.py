@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -137,7 +138,7 @@ def test_the_apps_are_made_from_least_permissions_and_the_web_sees_only_a_code(s
 
 
 def test_an_app_that_may_do_more_or_less_is_not_taken():
-    made = {"id": 1, "pem": "x", "webhook_secret": "y", "permissions": dict(PERMISSIONS["gate"])}
+    made: dict[str, Any] = {"id": 1, "pem": "x", "webhook_secret": "y", "permissions": dict(PERMISSIONS["gate"])}
     refuse_other_app("gate", made)
     for permissions in ({}, {**PERMISSIONS["gate"], "contents": "write"}, PERMISSIONS["enforcer"]):
         with pytest.raises(ManifestError, match=r"app\.permissions"):
