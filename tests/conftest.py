@@ -18,6 +18,11 @@ from handoffs.signatures.key_rules import Algorithm
 from leoportal.lanes.agreeing import make_grants
 from leoportal.lanes.matrix import read_matrix
 from leoportal.stack.postgres import TESTER
+from tests.support.described import (  # noqa: F401  hooks
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from tests.support.log import log_running
 from tests.support.portal import Portal
 

@@ -14,7 +14,6 @@ from leoportal import setup
 from tests.github.events import HEAD
 from tests.lanes.conftest import as_role  # noqa: F401  a fixture
 from tests.support.github import GitHub
-from tests.support.github.contract import NOTICE, Contract
 from tests.support.github.house import House, make_house
 from tests.support.on_github import OnGitHub
 
@@ -35,11 +34,6 @@ def house(github: GitHub) -> House:
 def on_github(github: GitHub, portal_folder: Path, settings: Any) -> OnGitHub:
     """A portal that governs `acme/payments` on GitHub; no webhook is set up, so that everything is found by looking."""
     return OnGitHub.on(github, portal_folder, settings)
-
-
-def pytest_report_header() -> str:
-    """Said where nothing can be compared."""
-    return "" if Contract().is_there else NOTICE
 
 
 @pytest.fixture

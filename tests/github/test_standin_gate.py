@@ -84,6 +84,29 @@ def test_the_newest_run_of_the_app_decides(house, pull):
     assert latest["check_runs"][0]["id"] != first["id"]
 
 
+def test_a_check_and_a_status_of_one_name_both_have_to_be_good(house, pull):
+    token = house.gating.token()
+    house.ask(token, "POST", "check-runs", success(pull.head_sha))
+    house.ask(token, "POST", f"statuses/{pull.head_sha}", {"state": "pending", "context": GATE_3})
+    assert not pull.mergeable
+    house.ask(token, "POST", f"statuses/{pull.head_sha}", {"state": "success", "context": GATE_3})
+    assert pull.mergeable
+
+
+@pytest.mark.parametrize("count", [True, False])
+def test_a_check_on_a_forks_commit_may_not_count_where_a_status_does(house, count):
+    """The trap to be tried against a real repository: a bare commit's check that belongs to no branch here."""
+    house.github.bare_checks_count = count
+    house.repo.require(GATE_3, app=house.gate)
+    fork = house.github.fork(house.repo, house.dev)
+    fork.commit({"a.txt": "new\n"}, branch="x", by=house.dev)
+    pull = house.repo.open_pull("x", by=house.dev, source=fork)
+    house.ask(house.gating.token(), "POST", "check-runs", success(pull.head_sha))
+    assert pull.mergeable is count
+    house.ask(house.gating.token(), "POST", f"statuses/{pull.head_sha}", {"state": "success", "context": GATE_3})
+    assert pull.mergeable
+
+
 def test_a_success_does_not_move_to_the_next_head(house, pull):
     house.ask(house.gating.token(), "POST", "check-runs", success(pull.head_sha))
     judged = pull.head_sha

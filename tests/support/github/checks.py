@@ -148,6 +148,8 @@ def is_satisfied(repository: Repository, sha: str, context: str, app_id: int | N
     A check run and a status of one name both count: each that is there has to be good.
     """
     runs = [run for run in latest(runs_on(repository, sha)) if run.name == context]
+    if not repository.github.bare_checks_count:
+        runs = [run for run in runs if run.suite.head_branch]
     if app_id is None:
         newest = [one for one in latest_statuses(repository, sha) if one.context == context]
     else:

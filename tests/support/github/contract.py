@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import jsonschema_rs
 
 from tests.support.corpora import CORPORA
+from tests.support.described import UNCOMPARED, UNDESCRIBED
 
 if TYPE_CHECKING:
     from tests.support.github.exchange import Answer, Incoming
@@ -217,7 +218,10 @@ class Contract:
             self.answers_only = False
 
     def check(self) -> None:
-        """Raises: AssertionError."""
+        """Raises: AssertionError. What was not described is said at the end of the test run."""
+        UNDESCRIBED.update(self.undescribed)
+        if not self.is_there:
+            UNCOMPARED.add(NOTICE)
         assert not self.violations, "against GitHub's description:\n" + "\n".join(dict.fromkeys(self.violations))
 
     def check_exchange(self, incoming: Incoming, template: str, answer: Answer) -> None:
@@ -226,7 +230,9 @@ class Contract:
         name = f"{incoming.method} {template or incoming.path}"
         if not template:
             if not self.answers_only:
-                self.undescribed.add(f"{name}: the stand-in has no such endpoint")
+                self.undescribed.add(
+                    f"{incoming.method} {numberless(incoming.path)}: the stand-in has no such endpoint"
+                )
             return
         if operation(incoming.method, template) is None:
             self.undescribed.add(f"{name}: the description has no such operation")
@@ -283,6 +289,11 @@ def as_known(payload: dict[str, Any]) -> dict[str, Any]:
         return payload
     known = [one for one in installation["events"] if one != "repository_ruleset"]
     return payload | {"installation": installation | {"events": known}}
+
+
+def numberless(path: str) -> str:
+    """An address without what differs from run to run."""
+    return re.sub(r"/(?:[0-9a-f]{40}|\d+)(?=/|$)", "/…", path)
 
 
 def readings(text: str) -> list[Any]:

@@ -80,7 +80,8 @@ class Following:
         pull.head_sha, pull.base_sha = new, pull.base_tip or pull.base_sha
         pull.updated_at = self.github.clock.now()
         pull.repository.git.update_ref(f"refs/pull/{pull.number}/head", new)
-        self.suites(pull.repository, new, pull.head, NOBODY)
+        if source is pull.repository:  # pushes to a fork are not seen here: no suite, and `head_branch` is null
+            self.suites(pull.repository, new, pull.head, NOBODY)
 
     def pull_runs(self, pull: Pull, sender: Account) -> None:
         start_workflows(pull.repository, "pull_request", pull.head_sha, pull.head, sender, pull=pull)
