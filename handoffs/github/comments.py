@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import Connection, translated
+from handoffs.github.connection import Connection
 
 STATUS: Final = "<!-- leoportal status -->"
 MAX_BODY: Final = 65_000  # GitHub takes 65,536 characters
@@ -85,20 +85,20 @@ class Comments:
         """Write a comment, unless it is there."""
         if (found := self.find(pull, marker)) is not None:
             return found
-        with translated():
+        with self._connection.talking():
             issue = self._connection.repository(self._full_name).get_issue(pull)
             return self._made(issue.create_comment(with_marker(marker, body)).id)
 
     def edit(self, comment_id: int, marker: str, body: str) -> Comment:
         """Write a comment of ours anew."""
-        with translated():
+        with self._connection.talking():
             found = self._connection.repository(self._full_name).get_issue(0).get_comment(comment_id)
             found.edit(with_marker(marker, body))
         return self._made(comment_id)
 
     def react(self, comment_id: int, reaction: Reaction) -> None:
         """Put a reaction on a comment; the same one again changes nothing."""
-        with translated():
+        with self._connection.talking():
             found = self._connection.repository(self._full_name).get_issue(0).get_comment(comment_id)
             found.create_reaction(reaction.value)
 

@@ -26,6 +26,7 @@ API_VERSION: Final = "2022-11-28"
 PER_PAGE: Final = 100
 SECONDARY_WAIT: Final = timedelta(seconds=60)  # "wait for at least one minute before retrying"
 OUTAGE_WAIT: Final = timedelta(seconds=15)
+TOKEN_WAIT: Final = timedelta(seconds=5)  # a new token is asked for then
 RESERVE: Final = 50  # requests of the hour that are left for what cannot wait
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CODES: Final = {
@@ -82,7 +83,10 @@ class Connection:
         self.api_url = api_url.rstrip("/")
         self._seconds = seconds
         self._identity = identity
-        match identity:
+        self._begin()
+
+    def _begin(self) -> None:
+        match self._identity:
             case Installation(app, number):
                 self._auth: Auth.Auth | None = Auth.AppAuth(app.app_id, app.private_key).get_installation_auth(number)
             case Token(value):
@@ -90,6 +94,21 @@ class Connection:
             case Nobody():
                 self._auth = None
         self._github = Github(**self._options(self._auth))
+
+    @contextlib.contextmanager
+    def talking(self) -> Iterator[None]:
+        """What is asked inside fails as `translated` says. A token that GitHub no longer takes is not used again.
+
+        GitHub ends tokens early: a key was revoked, a permission changed, its clock is ahead of ours.
+        """
+        try:
+            with translated():
+                yield
+        except ForgeError as error:
+            if error.code != "github.unauthorized" or not self.is_separated:
+                raise
+            self._begin()
+            raise ForgeError(error.code, error.detail, retry_in=TOKEN_WAIT) from None
 
     def _options(self, auth: Auth.Auth | None) -> dict[str, Any]:
         return {
@@ -137,16 +156,16 @@ class Connection:
         """
         if self._auth is None:
             raise ForgeError("github.token_mode", "got nobody, expected an App or a token")
-        with translated():
+        with self.talking():
             return self._auth.token
 
     def repository(self, full_name: str) -> RemoteRepository:
-        """PyGithub's repository; nothing is asked yet. Use it inside `translated()`."""
+        """PyGithub's repository; nothing is asked yet. Use it inside `talking()`."""
         return self._github.get_repo(full_name)
 
     def repository_by_id(self, number: int) -> RemoteRepository:
         """PyGithub's repository, asked for by its number, which a rename and a transfer keep."""
-        with translated():
+        with self.talking():
             found = self._github.get_repo(number)
             found.complete()
             return found
@@ -165,7 +184,7 @@ class Connection:
         `path` begins with "/". A 304 is an answer without data.
         Raises: ForgeError.
         """
-        with translated():
+        with self.talking():
             found, data = self._github.requester.requestJsonAndCheck(
                 method,
                 path,

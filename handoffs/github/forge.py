@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handoffs.forges.bare import BareReads
 from handoffs.forges.protocol import ForgeError, NewPull
-from handoffs.github.connection import Connection, translated
+from handoffs.github.connection import Connection
 from handoffs.github.mirror import Mirror
 from handoffs.github.pulls import with_block
 
@@ -48,15 +48,25 @@ class GitHub(BareReads):
 
     def open_pull(self, wanted: NewPull) -> int:
         """The branch's open pull request, found again before it is made again."""
+        if number := self._open_pull(wanted):
+            return number
+        remote, body = self.connection.repository(self.full_name), with_block("", wanted.body)
+        try:
+            with self.connection.talking():
+                return int(remote.create_pull(base=wanted.base, head=wanted.head, title=wanted.title, body=body).number)
+        except ForgeError as error:
+            # Made meanwhile, perhaps by ourselves in a try whose answer was lost.
+            if error.code == "github.refused" and (number := self._open_pull(wanted)):
+                return number
+            raise
+
+    def _open_pull(self, wanted: NewPull) -> int:
         remote = self.connection.repository(self.full_name)
-        with translated():
+        with self.connection.talking():
             head = f"{self.full_name.partition('/')[0]}:{wanted.head}"
             for pull in remote.get_pulls(state="open", head=head, base=wanted.base):
                 return int(pull.number)
-            pull = remote.create_pull(
-                base=wanted.base, head=wanted.head, title=wanted.title, body=with_block("", wanted.body)
-            )
-            return int(pull.number)
+        return 0
 
     def _token(self) -> str:
         return self.connection.token()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import Connection, translated
+from handoffs.github.connection import Connection
 
 PER_PAGE: Final = 100
 MAX_PAGES: Final = 30
@@ -75,11 +75,11 @@ class Labels:
         """Put labels on and take labels off, and leave all others alone. One that is gone already is no error."""
         issue = self._connection.repository(self._full_name).get_issue(number)
         if add:
-            with translated():
+            with self._connection.talking():
                 issue.add_to_labels(*sorted(add))
         for label in sorted(remove):
             try:
-                with translated():
+                with self._connection.talking():
                     issue.remove_from_labels(label)
             except ForgeError as error:
                 if error.code != "github.not_found":

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import Connection, translated
+from handoffs.github.connection import Connection
 
 BEGIN: Final = "<!-- leoportal:begin -->"
 END: Final = "<!-- leoportal:end -->"
@@ -44,7 +44,7 @@ def open_pulls(connection: Connection, full_name: str) -> list[PullFacts]:
     Raises: ForgeError; ("github.too_many") instead of a part of them.
     """
     found: list[PullFacts] = []
-    with translated():
+    with connection.talking():
         for pull in connection.repository(full_name).get_pulls(state="open"):
             if len(found) == MOST_OPEN:
                 raise ForgeError("github.too_many", f"got more than {MOST_OPEN} open pull requests")
