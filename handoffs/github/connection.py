@@ -135,9 +135,10 @@ class Connection:
 
     @property
     def budget(self) -> Budget:
-        """What is left of the hour's requests."""
-        remaining, limit = self._github.rate_limiting
-        return Budget(int(remaining), int(limit), datetime.fromtimestamp(self._github.rate_limiting_resettime, UTC))
+        """What is left of the hour's requests, by the last answer; nothing is asked for it."""
+        requester = self._github.requester
+        remaining, limit = requester.rate_limiting
+        return Budget(int(remaining), int(limit), datetime.fromtimestamp(requester.rate_limiting_resettime or 0, UTC))
 
     def refuse_spent_budget(self, *, now: datetime) -> None:
         """Keep the last of the hour's requests for what cannot wait: sweeps ask this first.

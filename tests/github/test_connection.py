@@ -20,6 +20,12 @@ def connection(house: House, app, installation: int, **more) -> Connection:
     return Connection(house.github.api, Installation(App(app.id, app.private_key()), installation), **more)
 
 
+def test_nothing_is_asked_to_know_the_budget(house: House, enforcer: Connection):
+    assert (enforcer.budget.remaining, enforcer.budget.limit) == (-1, -1)
+    enforcer.refuse_spent_budget(now=datetime.now(UTC))
+    assert not house.github.requests
+
+
 def test_each_app_speaks_for_itself_and_may_what_it_may(house: House, enforcer: Connection):
     gate = connection(house, house.gate, house.gating.id)
     path = f"/repos/{house.repo.full_name}"

@@ -19,6 +19,8 @@ from audit import events
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from handoffs.actions import Enrolment, govern_on_github
+from handoffs.bundles.bundle import digest_of
+from handoffs.bundles.markers import MarkerKind, write_marker
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, Handoff, WorkflowEvidence
 from handoffs.tasks import advance, sweep_staging
@@ -118,6 +120,12 @@ class OnGitHub(Portal):
         lease = f"--force-with-lease=refs/heads/{branch}:{old}"
         git(self.source, "push", "--quiet", lease, address, f"{commit}:refs/heads/{branch}")
 
+    def push_bundle_past_the_outage(self, files: Mapping[str, str | None]) -> None:
+        """A builder's push that GitHub took although it answers nobody: the branch is just there."""
+        raw, branch = self.bundle(files), "staging/codex-net"
+        commit = self.remote.commit({".leo/artifact.tar.gz": raw}, branch=branch, message=ready(raw))
+        assert commit
+
     def user(self, login: str) -> Account:
         """Somebody on GitHub."""
         return self.github.account(login)
@@ -155,7 +163,8 @@ class OnGitHub(Portal):
         sweep_landed()
         sweep_workflows()
         sweep_statements()
-        for _ in range(3):
+        VerificationWork.objects.open().update(next_try_at=None)  # the seconds it waits for a run have passed
+        for _ in range(2):
             for work in list(VerificationWork.objects.due()):
                 run_work(work.pk)
 
@@ -230,6 +239,11 @@ class OnGitHub(Portal):
         for name in contexts():
             run = CheckRun(suite, self.github.new_id(), name, sha, "completed", "success", now, now)
             self.remote.check_runs.append(run)
+
+
+def ready(raw: bytes) -> str:
+    """The builder's marker for a bundle."""
+    return write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Add net")
 
 
 def contexts() -> tuple[str, ...]:
