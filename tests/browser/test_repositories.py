@@ -1,0 +1,54 @@
+"""The repositories' pages from every side: empty, enforced, drifted, observed, and making the Apps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from handoffs.actions import Enrolment, govern_on_github
+from handoffs.github.live import Live, Unseen
+from handoffs.github.onboarding import check_onboarding
+from handoffs.models import CanaryOutcome, Reader
+from handoffs.protecting import Attempt, Canary, expect_protection, record_canary, record_reading
+from leoportal.lanes.switching import acting_in
+from leoportal.setup import OPERATOR
+from tests.browser.test_pages import gallery  # noqa: F401  a fixture
+from tests.support.browser import Site
+from tests.support.protection import CONTEXTS, EXPECTED, LIVE, NOW, required, swap
+
+SAID = "got 405: Repository rule violations found. Required status check LEO Gate Validation / Gate 3 is expected."
+REFUSED = Canary(CanaryOutcome.REFUSED, 7, "a" * 40, (Attempt("merge the pull request", 405, SAID, True),))
+DRIFTED = replace(
+    LIVE,
+    rules=swap("required_status_checks", required(*CONTEXTS[1:])),
+    secrets=Unseen("got 403: Resource not accessible"),
+)
+
+
+def enrol(number: int, live: Live, folder: Path, *, is_observed: bool = False) -> None:
+    enrolment = Enrolment(number, f"acme/service-{number}", "main", "b" * 40, folder / f"{number}.git", 2, 3, 4)
+    repository = govern_on_github(enrolment, by=OPERATOR).repository
+    with acting_in("operator"):
+        expectation = expect_protection(repository, EXPECTED, is_observed=is_observed, by=OPERATOR)
+        if not is_observed:
+            record_canary(expectation, REFUSED, by=OPERATOR)
+        record_reading(expectation, check_onboarding(EXPECTED, live, now=NOW), reader=Reader.ADMINISTRATOR, by=OPERATOR)
+
+
+def test_the_repositories_pages(site: Site, gallery, tmp_path: Path, settings):  # noqa: F811
+    xena = gallery("xena")
+    xena.visit("/repositories/", "repositories-local")
+    xena.visit("/repositories/apps/?owner=acme", "apps")
+    xena.visit("/repositories/apps/?owner=a/b", "apps-wrong", status=422)
+    nobody = gallery("")
+    nobody.visit("/repositories/apps/gate/?code=a1b2c3d4e5f6&state=forged", "app-code-refused", status=400)
+    enrol(1, LIVE, tmp_path)
+    enrol(2, DRIFTED, tmp_path)
+    enrol(3, DRIFTED, tmp_path, is_observed=True)
+    plan = gallery("plan")
+    plan.visit("/repositories/", "repositories")
+    for number, name in ((1, "enforced"), (2, "drifted"), (3, "observed")):
+        plan.visit(f"/repositories/acme/service-{number}/", f"repository-{name}")
+    page = plan.visitor.page
+    page.keyboard.press("u")
+    page.wait_for_url("**/repositories/")
