@@ -1,6 +1,6 @@
-"""`python -m bench`: every figure. One alone: goals, goal1 to goal5, appends (goals 6 and 7), goal16, bundle (stage by
-stage), pages, trail, goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the last five are measured at, in
-one and the same database where several are asked for; 100,000 if not said.
+"""`python -m bench`: every figure. One alone: goals, goal1 to goal5, appends (goals 6 and 7), goal16, webhooks (goals
+10 and 11), bundle (stage by stage), pages, trail, goal8, goal9, goal12, goal14. `--rows=5000000` is how long a log the
+last five are measured at, in one and the same database where several are asked for; 100,000 if not said.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from bench.measure import print_machine, print_table
 from bench.packs import goal9
 
 TEMPORARY = Path(tempfile.gettempdir())
-PARTS = {
+PARTS: dict[str, tuple[Callable[[Path], None], Path]] = {
     "goals": (goals.run, TEMPORARY),
     "bundle": (bundle.run, TEMPORARY),
     "pages": (pages.run, pages.parent_folder()),
     "appends": (appending.run, TEMPORARY),
     "goal16": (enforcement.run, pages.parent_folder()),
+    "webhooks": (functools.partial(pages.run, child=("bench.webhooks",)), pages.parent_folder()),
 }
 SINGLE: dict[str, tuple[Callable[[Path], None], Path]] = {
     f"goal{n}": (functools.partial(goals.run, only=frozenset({n})), TEMPORARY) for n in range(1, 6)

@@ -37,6 +37,7 @@ def run(folder: Path, child: tuple[str, ...] = ("bench.portal",)) -> None:
             "LOG_LEVEL": "CRITICAL",
             "DATABASE_URL": postgres.url(TESTER),
             "DATABASE_HOOK_URL": postgres.url("leoportal_hook"),
+            "BENCH_WEB_URL": postgres.url("leoportal_web"),
             "BENCH_SUPERUSER_URL": postgres.url(SUPERUSER),
             "REDIS_URL": broker.url,
             "CACHE_URL": broker.cache_url,

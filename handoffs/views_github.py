@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Final
 
+import psycopg
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -20,9 +21,9 @@ from django.views.decorators.csrf import csrf_exempt
 from audit.coded import CodedError
 from handoffs.doorbell import Doorbell
 from handoffs.github.events import MAX_BODY_BYTES
-from handoffs.models import GitHubApp, WebhookDelivery
+from handoffs.models import GitHubApp, store_delivery
 from handoffs.tasks import nudge
-from leoportal.lanes.switching import acting_in
+from leoportal.lanes.ingesting import ingest
 from leoportal.web import open_to_all
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,11 @@ def receive(request: HttpRequest, app: str) -> JsonResponse:
         secrets = _secrets(app)
         body = _read(request, length)
         _refuse_forged(body, signature, secrets)
+        is_new = _store(app, delivery_id, event, body)
     except WebhookError as error:
         refusals.count(error.code, app)
         headers = {"Allow": "POST"} if error.status == 405 else None
         return JsonResponse({"code": error.code, "detail": error.detail}, status=error.status, headers=headers)
-    with acting_in("ingest"):
-        is_new = WebhookDelivery.objects.store(GitHubApp(app), delivery_id, event, body)
     bell.press()
     code, detail = ("webhook.stored", "it is processed soon") if is_new else ("webhook.known", "it was stored before")
     return JsonResponse({"code": code, "detail": detail}, status=202)
@@ -113,6 +113,15 @@ def _read(request: HttpRequest, length: int) -> bytes:
         return request.read(length)
     except UnreadablePostError:
         raise WebhookError(400, "webhook.cut_off", "the body broke off; GitHub is asked to deliver it again") from None
+
+
+def _store(app: str, delivery_id: str, event: str, body: bytes) -> bool:
+    """Raises: WebhookError("webhook.not_stored"); what is not stored is not acknowledged, and so asked for again."""
+    try:
+        return ingest(lambda session: store_delivery(session, app, delivery_id, event, body))
+    except psycopg.Error:
+        log.exception("a webhook of the App %s cannot be stored", app)
+        raise WebhookError(503, "webhook.not_stored", "the database is away; GitHub is asked for it again") from None
 
 
 def _secrets(app: str) -> list[str]:

@@ -23,6 +23,7 @@ from handoffs.models.hooks import (
     RequestStatus,
     WebhookDelivery,
     WorkflowEvidence,
+    store_delivery,
 )
 from handoffs.models.keys import (
     BEFORE_SWITCH,
@@ -136,4 +137,5 @@ __all__ = [
     "WorkQuerySet",
     "WorkflowEvidence",
     "WorkflowRun",
+    "store_delivery",
 ]

@@ -6,10 +6,10 @@ only together with what the API says about that run.
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import psycopg
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -50,12 +50,6 @@ class DeliveryQuerySet(WorkQuerySet["WebhookDelivery"]):
         """Stored and not processed."""
         return self.filter(status=DeliveryStatus.STORED)
 
-    def store(self, app: GitHubApp, delivery_id: str, event: str, body: bytes) -> bool:
-        """Keep a delivery, once; whether it is new. One statement, its body in binary: half the time of the ORM's."""
-        connection.ensure_connection()
-        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-            return cursor.execute(STORE, (app.value, delivery_id, event, body)).rowcount == 1
-
 
 class WebhookDelivery(models.Model):
     """One delivery whose signature was right. Its body is kept until it is processed and then erased."""
@@ -94,6 +88,15 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.app} {self.event} {self.delivery_id}"
+
+
+def store_delivery(session: psycopg.Connection[Any], app: str, delivery_id: str, event: str, body: bytes) -> bool:
+    """Keep a delivery, once; whether it is new. One statement, its body in binary: a third of the ORM's time.
+
+    Shape: `session` commits by itself, or is in its caller's transaction. Raises: psycopg.Error.
+    """
+    with psycopg.Cursor(session) as cursor:
+        return cursor.execute(STORE, (app, delivery_id, event, body)).rowcount == 1
 
 
 class RequestStatus(models.TextChoices):

@@ -11,6 +11,7 @@ import pytest
 from handoffs.actions import Enrolment, govern_on_github
 from handoffs.models import GitHubRepository
 from leoportal import setup
+from leoportal.lanes.ingesting import close
 from tests.github.events import HEAD
 from tests.lanes.conftest import as_role  # noqa: F401  a fixture
 from tests.support.github import GitHub
@@ -23,6 +24,12 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
     """Fails at its end when a request, an answer or an event broke GitHub's own description."""
     with GitHub(tmp_path / "github") as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def no_connection_stays():
+    yield
+    close()
 
 
 @pytest.fixture

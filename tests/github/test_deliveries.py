@@ -25,6 +25,7 @@ from handoffs.models import (
     GitHubRepository,
     GitHubRequest,
     WebhookDelivery,
+    store_delivery,
 )
 from handoffs.tasks_github import erase_deliveries, sweep_github, take_deliveries
 from tests.github import events
@@ -44,7 +45,8 @@ def nudges(monkeypatch) -> list[str]:
 
 
 def store(event: str, body: bytes, *, app: GitHubApp = GitHubApp.ENFORCER, delivery: str = "") -> bool:
-    return WebhookDelivery.objects.store(app, delivery or str(uuid.uuid4()), event, body)
+    connection.ensure_connection()
+    return store_delivery(connection.connection, app.value, delivery or str(uuid.uuid4()), event, body)
 
 
 def take(*sent: Sent, app: GitHubApp = GitHubApp.ENFORCER) -> WebhookDelivery:

@@ -43,7 +43,7 @@ def test_each_body_is_understood_or_passed_over_for_what_it_is(case: dict[str, A
 
 @pytest.mark.threat("HOK-05")
 @pytest.mark.skipif(not all_of(FOLDER), reason=f"no corpus {FOLDER} in ../shared/corpora")
-def test_every_body_goes_all_the_way_and_none_is_an_error(hosted, settings, monkeypatch):
+def test_every_body_goes_all_the_way_and_none_is_an_error(transactional_db, hosted, settings, monkeypatch):
     settings.GITHUB_ENFORCER_WEBHOOK_SECRETS = [SECRETS["enforcer"]]
     monkeypatch.setattr(views_github.bell, "press", lambda: None)
     monkeypatch.setattr(tasks_github, "nudge", lambda *_: None)

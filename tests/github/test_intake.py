@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import uuid
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
 from django.http import UnreadablePostError
 from django.test import Client, RequestFactory
 
@@ -16,6 +17,7 @@ from handoffs import views_github
 from handoffs.github.events import MAX_BODY_BYTES
 from handoffs.models import WebhookDelivery
 from handoffs.views_github import Refusals, receive
+from leoportal.lanes.ingesting import ingest
 from tests.github import events
 from tests.github.delivering import SECRETS, deliver, headers, sign
 
@@ -36,7 +38,7 @@ def kept(**which: str) -> bytes:
 
 
 @pytest.mark.threat("HOK-01")
-def test_githubs_published_vector_is_accepted(settings):
+def test_githubs_published_vector_is_accepted(transactional_db, settings):
     """Source: GitHub, "Validating webhook deliveries", testing the webhook payload validation."""
     settings.GITHUB_ENFORCER_WEBHOOK_SECRETS = ["It's a Secret to Everybody"]
     digest = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
@@ -80,7 +82,7 @@ def test_a_forged_delivery_is_refused_and_leaves_nothing(how: str):
 
 
 @pytest.mark.threat("HOK-01")
-def test_of_two_secrets_both_are_active_and_the_old_one_dies_when_it_is_taken_out(settings):
+def test_of_two_secrets_both_are_active_and_the_old_one_dies_when_it_is_taken_out(transactional_db, settings):
     old, new = SECRETS["enforcer"], "second-secret-of-the-enforcer"
     by_old, by_new = {"X_Hub_Signature_256": sign(old, BODY)}, {"X_Hub_Signature_256": sign(new, BODY)}
     assert [deliver(BODY, **signed).status_code for signed in (by_old, by_new)] == [202, 401]
@@ -95,7 +97,7 @@ def test_of_two_secrets_both_are_active_and_the_old_one_dies_when_it_is_taken_ou
 
 
 @pytest.mark.threat("HOK-02")
-def test_a_delivery_is_stored_once_for_each_app_however_often_it_comes():
+def test_a_delivery_is_stored_once_for_each_app_however_often_it_comes(transactional_db):
     delivery = str(uuid.uuid4())
     codes = [deliver(BODY, delivery=delivery).json()["code"] for _ in range(3)]
     assert codes == ["webhook.stored", "webhook.known", "webhook.known"]
@@ -125,7 +127,7 @@ def test_what_is_no_delivery_says_what_is_missing_and_what_to_do(changed, status
     assert stored() == []
 
 
-def test_a_charset_changes_nothing():
+def test_a_charset_changes_nothing(transactional_db):
     assert deliver(BODY, content_type="application/json; charset=utf-8").status_code == 202
 
 
@@ -165,13 +167,13 @@ def test_a_body_that_breaks_off_is_refused():
 
 
 @pytest.mark.threat("HOK-05")
-def test_a_body_of_twenty_five_mebibytes_is_taken():
+def test_a_body_of_twenty_five_mebibytes_is_taken(transactional_db):
     body = events.body(ref="x", filling="y" * (MAX_BODY_BYTES - 1000))
     assert len(body) < MAX_BODY_BYTES
     assert deliver(body).status_code == 202
 
 
-def test_only_post_is_answered_and_no_session_or_token_of_a_form_is_asked_for():
+def test_only_post_is_answered_and_no_session_or_token_of_a_form_is_asked_for(transactional_db):
     client = Client(enforce_csrf_checks=True)
     for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
         answer = client.generic(method, "/github/webhook/enforcer/", BODY, headers=headers(BODY))
@@ -200,21 +202,31 @@ def test_the_lane_of_webhooks_stores_and_neither_reads_a_body_nor_processes_one(
 
 
 @pytest.mark.threat("DB-01")
-def test_a_delivery_is_stored_in_that_lane_and_in_no_other(monkeypatch):
-    acting: list[str] = []
-    manager = type(WebhookDelivery.objects)
-    store = manager.store
+def test_webhooks_have_a_connection_of_their_own_that_is_that_lane_and_comes_back_when_it_is_lost(transactional_db):
+    def who(session: psycopg.Connection) -> tuple[str, int]:
+        found = session.execute("SELECT current_user, pg_backend_pid()").fetchone()
+        assert found is not None
+        return found[0], found[1]
 
-    def noting(*args) -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT current_user")
-            acting.append(cursor.fetchone()[0])
-        return bool(store(*args))
+    role, number = ingest(who)
+    assert (role, ingest(who)) == ("leo_ingest", (role, number))
+    assert deliver(BODY).status_code == 202
+    line = socket.socket(fileno=os.dup(ingest(lambda session: session.pgconn.socket)))
+    line.shutdown(socket.SHUT_RDWR)
+    line.close()
+    assert deliver(BODY).status_code == 202
+    role, again = ingest(who)
+    assert (role, again != number) == ("leo_ingest", True)
+    assert len(stored()) == 2
 
-    monkeypatch.setattr(manager, "store", noting)
-    deliver(BODY)
-    deliver(BODY, X_Hub_Signature_256=sign("guess", BODY))
-    assert acting == ["leo_ingest"]
+
+def test_what_cannot_be_stored_is_not_acknowledged(monkeypatch):
+    def away(*_: object) -> bool:
+        raise psycopg.OperationalError("the server is away")
+
+    monkeypatch.setattr(views_github, "ingest", away)
+    answer = deliver(BODY)
+    assert (answer.status_code, answer.json()["code"]) == (503, "webhook.not_stored")
 
 
 def test_refusals_are_counted_and_told_once_a_minute(caplog):
