@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "leoportal",
 ]
 MIDDLEWARE = [
+    "handoffs.views_github.WebhookMiddleware",
     "leoportal.web.VisitorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,10 +1,10 @@
-"""Addresses. Every view but allauth's two declares who may see it; what is not listed here answers 404."""
+"""Addresses. Every view but allauth's two declares who may see it; what is not listed here answers 404,
+but GitHub's two webhooks, which are answered before (`handoffs.views_github`)."""
 
 from allauth.account.views import login, logout
 from django.urls import include, path
 
 from audit import views_log
-from handoffs import views_github
 from leoportal import views
 from leoportal.api import api_urls
 from verdicts.views_keys import well_known
@@ -23,8 +23,6 @@ urlpatterns = [
     path("log/tile/entries/<path:path>", views_log.entry_bundle, name="log-entries"),
     path("log/tile/<path:path>", views_log.hash_tile, name="log-tile"),
     path(".well-known/leoportal-keys.json", well_known, name="leoportal-keys"),
-    path("github/webhook/enforcer/", views_github.receive, {"app": "enforcer"}, name="webhook-enforcer"),
-    path("github/webhook/gate/", views_github.receive, {"app": "gate"}, name="webhook-gate"),
     path("healthz/live", views.live, name="live"),
     path("healthz/ready", views.ready, name="ready"),
 ]

@@ -71,7 +71,7 @@ def _answered(line: _Line) -> bool:
     head, found, rest = bytes(line.got).partition(END)
     if not found:
         return False
-    fields = dict(row.lower().split(b": ", 1) for row in head.split(b"\r\n")[1:])
+    fields = dict(row.lower().partition(b":")[::2] for row in head.split(b"\r\n")[1:])
     if len(rest) < int(fields.get(b"content-length", b"0")):
         return False
     assert head.startswith(b"HTTP/1.1 202"), head[:200] + rest[:300]
