@@ -89,11 +89,19 @@ def receive(request: HttpRequest, app: str) -> JsonResponse:
         is_new = _store(app, delivery_id, event, body)
     except WebhookError as error:
         refusals.count(error.code, app)
-        headers = {"Allow": "POST"} if error.status == 405 else None
-        return JsonResponse({"code": error.code, "detail": error.detail}, status=error.status, headers=headers)
+        return _answer(error.status, error.code, error.detail)
     bell.press()
     code, detail = ("webhook.stored", "it is processed soon") if is_new else ("webhook.known", "it was stored before")
-    return JsonResponse({"code": code, "detail": detail}, status=202)
+    return _answer(202, code, detail)
+
+
+def _answer(status: int, code: str, detail: str) -> JsonResponse:
+    """With its length, which the middleware that usually says it is not asked for."""
+    answer = JsonResponse({"code": code, "detail": detail}, status=status)
+    answer.headers["Content-Length"] = str(len(answer.content))
+    if status == 405:
+        answer.headers["Allow"] = "POST"
+    return answer
 
 
 def _headers(request: HttpRequest) -> tuple[str, str, bytes, int]:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from handoffs.models import WebhookDelivery
 from handoffs.tasks import nudge
-from handoffs.views_github import _headers, _read, _refuse_forged, _secrets, _store
+from handoffs.views_github import _answer, _headers, _read, _refuse_forged, _secrets, _store
 from leoportal.lanes.switching import acting_in
 
 
@@ -33,7 +33,7 @@ def take(request: HttpRequest, store: Callable[[str, str, bytes], None]) -> Json
     body = _read(request, length)
     _refuse_forged(body, signature, _secrets("enforcer"))
     store(delivery_id, event, body)
-    return JsonResponse({"code": "webhook.stored"}, status=202)
+    return _answer(202, "webhook.stored", "it is processed soon")
 
 
 def with_message(delivery_id: str, event: str, body: bytes) -> None:
