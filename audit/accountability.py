@@ -28,6 +28,7 @@ class Act(StrEnum):
     REVIEW_BREAK_GLASS = "break_glass.review"
     VIEW_BREAK_GLASS = "break_glass.view"
     RUN_VERIFICATION = "verification.run"
+    RERUN_GATE = "gate.rerun"
     MERGE = "pull.merge"
     REPORT_RESULT = "result.report"
     ACKNOWLEDGE_DOWNGRADE = "signing.acknowledge"
@@ -61,6 +62,7 @@ MATRIX: Final[Mapping[Act, frozenset[Role]]] = {
     Act.REVIEW_BREAK_GLASS: frozenset({Role.LEAD, Role.ADMIN}),
     Act.VIEW_BREAK_GLASS: _WATCHERS | {Role.ADMIN},
     Act.RUN_VERIFICATION: frozenset({Role.PLAN}),
+    Act.RERUN_GATE: frozenset({Role.PLAN, Role.ENFORCER}),
     Act.MERGE: frozenset({Role.PLAN, Role.LEAD}),
     Act.REPORT_RESULT: frozenset({Role.REPORTER}),
     Act.ACKNOWLEDGE_DOWNGRADE: frozenset({Role.LEAD}),

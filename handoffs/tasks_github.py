@@ -30,6 +30,7 @@ from handoffs.tasks import enforcer, nudge
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 500
 AGAIN: Final = timedelta(seconds=60)  # after an error that does not say when to come again
+ANSWER: Final = "verdicts.tasks_projecting.sweep_requests"
 PUBLISH: Final = "verdicts.tasks_publishing.sweep_publishing"
 
 
@@ -58,6 +59,7 @@ def take_deliveries() -> int:
         nudge("handoffs.tasks_github.take_deliveries")
     if Wake.RECONCILE in wakes:
         nudge("handoffs.tasks_github.sweep_github")
+        nudge(ANSWER)
     if Wake.PUBLISH in wakes:
         nudge(PUBLISH)
     return count

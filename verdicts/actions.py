@@ -311,9 +311,17 @@ def _start_round(pull: PullRequest, by: Actor) -> None:
 
 @transaction.atomic(durable=True)
 def verify_again(pull_id: int, *, by: Actor) -> int:
-    """PLAN's `/leo-verify`: run all five sub-agents and the built-in gates on this head once more.
+    """PLAN has all five sub-agents and the built-in gates run on this head once more.
 
     Returns how many pieces of work were queued; 0 when they are queued already.
+    """
+    return queue_verification(pull_id, by=by)
+
+
+def queue_verification(pull_id: int, *, by: Actor) -> int:
+    """`verify_again` in the caller's transaction.
+
+    Raises: AuditError("role.not_allowed"), ("sod.conflict"); VerdictError("verification.not_now").
     """
     require(by, Act.RUN_VERIFICATION)
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)

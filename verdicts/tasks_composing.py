@@ -6,12 +6,16 @@ import logging
 
 from celery import shared_task
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
-from handoffs.models import GitHubRepository
+from handoffs.models import GitHubCommand, GitHubRepository
 from handoffs.tasks import nudge
+from verdicts.commands import run_command
 from verdicts.composing import compose, on_github
+from verdicts.tasks import verifier
 
 log = logging.getLogger(__name__)
+AT_ONCE = 200
 
 
 @shared_task(ignore_result=True)
@@ -23,3 +27,24 @@ def compose_projections() -> int:
     if count:
         nudge("verdicts.tasks_projecting.sweep_projections")
     return count
+
+
+@shared_task(ignore_result=True)
+def sweep_commands() -> int:
+    """Do or refuse what people asked for on GitHub, in the order they asked. Returns how much."""
+    waiting = GitHubCommand.objects.filter(outcome=GitHubCommand.Outcome.WAITING).order_by("pk")
+    found = list(waiting.values_list("pk", flat=True)[:AT_ONCE])
+    if not found:
+        return 0
+    reporter = verifier()
+    for pk in found:
+        try:
+            run_command(pk, reporter=reporter)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away: the next sweep does it all
+        except Exception:
+            log.exception("command %s cannot be run", pk)
+    nudge("verdicts.tasks_projecting.sweep_requests")
+    nudge("verdicts.tasks.sweep_work")
+    compose_projections()
+    return len(found)

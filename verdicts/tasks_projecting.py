@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
+from typing import Final
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.comments import Comments
 from handoffs.github.labels import Labels, PullFacts
 from handoffs.hosting import Side, connect
-from handoffs.models import GitHubRepository, Notice, Projection
+from handoffs.models import GitHubCommand, GitHubRepository, GitHubRequest, Notice, Projection
 from handoffs.scope.secrets import redact
-from handoffs.tasks import enforcer
+from handoffs.tasks import enforcer, nudge
+from verdicts.answering import SOON, answer_request
 from verdicts.showing import Tools, due_projections, leased, look_for_claims, show, show_notices
 
 log = logging.getLogger(__name__)
-AT_ONCE = 200
+AT_ONCE: Final = 200
+ASKED: Final = (GitHubRequest.Kind.COMMAND, GitHubRequest.Kind.ACTION)
 
 
 @shared_task(ignore_result=True)
@@ -72,3 +77,44 @@ def _show(row: Projection, pulls: dict[int, PullFacts], tools: Tools) -> bool:
         log.warning("%s of %s is not shown: %s", row.pull_request, tools.hosted, redact(str(error)))
         return False
     return is_mine
+
+
+@shared_task(ignore_result=True)
+def sweep_requests() -> int:
+    """Answer what people ask for in comments and with buttons. Returns how many requests were looked at."""
+    due = GitHubRequest.objects.due().filter(kind__in=ASKED).order_by("pk")
+    found = list(due.values_list("pk", flat=True)[:AT_ONCE])
+    handed_on = [pk for pk in found if _answer(pk)]
+    if handed_on:
+        nudge("verdicts.tasks_composing.sweep_commands")
+    return len(found)
+
+
+def _answer(request_id: int) -> bool:
+    """One request. Returns whether the verifier's lane has it now."""
+    attempt = GitHubRequest.objects.claim(request_id, lease=timedelta(seconds=settings.LEASE_SECONDS))
+    if attempt is None:
+        return False
+    request = GitHubRequest.objects.select_related("repository__github").get(pk=request_id)
+    try:
+        tools = tools_of(request.repository.github)
+        answer = answer_request(request, tools, rerun=lambda command: _rerun(command, tools))
+    except ForgeError as error:
+        wait = error.retry_in or timedelta(seconds=60)
+        GitHubRequest.objects.release(request_id, attempt, error=str(error), retry_in=wait, is_waiting=True)
+        log.warning("request %s waits: %s", request_id, redact(str(error)))
+        return False
+    except Exception as error:
+        GitHubRequest.objects.release(request_id, attempt, error=repr(error), retry_in=timedelta(seconds=2**attempt))
+        raise
+    is_with_verifier = answer is None
+    GitHubRequest.objects.release(
+        request_id, attempt, is_waiting=is_with_verifier, retry_in=SOON if is_with_verifier else None
+    )
+    return is_with_verifier
+
+
+def _rerun(command: GitHubCommand, tools: Tools) -> str:
+    """Why GitHub cannot run a gate's workflow again; empty when it was asked to."""
+    del command, tools
+    return "no run of that gate's workflow is known on this head"
