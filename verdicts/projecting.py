@@ -24,7 +24,7 @@ OWNED: Final = frozenset({*STATES, *PRIORITIES, OVERRIDE, TIMEOUT})
 OWNED_PREFIXES: Final = ("priority:", "leo:")
 MAX_REASONS: Final = 20
 MAX_EARLIER: Final = 20
-_ENDED: Final = {"merged": "ready-to-merge", "superseded": "needs-revision"}
+_ENDED: Final = {"merged": "ready-to-merge", "closed": "needs-revision"}
 _MARKS: Final = {
     AgentOutcome.PASSED: "✓", AgentOutcome.WARNED: "△", AgentOutcome.FAILED: "✗", AgentOutcome.NOT_APPLICABLE: "–",
 }  # fmt: skip
@@ -130,8 +130,8 @@ def turn_of(facts: Facts) -> tuple[str, str]:
     match facts.status:
         case "merged":
             return "nobody", "it is merged"
-        case "superseded":
-            return "nobody", "a newer handoff took its place"
+        case "closed":
+            return "nobody", "it was closed without a merge"
         case "ready-to-merge":
             return "PLAN or LEAD", "merge it"
         case "lead-review":

@@ -7,9 +7,11 @@ Source: D10 of the decisions; MRK-01 and GATE-15 of the threat list.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from django.db import transaction
 from django.utils import timezone
@@ -18,11 +20,13 @@ from audit import events
 from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.events import Actor
+from handoffs.git.repository import Git
 from handoffs.github.commands import claims_in
-from handoffs.models import Notice, Projection, PullRequest, Repository, Tampering
+from handoffs.models import Handoff, Notice, Projection, PullRequest, Repository, Tampering
 
 QUIET = timedelta(minutes=10)  # no more than one comment about repairs in that time; the trail has them all
 MAX_PER_PULL = 200
+_TIP = ("%(objectname)", "%(refname)", "%(contents)")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,25 @@ def record_claims(repository: Repository, place: Place, text: str, *, by: Actor)
     body: dict[str, JsonValue] = {"place": place.kind, "name": place.name[:100], "markers": [*claims]}
     key = f"{place.kind} {place.name[:100]} {digest[:32]}"
     return record(repository, Found(Tampering.What.MARKER, key, place.pull, place.github_id, body), by=by) is not None
+
+
+def look_at_refs(repository: Repository, tags: Iterable[str], *, by: Actor) -> int:
+    """Names of branches and tags, and the messages of branches' tips. Returns how many are new.
+
+    Not looked at: the protected branch, whose merges say what released them; the builder's branches, which intake
+    reads; commits that the enforcer made.
+    """
+    count = sum(record_claims(repository, Place("tag", tag), tag, by=by) for tag in tags)
+    raw = Git(Path(repository.path)).run("for-each-ref", f"--format={'%00'.join(_TIP)}%00", "refs/heads")
+    parts = raw.decode("utf-8", "replace").split("\0")
+    for sha, ref, message in itertools.batched((part.lstrip("\n") for part in parts[:-1]), 3):
+        branch = ref.removeprefix("refs/heads/")
+        count += record_claims(repository, Place("branch", branch), branch, by=by)
+        if branch == repository.protected_branch or branch.startswith("staging/codex-") or not claims_in(message):
+            continue
+        if not Handoff.objects.filter(repository=repository, applied_commit=sha).exists():
+            count += record_claims(repository, Place("commit", sha), message, by=by)
+    return count
 
 
 def digest_of_text(text: str) -> str:

@@ -11,14 +11,17 @@ from django.conf import settings
 from django.utils import timezone
 
 from handoffs.forges.protocol import ForgeError
+from handoffs.git.process import GitError
 from handoffs.github.comments import Comments
 from handoffs.github.labels import Labels, PullFacts
-from handoffs.hosting import Side, connect
-from handoffs.models import GitHubCommand, GitHubRepository, GitHubRequest, Notice, Projection
+from handoffs.github.runs import WORKFLOWS, run_again
+from handoffs.hosting import Side, connect, github_forge
+from handoffs.models import GitHubCommand, GitHubRepository, GitHubRequest, Notice, Projection, WorkflowRun
 from handoffs.scope.secrets import redact
 from handoffs.tasks import enforcer, nudge
 from verdicts.answering import SOON, answer_request
 from verdicts.showing import Tools, due_projections, leased, look_for_claims, show, show_notices
+from verdicts.tampering import look_at_refs
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 200
@@ -60,8 +63,16 @@ def _show_repository(hosted: GitHubRepository) -> int:
         for row in due:
             count += _show(row, pulls, tools)
         look_for_claims(tools, list(pulls.values()), since=since)
+        _look_at_refs(hosted, tools)
     show_notices(tools)
     return count
+
+
+def _look_at_refs(hosted: GitHubRepository, tools: Tools) -> None:
+    try:
+        look_at_refs(hosted.repository, github_forge(hosted.repository).tags(), by=tools.by)
+    except GitError as error:
+        log.warning("the branches of %s cannot be read: %s", hosted, redact(str(error)))
 
 
 def _show(row: Projection, pulls: dict[int, PullFacts], tools: Tools) -> bool:
@@ -115,6 +126,16 @@ def _answer(request_id: int) -> bool:
 
 
 def _rerun(command: GitHubCommand, tools: Tools) -> str:
-    """Why GitHub cannot run a gate's workflow again; empty when it was asked to."""
-    del command, tools
-    return "no run of that gate's workflow is known on this head"
+    """Why GitHub cannot run a gate's workflow again; empty when it was asked to, or does."""
+    paths = [path for path, gate in WORKFLOWS.items() if gate == command.argument]
+    rows = WorkflowRun.objects.current().filter(pull_request=command.pull_request, workflow__in=paths)
+    found = rows.exclude(remote_id=None).order_by("-pk").first()
+    if found is None or found.remote_id is None:
+        return "no run of that gate's workflow is known on this head"
+    try:
+        run_again(connect(tools.hosted, Side.ENFORCER), tools.hosted.full_name, found.remote_id)
+    except ForgeError as error:
+        if error.code not in {"github.not_found", "github.forbidden", "github.refused"}:
+            raise
+        return f"GitHub does not run it again: {error.detail}"
+    return ""

@@ -42,6 +42,10 @@ class GitHub(BareReads):
         """Fetch every branch."""
         self._mirror.fetch()
 
+    def tags(self) -> tuple[str, ...]:
+        """The names of the tags on GitHub, which are no part of the copy."""
+        return self._mirror.remote_tags()
+
     def update_branch(self, name: str, *, old: str, new: str) -> None:
         """Move a branch by a push that GitHub's rules judge; doing it again is no error."""
         self._mirror.push(name, old=old, new=new)

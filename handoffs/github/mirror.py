@@ -86,6 +86,18 @@ class Mirror:
         found = done.output.decode("ascii", "replace").split()
         return found[0] if found else ""
 
+    def remote_tags(self) -> tuple[str, ...]:
+        """The names of the tags on GitHub now; none of them is fetched.
+
+        Raises: ForgeError("forge.fetch_failed").
+        """
+        words = ("ls-remote", "--quiet", "--refs", "--tags", "--end-of-options", self._url)
+        done = Git(self.path, timeout_seconds=FETCH_SECONDS).finish(words, env=self._environment())
+        if done.status != 0:
+            raise self._failed("forge.fetch_failed", done.complaint())
+        lines = done.output.decode("utf-8", "replace").splitlines()
+        return tuple(line.partition("\t")[2].removeprefix("refs/tags/") for line in lines)
+
     def _environment(self) -> Mapping[str, str]:
         parts = urlsplit(self._url)
         secret = base64.b64encode(f"x-access-token:{self._token()}".encode()).decode()

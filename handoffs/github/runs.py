@@ -71,6 +71,18 @@ def runs_on(connection: Connection, full_name: str, head_sha: str) -> list[RunFa
     return [_facts(raw) for raw in answer.data["workflow_runs"]]
 
 
+def run_again(connection: Connection, full_name: str, number: int) -> bool:
+    """Have a run that ended run once more. False if it is running, asked for by us or by somebody else.
+
+    Raises: ForgeError.
+    """
+    path = f"/repos/{full_name}/actions/runs/{number}"
+    if _facts(connection.request("GET", path).data).status != "completed":
+        return False
+    connection.request("POST", f"{path}/rerun")
+    return True
+
+
 def _facts(raw: dict[str, Any]) -> RunFacts:
     try:
         return RunFacts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,10 @@ from audit.models import Identity, Kind, LogEntry
 from handoffs.deliveries import _keep_request
 from handoffs.github.events import Asked, AskedKind
 from handoffs.hosting import Side
-from handoffs.models import GitHubCommand, GitHubRequest, PullRequest
+from handoffs.models import GitHubCommand, GitHubRequest, PullRequest, WorkflowRun
 from leoportal import setup
 from leoportal.lanes.switching import acting_in
 from tests.github.test_showing import hand_over, look, state, status_comment
-from tests.support.github import GitHub
 from tests.support.github.issues import Comment
 from tests.support.on_github import OnGitHub
 from tests.support.people import one_person, person
@@ -30,9 +28,9 @@ ROLES = {"paula": "plan", "leon": "lead", "otto": "auditor", "codex-bot": "codex
 
 
 @pytest.fixture
-def stage(github: GitHub, portal_folder: Path, settings: Any) -> OnGitHub:
+def stage(on_github: OnGitHub) -> OnGitHub:
     """A verified pull request, and people whose accounts are linked; mallory's and the eponymous one's are not."""
-    hosted = OnGitHub.on(github, portal_folder, settings)
+    hosted = on_github
     hand_over(hosted)
     look(hosted)
     for login, name in ROLES.items():
@@ -235,6 +233,23 @@ def test_buttons_are_judged_like_commands(stage: OnGitHub):
     PullRequest.objects.update(head_sha="e" * 40)
     answer(stage)
     assert GitHubRequest.objects.latest("pk").code == "command.head_moved"
+
+
+def test_a_gate_is_run_again_by_github(stage: OnGitHub):
+    stage.enforce()
+    stage.run_workflows()
+    stage.enforce()
+    runs = {run.workflow.path.rpartition("/")[2]: run for run in stage.remote.runs}
+    comment = ask(stage, "/leo-rerun slsa")
+    assert reactions(comment) == ["eyes", "+1"]
+    assert {name: run.attempt for name, run in runs.items()} == {
+        "leo-slsa.yml": 2, "leo-policy.yml": 1, "leo-story.yml": 1, "leo-agents.yml": 1,
+    }  # fmt: skip
+    ask(stage, "/leo-rerun slsa")
+    assert runs["leo-slsa.yml"].attempt == 2, "it is running"
+    WorkflowRun.objects.update(status="", remote_id=None)
+    ask(stage, "/leo-rerun slsa")
+    assert "command.no_run" in replies(stage)[-1]
 
 
 def test_neither_lane_does_the_others_part(stage: OnGitHub):

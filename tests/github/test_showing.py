@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import ProgrammingError
@@ -12,48 +10,39 @@ from django.utils import timezone
 
 from audit.models import LogEntry
 from handoffs.github.comments import STATUS
-from handoffs.hosting import Side, github_forge
+from handoffs.hosting import Side
 from handoffs.models import Notice, Projection, PullRequest, Tampering
 from leoportal.lanes.switching import acting_in
-from tests.support.github import GitHub
 from tests.support.github.issues import Comment
 from tests.support.on_github import OnGitHub
 from tests.support.portal import GOOD_CHANGE
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.models import DecisionKind, VerificationWork, WorkStatus
 from verdicts.projecting import STATES, is_owned
-from verdicts.results import GateOutcome
-from verdicts.tasks import sweep_verification
 from verdicts.tasks_composing import compose_projections
 from verdicts.tasks_projecting import sweep_projections
 
 
 @pytest.fixture
-def hosted(github: GitHub, portal_folder: Path, settings: Any) -> OnGitHub:
-    """A portal that governs `acme/payments` on GitHub."""
-    return OnGitHub.on(github, portal_folder, settings)
-
-
-@pytest.fixture
-def shown(hosted: OnGitHub) -> OnGitHub:
+def shown(on_github: OnGitHub) -> OnGitHub:
     """A pull request whose gates wait, shown on GitHub."""
-    hand_over(hosted)
-    look(hosted)
-    return hosted
+    hand_over(on_github)
+    look(on_github)
+    return on_github
 
 
 def hand_over(hosted: OnGitHub, *, is_verified: bool = False) -> None:
-    """A change from the builder to where the enforcer's duty ends; `is_verified`: gates and sub-agents ran, too.
+    """A change from the builder to where the enforcer's duty ends; `is_verified`: everything that is to run ran.
 
-    Without them the rows say that nothing is left to run: sub-agents take seconds, and few tests are about them.
+    Without, the rows say that nothing is left to run: sub-agents take seconds, and few tests are about them.
     """
     hosted.push_bundle(hosted.bundle(GOOD_CHANGE))
-    with hosted.lane(Side.ENFORCER):
-        github_forge(hosted.repository).refresh()
-        hosted.receive()
-        sweep_verification()
+    hosted.enforce()
     if is_verified:
-        hosted.verify()
+        hosted.sweep()
+        hosted.enforce()
+        hosted.run_work()
+        hosted.sweep()
     VerificationWork.objects.update(status=WorkStatus.DONE)
 
 
@@ -80,7 +69,8 @@ def status_comment(hosted: OnGitHub) -> Comment:
 
 
 def writes(hosted: OnGitHub) -> int:
-    return sum(one.method != "GET" and "/access_tokens" not in one.path for one in hosted.github.requests)
+    reads = ("/access_tokens", "/git-upload-pack")
+    return sum(one.method != "GET" and not one.path.endswith(reads) for one in hosted.github.requests)
 
 
 def state(hosted: OnGitHub) -> tuple[object, ...]:
@@ -92,16 +82,13 @@ def state(hosted: OnGitHub) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def test_labels_and_one_comment_follow_the_rows(hosted: OnGitHub):
-    hand_over(hosted, is_verified=True)
-    look(hosted)
-    shown = hosted
+def test_labels_and_one_comment_follow_the_rows(on_github: OnGitHub):
+    shown = on_github
+    hand_over(shown, is_verified=True)
+    look(shown)
     assert labels(shown) == ["gates-passing", "priority:p3"]
     first = status_comment(shown)
-    assert "the turn of the gates" in first.body
-    shown.report("story-release", GateOutcome.SUCCESS)
-    look(shown)
-    assert "the turn of PLAN" in status_comment(shown).body
+    assert "the turn of PLAN" in first.body
     shown.verdict(VerdictKind.ESCALATE, question="May this go live on a Friday?")
     look(shown)
     assert labels(shown) == ["lead-review", "priority:p2"]
@@ -160,46 +147,46 @@ def test_a_deleted_status_comment_comes_back(shown: OnGitHub):
 
 
 @pytest.mark.threat("GATE-15")
-def test_a_comment_of_somebody_else_with_our_marker_is_nothing(hosted: OnGitHub):
-    hand_over(hosted)
-    theirs = hosted.remote_pull().comment(f"{STATUS}\nReady to merge", hosted.user("mallory"))
-    by_gate = hosted.remote_pull().comment(f"{STATUS}\nReady to merge", hosted.gate_app.bot)
-    look(hosted)
+def test_a_comment_of_somebody_else_with_our_marker_is_nothing(on_github: OnGitHub):
+    hand_over(on_github)
+    theirs = on_github.remote_pull().comment(f"{STATUS}\nReady to merge", on_github.user("mallory"))
+    by_gate = on_github.remote_pull().comment(f"{STATUS}\nReady to merge", on_github.gate_app.bot)
+    look(on_github)
     assert theirs.body == by_gate.body == f"{STATUS}\nReady to merge"
-    assert status_comment(hosted) not in {theirs, by_gate}
+    assert status_comment(on_github) not in {theirs, by_gate}
 
 
-def test_what_a_dead_worker_wrote_is_found_again(hosted: OnGitHub):
+def test_what_a_dead_worker_wrote_is_found_again(on_github: OnGitHub):
     """The comment and the labels are on GitHub, and nothing of it is in the rows."""
-    hand_over(hosted)
-    hosted.github.chaos.plant("reset", method="POST", path="/comments", times=1, after=True)
-    look(hosted)
-    assert len(comments(hosted)) == 1
+    hand_over(on_github)
+    on_github.github.chaos.plant("reset", method="POST", path="/comments", times=1, after=True)
+    look(on_github)
+    assert len(comments(on_github)) == 1
     assert Projection.objects.get().comment_id == 0
-    hosted.github.chaos.plant("reset", method="POST", path="/labels", times=1, after=True)
+    on_github.github.chaos.plant("reset", method="POST", path="/labels", times=1, after=True)
     for _ in range(2):
         Projection.objects.update(next_try_at=None)
-        look(hosted)
-    assert len(comments(hosted)) == 1
-    assert labels(hosted) == ["gates-passing", "priority:p3"]
+        look(on_github)
+    assert len(comments(on_github)) == 1
+    assert labels(on_github) == ["gates-passing", "priority:p3"]
     assert not Tampering.objects.exists(), "what we began ourselves is nobody's tampering"
 
 
-def test_an_outage_uses_nothing_up(hosted: OnGitHub):
-    hand_over(hosted)
-    hosted.github.chaos.outage()
+def test_an_outage_uses_nothing_up(on_github: OnGitHub):
+    hand_over(on_github)
+    on_github.github.chaos.outage()
     for _ in range(8):
         Projection.objects.update(next_try_at=None)
-        look(hosted)
-    assert not comments(hosted)
-    hosted.github.chaos.end()
+        look(on_github)
+    assert not comments(on_github)
+    on_github.github.chaos.end()
     Projection.objects.update(next_try_at=None)
-    look(hosted)
-    assert len(comments(hosted)) == 1
+    look(on_github)
+    assert len(comments(on_github)) == 1
 
 
 def test_an_ended_pull_request_is_shown_once_more_and_then_left_alone(shown: OnGitHub):
-    PullRequest.objects.update(status="superseded", moved_at=timezone.now())
+    PullRequest.objects.update(status="closed", moved_at=timezone.now())
     look(shown)
     assert labels(shown) == ["needs-revision", "priority:p3"]
     asked = len(shown.github.requests)

@@ -52,7 +52,7 @@ PASSED = Said("verdict 1", "PASS", HEAD, AT, 7, confidence=Decimal("92.49"), is_
         ),
         ({"said": (replace(APPROVED, is_override=True), PASSED)}, ("gates-passing", "priority:p3")),
         ({"status": "merged", "label": "merged"}, ("priority:p3", "ready-to-merge")),
-        ({"status": "superseded", "label": "superseded"}, ("needs-revision", "priority:p3")),
+        ({"status": "closed", "label": "closed"}, ("needs-revision", "priority:p3")),
     ],
 )  # fmt: skip
 def test_labels(changes: dict, labels: tuple[str, ...]):
