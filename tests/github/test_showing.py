@@ -41,8 +41,10 @@ def hand_over(hosted: OnGitHub, *, is_verified: bool = False) -> None:
     if is_verified:
         hosted.sweep()
         hosted.enforce()
-        hosted.run_work()
-        hosted.sweep()
+        hosted.run_workflows()
+        hosted.enforce()
+        VerificationWork.objects.update(next_try_at=None)
+        hosted.verify()
     VerificationWork.objects.update(status=WorkStatus.DONE)
 
 
@@ -88,7 +90,7 @@ def test_labels_and_one_comment_follow_the_rows(on_github: OnGitHub):
     look(shown)
     assert labels(shown) == ["gates-passing", "priority:p3"]
     first = status_comment(shown)
-    assert "the turn of PLAN" in first.body
+    assert "the turn of PLAN" in first.body, first.body.split("Gates:")[1][:300]
     shown.verdict(VerdictKind.ESCALATE, question="May this go live on a Friday?")
     look(shown)
     assert labels(shown) == ["lead-review", "priority:p2"]
