@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.described import UNDESCRIBED
 from tests.support.github import GitHub
-from tests.support.github.contract import Contract, event_validator, operation, package, subset
+from tests.support.github.contract import Contract, event_validator
+from tests.support.github.description import operation, package, subset
 from tests.support.github.exchange import Answer, Incoming
 from tests.support.github.house import make_house
 from tests.support.github.routing import ROUTES
