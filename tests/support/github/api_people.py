@@ -60,18 +60,6 @@ def get_organization(call: Call) -> Any:
     }  # fmt: skip
 
 
-@route("GET", "/orgs/{org}/installations")
-def list_organization_installations(call: Call) -> Any:
-    """To its owners only: a token of a person with `admin:org`, not an App's."""
-    one = account(call, call.params["org"])
-    if one.type != "Organization":
-        raise not_found()
-    if call.actor.user is None or call.actor.installation or one.members.get(call.actor.user.id) != "admin":
-        raise Refusal(403, "You must be an owner of the organization.")
-    found = [each for each in call.github.installations if each.account is one]
-    return Page(found, show.installation, "installations")
-
-
 @route("GET", "/orgs/{org}/memberships/{username}")
 def get_membership(call: Call) -> Any:
     one, member = account(call, call.params["org"]), account(call, call.params["username"])
@@ -127,6 +115,8 @@ def get_team(call: Call) -> Any:
 def list_installations(call: Call) -> Any:
     """Every App in an organisation: for its owners, and Apps that may read its administration."""
     one, actor = account(call, call.params["org"]), call.actor
+    if one.type != "Organization":
+        raise not_found()
     if actor.installation:
         granted = (actor.token and actor.token.permissions) or {}
         held = actor.installation.account is one and "organization_administration" in granted

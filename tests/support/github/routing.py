@@ -50,6 +50,7 @@ def route(
             re.escape(part) if place % 2 == 0 else f"(?P<{part}>{WITH_SLASHES.get(part, '[^/]+')})"
             for place, part in enumerate(parts)
         )
+        assert not any((one.method, one.template) == (method, template) for one in ROUTES), f"{method} {template} twice"
         ROUTES.append(
             Route(method, template, re.compile(text), endpoint, needs, role or role_for(needs), jwt, app_only)
         )

@@ -133,13 +133,13 @@ def call_api(github: GitHub, incoming: Incoming, record: Recorded) -> Answer:
     found = None
     headers: dict[str, str] = {}
     try:
+        if path.startswith("/repositories/"):
+            path = by_number(github, path)
+        found = find(incoming.method, path)
         actor = authenticate(github, incoming.headers.get("authorization", ""))
         record.actor = actor.name
         budget = github.limits.check(actor)
         headers = budget.headers()
-        if path.startswith("/repositories/"):
-            path = by_number(github, path)
-        found = find(incoming.method, path)
         if found is None:
             raise not_found()
         with github.lock:
