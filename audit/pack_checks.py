@@ -33,6 +33,7 @@ from audit.pack_reading import Pack, PackError, parse_object
 from audit.pack_records import body_of, check_record, moment_of
 from audit.pack_scope import check_scope
 from audit.pack_signatures import Signatures
+from audit.pack_trust import Trust
 from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL, artifact_digest
 from audit.separation import Part
 
@@ -61,6 +62,7 @@ class Verification:
     parts: dict[str, set[Part]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     rules: dict[str, JsonValue] = field(default_factory=dict)
+    trust: Trust = field(default_factory=Trust)
     singles: dict[int, datetime] = field(default_factory=dict)
     is_read: bool = False
     replayed: int = 0
@@ -98,6 +100,9 @@ class Verification:
         if self.judges is not None:
             attempt("decisions", self.check_decisions)
         attempt("policies", self.check_policies)
+        attempt("keys", lambda: self.trust.check_keys(self.pack))
+        attempt("signers", lambda: self.trust.check_signers(self.pack))
+        attempt("standing", lambda: self.trust.check_standing(self.report))
         attempt("commits", lambda: check_commits(self.pack, self.acts, self.report))
         attempt("separation", duties.check_pulls)
         attempt("break-glass", lambda: duties.check_glasses(self.acts, moment_of(self.manifest.get("madeAt"))))
@@ -172,6 +177,7 @@ class Verification:
     def _keep(self, act: Act) -> None:
         leaf = act.leaf
         self.counts[leaf.subject] += 1
+        self.trust.keep(act)
         if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
             self.parts.setdefault(leaf.subject, set()).add(Part(leaf.principal, Role(leaf.role)))
         if leaf.kind not in KEPT:

@@ -33,13 +33,15 @@ class Finding:
 
 
 NOT_CHECKED: Final = "not checked"
+FALLEN: Final = "it holds, and its key is not trusted any more"
 
 
 @dataclass(frozen=True)
 class Judges:
     """What the trail cannot judge by itself. Each says what is wrong, or nothing.
 
-    NOT_CHECKED is for a signature whose signer the reader did not name.
+    NOT_CHECKED is for a signature whose signer the reader did not name, FALLEN for one that holds, by a key that was
+    distrusted as of an earlier moment: whether something rested on it is told by the leaves (`pack_trust`).
     `decision` gets the kind and the body of a recorded verdict or decision, and the rules that its policy was enacted
     with; `policy` a policy's text and these rules; `signature` a row of signatures.jsonl and the acts of the pack by
     their place; `artifact` a row with a detached signature and the artifact.tar.gz it is about.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.canonical import JsonValue
-from audit.pack_findings import NOT_CHECKED, Act, Judges, Report
+from audit.pack_findings import FALLEN, NOT_CHECKED, Act, Judges, Report
 from audit.pack_reading import Pack, PackError
 from audit.pack_writing import artifact_digest, artifact_name
 
@@ -30,15 +30,18 @@ class Signatures:
 
         Raises: PackError.
         """
-        count = left = 0
+        count = left = fallen = 0
         for where, row in self.pack.rows("signatures.jsonl"):
             problem = self.judges.signature(row, acts)
             if problem == NOT_CHECKED:
                 left += 1
                 continue
-            if problem:
+            if problem and problem != FALLEN:
                 raise PackError(where, problem)
-            count += 1
+            count, fallen = count + 1, fallen + (problem == FALLEN)
+        if fallen:
+            held = "they were received since the moment from which it is distrusted"
+            self.report.gap("signatures.jsonl", f"{fallen} are by a key that was revoked: {held}")
         if left:
             said = "give --trusted-root, --identity and --issuer; the pack's own root proves nothing by itself"
             self.report.gap("signatures.jsonl", f"{left} by Sigstore were not checked: {said}")
@@ -62,7 +65,7 @@ class Signatures:
             if raw is None:
                 continue
             problem = self.judges.artifact(row, raw)
-            if problem:
+            if problem and problem != FALLEN:
                 raise PackError(where, f"the detached signature over artifact.tar.gz: {problem}")
             count += 1
         if count < len(signed):

@@ -27,6 +27,9 @@ Both work offline and name the record that is wrong. Without either of them:
 * `manifest.json` names every file; its own SHA-256 is in the leaf in `seal.json`.
 * Each verdict and decision has its inputs and the policy's digest in its body, the leaf that enacted the policy its
   rules. Both verifiers judge the inputs again, by two programs; a version of them that they do not know is refused.
+* `signatures.jsonl` has each signature over a bundle, by its leaf (`handoff.signed`, and `handoff.resigned` where a key
+  was revoked); `keys.json` the keys, each by the leaf that made it. A verdict is judged by the signature that was in
+  force when it was recorded: revocations with a higher entry number (in the leaf's first line) came later.
 * `artifact-….tar.gz`, in a pack of one pull request: what the detached OpenPGP signature in `signatures.jsonl` is over.
 * `commits.jsonl` has git's own bytes: compare its first lines with your `git rev-parse`, and the rest with `git log`.
 

@@ -50,6 +50,8 @@ KEPT: Final = (
     "break_glass.opened", "break_glass.reviewed",
 )  # fmt: skip
 DECIDED: Final = ("verdict.recorded", "decision.recorded")
+SIGNED: Final = ("handoff.signed", "handoff.resigned")
+SIGNING: Final = (*SIGNED, "key.created", "key.rotated", "key.revoked", "merge.intended")
 REVIEW_WITHIN: Final = 24 * 3600 * 1_000_000  # microseconds
 
 
@@ -888,6 +890,7 @@ class Verifier:
         self.parts: dict[str, dict[tuple[int, str], int]] = {}
         self.manifest: dict[str, Any] = {}
         self.rules: dict[str, Any] = {}
+        self.signing: list[Leaf] = []
         self.singles: dict[int, int] = {}
         self.counts: dict[str, int] = {}
         self.decided, self.wrong, self.is_read = 0, list[str](), False
@@ -909,6 +912,9 @@ class Verifier:
         report.attempt("leaves", lambda: self.check_leaves(head))
         report.attempt("decisions", self.check_decisions)
         report.attempt("policies", self.check_policies)
+        report.attempt("keys", self.check_signing_keys)
+        report.attempt("signers", self.check_signers)
+        report.attempt("standing", self.check_standing)
         report.attempt("commits", self.check_commits)
         report.attempt("separation", lambda: self.check_separation(head))
         report.attempt("break-glass", self.check_glasses)
@@ -1093,6 +1099,13 @@ class Verifier:
                 self.wrong.append(f"leaf {leaf.index}: {problem}")
         if leaf.subject and leaf.role in EXCLUSIVE and not leaf.kind.endswith(".refused"):
             self.parts.setdefault(leaf.subject, {}).setdefault((leaf.principal, leaf.role), leaf.index)
+        if leaf.kind in SIGNING:
+            self.signing.append(leaf)
+        elif leaf.kind in DECIDED:
+            told = body.get("inputs")
+            said = told if isinstance(told, dict) else {}
+            about = {"digest": said.get("bundle_digest"), "is_signed": said.get("is_bundle_signed") is not False}
+            self.signing.append(replace(leaf, body=about if leaf.body is not None else None))
         if leaf.kind in KEPT:
             short = leaf.body and {name: value for name, value in leaf.body.items() if isinstance(value, str | int)}
             self.leaves.append(replace(leaf, body=short))
@@ -1124,6 +1137,123 @@ class Verifier:
         if unknown := set(texts) - enacted:
             raise PackError("policies.jsonl", f"nobody enacted {min(unknown)}")
         return None, f"{len(texts)} policies"
+
+    def check_signing_keys(self) -> tuple[None, str]:
+        """keys.json says what the leaves say of each key: which it is, when it was used, since when distrusted."""
+        rows, is_cut = self.signing_keys()
+        ended = [leaf for leaf in self.signing if leaf.kind in {"key.rotated", "key.revoked"}]
+        made = [leaf for leaf in self.signing if leaf.kind == "key.created" and leaf.body]
+        for leaf in made:
+            told = leaf.body or {}
+            name = str(told.get("fingerprint"))
+            row = rows.get(name)
+            if row is None:
+                if is_cut:
+                    continue
+                raise PackError("keys.json", f"the key {name} of leaf {leaf.index} is missing")
+            if hashlib.sha256(str(row.get("publicKey")).encode()).hexdigest() != told.get("public_key_sha256"):
+                raise PackError("keys.json", f"{name} is not the key that leaf {leaf.index} says")
+            for name_here, name_there in (("createdAt", "created_at"), ("expiresAt", "expires_at")):
+                if moment(row, name_here, "keys.json") != microseconds(str(told.get(name_there))):
+                    raise PackError("keys.json", f"{name}: {name_here} is not what leaf {leaf.index} says")
+            for later in ended:
+                said = later.body or {}
+                if later.kind == "key.rotated" and said.get("old") == name:
+                    limit, column = later.at, "retiredAt"
+                elif later.kind == "key.revoked" and said.get("fingerprint") == name:
+                    limit, column = moment(said, "distrusted_since", f"leaf {later.index}"), "distrustedSince"
+                else:
+                    continue
+                found = microseconds(str(row.get(column)))
+                if found is None or found > limit:
+                    raise PackError("keys.json", f"{name}: its {column} hides what leaf {later.index} says")
+        return None, f"{len(made)} are what the leaves say"
+
+    def signing_keys(self) -> tuple[dict[str, dict[str, Any]], bool]:
+        """The rows of keys.json by fingerprint, and whether it leaves old ones out."""
+        document = read_object(self.pack.read("keys.json"), "keys.json").get("signing")
+        signing = document if isinstance(document, dict) else {}
+        rows = [row for row in signing.get("keys", ()) if isinstance(row, dict)]
+        return {str(row.get("fingerprint")): row for row in rows}, bool(signing.get("omitted"))
+
+    def check_signers(self) -> tuple[None, str]:
+        """Each signature over a bundle that a leaf tells of has its one row, inside the window of its key."""
+        missing = {leaf.index: leaf for leaf in self.signing if leaf.kind in SIGNED}
+        keys, _ = self.signing_keys()
+        made = {str((leaf.body or {}).get("fingerprint")) for leaf in self.signing if leaf.kind == "key.created"}
+        count = len(missing)
+        for number, row in self.pack.rows("signatures.jsonl"):
+            where = f"signatures.jsonl line {number}"
+            if row.get("kind") != "bundle":
+                continue
+            index = want(row, "leafIndex", int, where)
+            leaf = missing.pop(index, None)
+            if leaf is None:
+                raise PackError(where, f"leaf {index} tells of no signature, or there is a row before this one")
+            if leaf.body is None:
+                continue
+            is_keyless, told = row.get("method") == "sigstore", leaf.body
+            text = want(row, "artifactBundle" if is_keyless else "signature", str, where)
+            envelope = decode(want(row, "envelope", str, where), where)
+            at, signer = moment(row, "receivedAt", where), "identity" if is_keyless else "fingerprint"
+            same = (
+                leaf.subject == f"H-{row.get('handoff')}",
+                told.get("digest") == row.get("digest"), told.get("method") == row.get("method"),
+                told.get(signer) is not None and told.get(signer) == row.get(signer),
+                microseconds(str(told.get("received_at"))) == at,
+                told.get("signature_sha256") == hashlib.sha256(text.encode()).hexdigest(),
+                told.get("statement_sha256") == hashlib.sha256(envelope).hexdigest(),
+            )  # fmt: skip
+            if not all(same):
+                raise PackError(where, f"leaf {leaf.index} tells of another signature")
+            if is_keyless:
+                continue
+            key = keys.get(str(row.get("fingerprint")))
+            if key is None or row.get("fingerprint") not in made:
+                raise PackError(where, f"its key {row.get('fingerprint')} is in no leaf, or not in keys.json")
+            ends = [moment(key, name, "keys.json") for name in ("expiresAt", "retiredAt") if key.get(name)]
+            if not moment(key, "createdAt", "keys.json") <= at < min(ends, default=at):
+                raise PackError(where, f"it was received when the key {row.get('fingerprint')} was not in use")
+        if missing:
+            raise PackError("signatures.jsonl", f"no row is about the signature of leaf {min(missing)}")
+        return None, f"{count} signatures over bundles are what the leaves say"
+
+    def check_standing(self) -> tuple[None, str]:
+        """Told again as it was recorded: what rested on a signature, and was its key trusted by then?"""
+        revoked: dict[str, int] = {}
+        signatures: dict[str, list[tuple[str, str, int, int]]] = {}
+        newest: dict[str, tuple[Any, bool]] = {}
+        rested: list[tuple[int, list[tuple[str, str, int, int]]]] = []
+        is_whole = True
+        for leaf in sorted(self.signing, key=lambda one: one.entry):
+            body = leaf.body
+            if body is None:
+                is_whole = False
+            elif leaf.kind == "key.revoked":
+                name, since = str(body.get("fingerprint")), moment(body, "distrusted_since", f"leaf {leaf.index}")
+                revoked[name] = min(since, revoked.get(name, since))
+            elif leaf.kind in SIGNED:
+                name = "" if body.get("method") == "sigstore" else str(body.get("fingerprint"))
+                one = (str(body.get("digest")), name, moment(body, "received_at", f"leaf {leaf.index}"), leaf.index)
+                signatures.setdefault(leaf.subject, []).append(one)
+            elif leaf.kind in DECIDED or leaf.kind == "merge.intended":
+                if leaf.kind in DECIDED:
+                    newest[leaf.subject] = body["digest"], body["is_signed"]
+                digest, is_signed = newest.get(leaf.subject, ("", False))
+                own = [one for one in signatures.get(leaf.subject, ()) if one[0] == digest]
+                trusted = [one for one in own if not fell(one, revoked)]
+                if is_signed and trusted:
+                    rested.append((leaf.index, trusted))
+                elif is_signed and (own or is_whole):
+                    why = f"its key {own[-1][1]} was revoked before" if own else "nothing before it says who signed it"
+                    self.report.add(BROKEN, "standing", f"leaf {leaf.index} rests on a signed bundle, and {why}")
+                elif is_signed:
+                    self.report.add(GAP, "standing", f"leaf {leaf.index} rests on a signature whose leaf may be erased")
+        later = [index for index, trusted in rested if fell(trusted[-1], revoked)]
+        if later:
+            said = f"{len(later)} acts rested on a signature whose key was revoked afterwards, first leaf {later[0]}"
+            self.report.add(GAP, "standing", said)
+        return None, f"{len(rested)} acts rested on a signature whose key was trusted by then"
 
     def of(self, kind: str) -> list[Leaf]:
         """The kept leaves of one kind."""
@@ -1467,6 +1597,20 @@ def agrees(name: str, value: Any, leaf: Leaf) -> bool:
         case _:
             told = body.get(RENAMED.get(name, name), None)
             return bool(told == value or (name == "expires_at" and microseconds(str(told)) == microseconds(str(value))))
+
+
+def fell(signature: tuple[str, str, int, int], revoked: Mapping[str, int]) -> bool:
+    """Whether a signature was received at or after the moment since which its key is distrusted."""
+    _, fingerprint, at, _ = signature
+    return fingerprint in revoked and revoked[fingerprint] <= at
+
+
+def moment(value: Mapping[str, Any], name: str, where: str) -> int:
+    """A member that has to be a time, as microseconds since 1970."""
+    found = microseconds(str(value.get(name)))
+    if found is None:
+        raise PackError(where, f"{name} is {str(value.get(name))[:40]!r}, expected a time with its zone")
+    return found
 
 
 def microseconds(text: str) -> int | None:

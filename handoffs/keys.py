@@ -104,6 +104,7 @@ def store_key(
         "fingerprint": made.fingerprint,
         "lane": lane.value,
         "algorithm": made.algorithm.value,
+        "created_at": made.created_at.isoformat(),
         "expires_at": made.expires_at.isoformat(),
         "public_key_sha256": digest_of(made.public_key.encode()),
         "replaces": replaces.fingerprint if replaces else None,

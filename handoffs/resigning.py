@@ -17,9 +17,9 @@ from audit.canonical import parse_json
 from handoffs.actions import Tools, record_event
 from handoffs.clocks import refuse_skew
 from handoffs.keys import active_key
-from handoffs.models import Handoff, HandoffEvent, Lane, PullStatus, Signature, SignatureRenewal, Status
+from handoffs.models import Handoff, HandoffEvent, Lane, Method, PullStatus, Signature, SignatureRenewal, Status
 from handoffs.signatures.openpgp import Signer
-from handoffs.signing import statement_of
+from handoffs.signing import receipt_of, statement_of
 
 OPEN: Final = (Status.SIGNED, Status.APPLIED, Status.OPENED, Status.TRIGGERED)
 _ENDED: Final = (PullStatus.MERGED, PullStatus.CLOSED)
@@ -71,6 +71,8 @@ def record_renewal(renewal: SignatureRenewal, tools: Tools) -> HandoffEvent | No
             "digest": handoff.digest,
             "fallen": fallen.fingerprint if fallen else "",
             "fingerprint": renewal.key.fingerprint,
+            "method": Method.OPENPGP.value,
+            **receipt_of(renewal),
             "why": "the key of the signature is not trusted any more",
         },
     )

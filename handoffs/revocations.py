@@ -24,6 +24,7 @@ from handoffs.models import (
     Handoff,
     HandoffError,
     KeyRotation,
+    PullRequest,
     RotationStep,
     Signature,
     SignatureRenewal,
@@ -60,6 +61,8 @@ def record_revocation(
     text = store_text(ErasableText.Kind.OPERATION, said, author=by.principal_id, at=now)
     since = min(distrusted_since, key.distrusted_since or distrusted_since)
     affected = affected_handoffs(key, since)
+    # Before the entry is written: its number then says which verdicts and merges could know of it.
+    list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=affected).order_by("pk").values("pk"))
     body: dict[str, JsonValue] = {
         "fingerprint": key.fingerprint,
         "lane": key.lane,

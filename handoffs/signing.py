@@ -19,6 +19,7 @@ from audit.canonical import JsonValue, parse_json, write_json
 from handoffs.actions import Tools, record_event
 from handoffs.attempts import end_attempt, find_entries, orphan_attempts, record_orphan, start_attempt
 from handoffs.attestations.vsa import verification_summary
+from handoffs.bundles.bundle import digest_of
 from handoffs.clocks import CLOCK_RETRY, ClockSkewError, refuse_skew
 from handoffs.fallback import Outage, read_outage
 from handoffs.keys import active_key, confirm_active
@@ -29,6 +30,7 @@ from handoffs.models import (
     Lane,
     Method,
     Signature,
+    SignatureRenewal,
     SigningAttempt,
     SigningDowngrade,
     StaleStatusError,
@@ -96,6 +98,16 @@ def statement_of(handoff: Handoff, raw: bytes, tools: Tools, *, fingerprint: str
     return write_json(verification_summary(facts, fingerprint=fingerprint))
 
 
+def receipt_of(signature: Signature | SignatureRenewal) -> dict[str, JsonValue]:
+    """What the log says of a signature: when the portal received it, and which bytes it is."""
+    keyless = signature.artifact_bundle if isinstance(signature, Signature) else ""
+    return {
+        "received_at": signature.signed_at.isoformat(),
+        "signature_sha256": digest_of((keyless or signature.signature).encode()),
+        "statement_sha256": digest_of(bytes(signature.envelope)),
+    }
+
+
 def _sign_with_openpgp(handoff: Handoff, raw: bytes, tools: Tools) -> None:
     key = active_key(Lane.ENFORCER)
     now = tools.clock()
@@ -161,6 +173,7 @@ def _accept(signature: Signature, attempt: SigningAttempt, tools: Tools, detail:
                     "method": str(signature.method),
                     "digest": signature.digest,
                     "transparency": str(signature.transparency),
+                    **receipt_of(signature),
                 },
             )
     except StaleStatusError:

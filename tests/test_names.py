@@ -32,7 +32,7 @@ from leoportal.signing_in import record_refusal, record_sign_in
 from tests.support.exports import export
 from tests.support.people import person
 from tests.support.portal import GOOD_CHANGE, Portal
-from tests.verdicts.test_packing import by_command, key_of_the_log, make_pack, sign_log
+from tests.support.portal_packs import by_command, key_of_the_log, make_pack, sign_log
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass, review_break_glass
 from verdicts.comparing import check_everything
 from verdicts.decision import Verdict as VerdictKind

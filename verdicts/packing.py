@@ -8,16 +8,12 @@ Source: product.md section 9; the format is in `audit.pack_writing`.
 
 from __future__ import annotations
 
-import base64
 import heapq
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
-from django.db.models import Q
 from django.utils import timezone
 
 from audit.canonical import JsonValue, parse_json, write_json
@@ -28,26 +24,19 @@ from audit.export import Head, Sheet
 from audit.merkle import ProofError, consistency_proof
 from audit.models import LogEntry, LogLeaf
 from audit.notes import NoteError, VerifierKey, parse_note
-from audit.pack_reading import MAX_LINE
 from audit.pack_text import verify_text
 from audit.pack_writing import PackedLeaf, PackWriter, artifact_name, encoded, one_leaf, run_of_leaves, write_tar
 from audit.principals import PersonLink, Principal, in_force_at
 from audit.separation import assurance
 from audit.sequencing import nodes_at
-from handoffs.bundles.store import BundleStore, StoreError
-from handoffs.models import HandoffError, Method, Signature, SigningKey, Status
+from handoffs.models import SigningKey
 from handoffs.published_keys import published_keys
-from handoffs.signatures.refusals import RefusedError
-from handoffs.signatures.sigstore_verifying import production_root, read_root_file
-from handoffs.trusted_roots import chosen_root
 from verdicts.models import (
-    DecisionStatement,
-    PolicyStatement,
     PolicyVersion,
-    VerdictStatement,
 )
 from verdicts.packing_commits import packed_commits
 from verdicts.packing_scope import Scope
+from verdicts.packing_signatures import packed_artifacts, packed_signatures, trusted_root
 from verdicts.separation_proof import packed_document
 from verdicts.tables import TABLES, plain, sheet_of
 
@@ -74,15 +63,15 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
     head = Head(scope.size, bytes(scope.checkpoint.root).hex())
     separations = [packed_document(pull, head) for pull in scope.pulls]
     writer.add_rows("separation.jsonl", separations)
-    writer.add_rows("signatures.jsonl", _signatures(scope))
-    for digest, raw in _artifacts(scope):
+    writer.add_rows("signatures.jsonl", packed_signatures(scope))
+    for digest, raw in packed_artifacts(scope):
         writer.add(artifact_name(digest), raw)
     cosignatures = "".join(scope.checkpoint.cosignatures.order_by("pk").values_list("line", flat=True))
     writer.add("checkpoint", bytes(scope.checkpoint.note) + cosignatures.encode())
     signing = SigningKey.objects.select_related("replaces").order_by("-pk")
     published = parse_json(published_keys(list(signing), now=timezone.now()), max_bytes=64 << 20)
     writer.add("keys.json", write_json({"log": [key.vkey for key in keys], "signing": published}))
-    if root := _trusted_root(scope):
+    if root := trusted_root(scope):
         writer.add("trusted_root.json", root)
     if text := scope.filters.get("earlier"):
         writer.add("earlier.json", write_json(_earlier(text, scope, keys)))
@@ -141,10 +130,7 @@ def _records(scope: Scope) -> Iterator[dict[str, JsonValue]]:
 
 
 def _rows_of(sheet: Sheet, scope: Scope, head: Head) -> Iterator[tuple[int, dict[str, JsonValue]]]:
-    chosen = Q(**{f"{sheet.index}__gte": scope.first, f"{sheet.index}__lt": scope.end}) | Q(
-        **{f"{sheet.index}__in": scope.others}
-    )
-    rows = sheet.rows.filter(chosen, **{f"{sheet.index}__lt": head.size}).order_by(sheet.index)
+    rows = sheet.rows.filter(scope.holds(sheet.index), **{f"{sheet.index}__lt": head.size}).order_by(sheet.index)
     lookups = [lookup for _, lookup in sheet.columns]
     for index, leaf_hash, *values in rows.values_list(sheet.index, sheet.leaf_hash, *lookups).iterator(
         chunk_size=BATCH
@@ -164,58 +150,6 @@ def _principals(scope: Scope) -> Iterator[dict[str, JsonValue]]:
     links = PersonLink.objects.filter(in_force_at(scope.size)).order_by("pk")
     for one, other in links.values_list("one_id", "other_id"):
         yield {"one": one, "other": other}
-
-
-def _signatures(scope: Scope) -> Iterator[dict[str, JsonValue]]:
-    """Every statement and bundle signature of the pack's pull requests, and of the policies."""
-    for kind, rows in (
-        ("verdict", VerdictStatement.objects.filter(verdict__pull_request__in=scope.pulls)),
-        ("decision", DecisionStatement.objects.filter(decision__pull_request__in=scope.pulls)),
-        ("policy", PolicyStatement.objects.all()),
-    ):
-        subject = "policy" if kind == "policy" else kind
-        for row in rows.select_related("key", f"{subject}__log_entry__tree_leaf").order_by("pk"):
-            leaf = getattr(getattr(row, subject).log_entry, "tree_leaf", None)
-            if leaf is None or leaf.index >= scope.size:
-                continue
-            yield {
-                "kind": kind, "leafIndex": leaf.index, "fingerprint": row.key.fingerprint,
-                "receivedAt": plain(row.signed_at), "envelope": base64.b64encode(bytes(row.envelope)).decode(),
-            }  # fmt: skip
-    chains = {pull.handoff.chain for pull in scope.pulls}
-    for found in Signature.objects.filter(handoff__chain__in=chains).select_related("key").order_by("pk"):
-        yield {
-            "kind": "bundle", "handoff": found.handoff_id, "method": found.method, "digest": found.digest,
-            "fingerprint": found.key.fingerprint if found.key else "", "receivedAt": plain(found.signed_at),
-            "envelope": base64.b64encode(bytes(found.envelope)).decode(), "signature": found.signature,
-            "artifactBundle": found.artifact_bundle, "statementBundle": found.statement_bundle,
-            "identity": found.identity, "issuer": found.issuer,
-        }  # fmt: skip
-
-
-def _artifacts(scope: Scope) -> Iterator[tuple[str, bytes]]:
-    """The bundles of one pull request that have a detached signature, as far as they are still kept."""
-    chains = {pull.handoff.chain for pull in scope.pulls} if scope.kind == "pull" else set()
-    signed = Signature.objects.filter(handoff__chain__in=chains, method=Method.OPENPGP)
-    store = BundleStore(settings.BUNDLE_STORE)
-    for digest in sorted({*signed.exclude(handoff__status=Status.QUARANTINED).values_list("digest", flat=True)}):
-        with suppress(StoreError):
-            raw = store.get(digest)
-            if len(raw) <= MAX_LINE:
-                yield digest, raw
-
-
-def _trusted_root(scope: Scope) -> bytes:
-    """The Sigstore root that the portal judges by; empty if nothing in the pack was signed that way."""
-    chains = {pull.handoff.chain for pull in scope.pulls}
-    if not Signature.objects.filter(handoff__chain__in=chains, method=Method.SIGSTORE).exists():
-        return b""
-    path = settings.SIGSTORE_TRUSTED_ROOT
-    try:
-        root = read_root_file(Path(path)) if path else chosen_root() or production_root()
-    except (RefusedError, HandoffError) as error:
-        raise AuditError("pack.trusted_root", f"the trusted root cannot be read: {error}") from None
-    return root.raw
 
 
 def _earlier(text: str, scope: Scope, keys: Sequence[VerifierKey]) -> dict[str, JsonValue]:

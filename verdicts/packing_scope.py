@@ -55,8 +55,12 @@ class Scope:
     @property
     def leaves(self) -> QuerySet[LogLeaf]:
         """Every leaf of the pack, in order."""
-        chosen = Q(index__gte=self.first, index__lt=self.end) | Q(index__in=self.others)
-        return LogLeaf.objects.filter(chosen).order_by("index")
+        return LogLeaf.objects.filter(self.holds("index")).order_by("index")
+
+    def holds(self, index: str) -> Q:
+        """That the leaf at this look-up is in the pack."""
+        run = Q(**{f"{index}__gte": self.first, f"{index}__lt": self.end})
+        return run | Q(**{f"{index}__in": self.others})
 
 
 def is_period(filters: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 
 from audit.canonical import JsonError, JsonValue, parse_json
 from audit.events import VERDICT_RECORDED
-from audit.pack_findings import NOT_CHECKED, Act
+from audit.pack_findings import FALLEN, NOT_CHECKED, Act
 from audit.pack_reading import PackError
 from handoffs.signatures.openpgp import SignatureError, open_envelope, verify_detached
 from handoffs.signatures.refusals import RefusedError
@@ -81,7 +81,7 @@ def replay_policy(document: str, rules: JsonValue) -> str:
     return "" if is_same else "its text says other rules than the leaf that enacted it"
 
 
-_TIMES: Final = ("createdAt", "expiresAt", "retiredAt", "distrustedSince")
+_TIMES: Final = ("createdAt", "expiresAt", "retiredAt")
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,20 @@ class Keyring:
                 raise PackError("keys.json", "expected the published signing keys")
 
     def check(self, row: dict[str, JsonValue], acts: Mapping[int, Act]) -> str:
-        """Why a row of signatures.jsonl does not hold; empty if it does, NOT_CHECKED if nobody named its signer."""
+        """Why a row of signatures.jsonl does not hold; empty if it does.
+
+        NOT_CHECKED if nobody named its signer, FALLEN if it holds and its key is not trusted any more.
+        """
         if row.get("kind") == "bundle" and row.get("method") == "sigstore":
             return self.sigstore.check(row) if self.sigstore else NOT_CHECKED
         try:
             at = _moment(row.get("receivedAt"))
-            return self._check(row, acts, at)
+            return self._check(row, acts, at) or self._fallen(row, at)
         except (SignatureError, JsonError, binascii.Error, ValueError) as error:
             return str(error)
 
     def check_artifact(self, row: dict[str, JsonValue], artifact: bytes) -> str:
-        """Why the detached signature of a row does not hold over its artifact.tar.gz; empty if it does.
+        """Why the detached signature of a row does not hold over its artifact.tar.gz; empty if it does, or FALLEN.
 
         By the key and its window in the pack, and by when the portal received it, never by what the signature says.
         """
@@ -154,10 +157,15 @@ class Keyring:
             verify_detached(artifact, signature, public_key=public, fingerprint=fingerprint, received_at=at)
         except (SignatureError, ValueError) as error:
             return str(error)
-        return ""
+        return self._fallen(row, at)
+
+    def _fallen(self, row: Mapping[str, JsonValue], at: datetime) -> str:
+        """FALLEN if the key of a signature that was received then is distrusted as of that moment or earlier."""
+        since = self.keys[str(row.get("fingerprint"))].get("distrustedSince")
+        return FALLEN if since and at >= _moment(since) else ""
 
     def _public(self, fingerprint: str, at: datetime) -> str:
-        """The public key that vouches for what was received at this moment.
+        """The public key that was in use at this moment.
 
         Raises: ValueError.
         """
@@ -203,7 +211,7 @@ def _check_statement(said: JsonValue, act: Act | None) -> str:
 
 
 def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:
-    """Why a key does not vouch for what was received at this moment."""
+    """Why a key was not in use at this moment. Whether it was revoked is another question."""
     moments = {name: _moment(key[name]) for name in _TIMES if key.get(name)}
     if not {"createdAt", "expiresAt"} <= moments.keys():
         return "nobody says when it was valid"
@@ -211,8 +219,6 @@ def _outside_window(key: Mapping[str, JsonValue], at: datetime) -> str:
         return "it was made later"
     if at >= min(moments["expiresAt"], moments.get("retiredAt", moments["expiresAt"])):
         return "it had expired or retired"
-    if "distrustedSince" in moments and at >= moments["distrustedSince"]:
-        return "it is revoked, and was not trusted any more"
     return ""
 
 

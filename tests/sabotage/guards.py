@@ -12,6 +12,7 @@ from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.pack_guards import PACK_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
+from tests.sabotage.trust_guards import TRUST_GUARDS
 
 type Line = tuple[str, str, str]
 
@@ -38,7 +39,7 @@ SIGNERS = "handoffs/test_commit_signatures.py"
 MERKLE, EXPORTS = "audit/test_merkle.py", "web/test_exports.py"
 PACKED = "audit/test_pack_guards.py"
 GLASS = f"{PACKED}::test_a_glass_is_broken_by_two_and_reviewed_by_a_third_or_it_is_said"
-PACKING = "verdicts/test_packing.py"
+PACKING_GLASS = "verdicts/test_packing_glass.py"
 SEALED = f"{PACKED}::test_a_pack_that_the_log_sealed_is_not_believed_for_that"
 SEAL_FORM = f"{PACKED}::test_a_seal_has_one_form"
 
@@ -436,12 +437,12 @@ DUTIES: tuple[Line, ...] = (
     (
         "    if len(people) < len(acted):",
         "    if False:",
-        f"{PACKING}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
+        f"{PACKING_GLASS}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
     ),
     (
         "    if glass.review_due_at is None or looked_at > glass.review_due_at:",
         "    if False:",
-        f"{PACKING}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
+        f"{PACKING_GLASS}::test_a_broken_glass_that_nobody_reviewed_in_time_breaks_the_separation",
     ),
 )
 PACK_COMMITS: tuple[Line, ...] = (
@@ -689,6 +690,7 @@ GUARDS: tuple[Guard, ...] = (
     *NAME_GUARDS,
     *PACK_GUARDS,
     *SCOPE_GUARDS,
+    *TRUST_GUARDS,
 )  # fmt: skip
 
 # A fixed handful, whose tests take no database and little time: what `make test` runs.

@@ -15,7 +15,7 @@ UNKNOWN = f"{TWICE}::test_what_a_program_does_not_know_or_the_sop_forbids_it_doe
 ARTIFACTS = "tests/verdicts/test_pack_artifacts.py"
 DETACHED = f"{ARTIFACTS}::test_a_detached_signature_that_does_not_hold_is_named"
 NAMED_FILE = f"{ARTIFACTS}::test_a_file_is_the_artifact_that_was_signed_by_both_verifiers"
-PACKING = "tests/verdicts/test_packing.py"
+MOMENTS = "tests/verdicts/test_packing_moments.py"
 NAMED = "tests/audit/test_named_entries.py"
 AGAIN = f"{NAMED}::test_what_ended_never_names_another_entry_and_never_begins_again"
 
@@ -36,8 +36,8 @@ PACK_GUARDS: tuple[Guard, ...] = (
     Guard("audit/standalone_verifier.py", "            if at >= start:", "            if at > start:", f"{EDGE}[the first leaf is left out-standing_alone-AtMidnight]"),
     Guard("audit/standalone_verifier.py", "            if at < until:", "            if False:", f"{EDGE}[the last leaf is left out-standing_alone-Days]"),
     Guard("audit/standalone_verifier.py", "        if first > 0:\n            at = ", "        if first > 0 and start is not None:\n            at = ", f"{EDGE}[it has no start, and does not begin at the first leaf-standing_alone-Days]"),
-    Guard("verdicts/packing_scope.py", "        first, end = _grown(first, end, filters, checkpoint.size)\n", "", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
-    Guard("verdicts/packing_scope.py", "own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}", "own = set[int]()", f"{PACKING}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
+    Guard("verdicts/packing_scope.py", "        first, end = _grown(first, end, filters, checkpoint.size)\n", "", f"{MOMENTS}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
+    Guard("verdicts/packing_scope.py", "own = {index for index in (first - 1, end) if 0 <= index < checkpoint.size}", "own = set[int]()", f"{MOMENTS}::test_the_run_of_a_period_goes_on_to_leaves_outside_of_it"),
     # Decisions, run again.
     Guard("verdicts/replaying.py", "        if body.get(name) != getattr(inputs, source):", "        if False:", f"{LIE}[the inputs are of another head-by_portal]"),
     Guard("verdicts/replaying.py", "    if inputs.policy != enacted:", "    if False:", f"{LIE}[the inputs hold other rules-by_portal]"),
@@ -65,7 +65,7 @@ PACK_GUARDS: tuple[Guard, ...] = (
     Guard("audit/standalone_verifier.py", "        if events != held:", "        if False:", f"{SEALED}[it counts an act that is newer-standing_alone]"),
     Guard("audit/standalone_verifier.py", "if newer := [subject for subject in handoffs if subject not in self.counts]:", "if newer := list[str]():", f"{SEALED}[it names a handoff that is newer-standing_alone]"),
     Guard("audit/standalone_verifier.py", '            if row.get("state") != "not_computed":', "            if False:", f"{SEALED}[it is called separated before it is covered-standing_alone]"),
-    Guard("verdicts/separation_proof.py", '    if not found["pending"]:', "    if True:", f"{PACKING}::test_a_pack_made_while_a_verdict_is_not_signed_yet_says_nothing_of_it"),
+    Guard("verdicts/separation_proof.py", '    if not found["pending"]:', "    if True:", f"{MOMENTS}::test_a_pack_made_while_a_verdict_is_not_signed_yet_says_nothing_of_it"),
     # Artifacts and their detached signatures.
     Guard("verdicts/replaying.py", "public_key=public, fingerprint=fingerprint, received_at=at)\n        except", "public_key=public, fingerprint=fingerprint)\n        except", f"{DETACHED}[received at another time than it says]"),
     Guard("verdicts/replaying.py", "        if problem := _outside_window(key, at):", "        if problem := None:", f"{DETACHED}[received when the key was distrusted]"),

@@ -76,10 +76,40 @@ def git_commit(text: str, *parents: str) -> tuple[str, str]:
     ).decode()
 
 
-def inputs_of(head: str, base: str) -> Inputs:
+def inputs_of(head: str, base: str, digest: str = GOOD.bundle_digest) -> Inputs:
     """A good case about the pack's one head."""
     results = tuple(replace(one, head_sha=head) for one in GOOD.results)
-    return replace(GOOD, pull_request=1, head_sha=head, base_sha=base, results=results)
+    return replace(GOOD, pull_request=1, head_sha=head, base_sha=base, results=results, bundle_digest=digest)
+
+
+# A bundle's signature as a pack has it; nobody looks at its bundles unless a test brings who does.
+KEYLESS: dict[str, Any] = {
+    "kind": "bundle", "method": "sigstore", "handoff": 1, "digest": GOOD.bundle_digest, "fingerprint": "",
+    "receivedAt": "2026-11-25T12:00:00+00:00", "envelope": "", "signature": "", "identity": "anybody",
+    "issuer": "anybody", "artifactBundle": "{}", "statementBundle": "{}",
+}  # fmt: skip
+
+
+def signed_body(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the leaf of a signature says of it."""
+    is_keyless = row["method"] == "sigstore"
+    raw = row["artifactBundle" if is_keyless else "signature"]
+    signer = (
+        {"identity": row["identity"], "issuer": row["issuer"]} if is_keyless else {"fingerprint": row["fingerprint"]}
+    )
+    return {
+        **signer, "method": row["method"], "digest": row["digest"], "received_at": row["receivedAt"],
+        "signature_sha256": hashlib.sha256(raw.encode()).hexdigest(),
+        "statement_sha256": hashlib.sha256(base64.b64decode(row["envelope"])).hexdigest(),
+    }  # fmt: skip
+
+
+def made_body(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What the leaf says that made a key, by its row in keys.json."""
+    return {
+        "fingerprint": key["fingerprint"], "created_at": key["createdAt"], "expires_at": key["expiresAt"],
+        "public_key_sha256": hashlib.sha256(key["publicKey"].encode()).hexdigest(),
+    }  # fmt: skip
 
 
 def judged_body(inputs: Inputs, verdict: str, policy: str) -> dict[str, Any]:
@@ -124,11 +154,14 @@ def whole_pack(
     files: Mapping[str, bytes] | None = None,
     reviewer: int = 9,
     made_at: str = "",
+    signature: Mapping[str, Any] = KEYLESS,
+    later: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
 ) -> Log:
     """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
 
     Of a period: `run` are its leaves, all others but those `without` stand singly, and `days` are what it is called.
 
+    `signature` is the bundle's, and `later` are more acts at the end: their kinds, subjects and bodies.
     `release` is what let the merge through, `told` the class that the pack gives it instead; `glass` is what the leaf
     says of a broken one, `reviewer` who looked at it (0: nobody). `verdict` and `decision` replace what their leaves say.
     """
@@ -140,15 +173,10 @@ def whole_pack(
     merge, merge_object = git_commit("merge", begun, head)
     log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": begun})
     policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest, "rules": rules or RULES})
-    received = log.append(
-        "handoff.received",
-        2,
-        "ENFORCER",
-        "H-1",
-        {"branch": "staging/codex-1", "marker": "", "repository": "acme/payments"},
-    )
+    bundle = {"branch": "staging/codex-1", "marker": "", "repository": "acme/payments", **signed_body(signature)}
+    signed = log.append("handoff.signed", 2, "ENFORCER", "H-1", bundle)
     log.append("other.act", 9, "REPORTER", "H-2", {})
-    inputs, said = inputs_of(head, begun), "PASS" if release == "PASS" else "ESCALATE"
+    inputs, said = inputs_of(head, begun, signature["digest"]), "PASS" if release == "PASS" else "ESCALATE"
     judgement = {**judged_body(inputs, said, digest), **(verdict or {})}
     judged = log.append("verdict.recorded", 3, "PLAN", "H-1", judgement)
     reason_class = "break-glass" if release == "BREAK-GLASS" else "other"
@@ -165,9 +193,11 @@ def whole_pack(
     merged = log.append(
         "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
     )
+    keys = [log.append("key.created", 0, "OPERATOR", "", made_body(key)) for key in (signing or {}).get("keys", ())]
+    keys += [log.append(kind, 2, "ENFORCER", subject, {**body}) for kind, subject, body in later]
     size = len(log.leaves)
     first, end = run
-    chosen, node = [0, policy, received, judged, *decided, merged], log.node
+    chosen, node = [0, policy, signed, judged, *decided, merged, *keys], log.node
     proofs = [one_leaf(at, size, node) for at in chosen]
     if kind == "log":
         chosen, proofs = [*range(size)], [run_of_leaves(0, size, size, node)]
@@ -199,7 +229,7 @@ def whole_pack(
                        *([{"principal": 7, "duty": "LEAD"}] if decided else []),
                        *([{"principal": 8, "duty": "LEAD"}] if release == "BREAK-GLASS" else [])]},
         ],
-        "signatures.jsonl": [],
+        "signatures.jsonl": [{**signature, "leafIndex": signed}],
         **(changed or {}),
     }  # fmt: skip
     events = sum(b'"subject":"H-1"' in log.leaves[at].leaf for at in chosen)

@@ -65,7 +65,7 @@ def row(**changed: Any) -> dict[str, Any]:
 
 
 def said(folder: Path, signature: dict[str, Any], identity: str) -> tuple[State, str]:
-    whole_pack(folder, changed={"signatures.jsonl": [signature]})
+    whole_pack(folder, signature=signature)
     sigstore = Sigstore(Signer(identity, signed().issuer), signed().root) if identity else None
     keyring = Keyring({}, sigstore)
     judges = Judges(lambda *_: "", lambda *_: "", keyring.check, keyring.check_artifact)

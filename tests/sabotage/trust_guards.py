@@ -1,0 +1,41 @@
+"""The guards of what evidence packs say of signing keys and signatures, in both verifiers and where packs are made."""
+
+from __future__ import annotations
+
+from tests.sabotage.engine import Guard
+
+TRUST = "tests/audit/test_pack_trust.py"
+FORCE = f"{TRUST}::test_a_verdict_is_judged_by_the_signature_that_was_in_force"
+TABLES = f"{TRUST}::test_the_tables_say_what_the_leaves_say"
+RENEWALS = "tests/verdicts/test_pack_renewals.py"
+PORTAL, FILE = "audit/pack_trust.py", "audit/standalone_verifier.py"
+
+TRUST_GUARDS: tuple[Guard, ...] = (
+    # Which signature was in force.
+    Guard(PORTAL, "if one.since <= signed.at and (entry", "if (entry", f"{FORCE}[revoked before, from a later moment on-by_portal]"),
+    Guard(PORTAL, "(entry is None or one.entry < entry)", "True", f"{FORCE}[revoked after the merge-by_portal]"),
+    Guard(PORTAL, "        for found in [*acts, *filter(None, map(self._of_merge, self.merges))]:", "        for found in acts:", f"{FORCE}[revoked between verdict and merge-by_portal]"),
+    Guard(PORTAL, "if one.digest == found.digest and", "if", f"{TRUST}::test_a_verdict_about_a_bundle_that_nobody_signed_is_told[by_portal]"),
+    Guard(FILE, "fingerprint in revoked and revoked[fingerprint] <= at", "fingerprint in revoked", f"{FORCE}[revoked before, from a later moment on-standing_alone]"),
+    Guard(FILE, "revoked[name] = min(since, revoked.get(name, since))", "revoked.setdefault(name, since)", f"{FORCE}[revoked again, from an earlier moment on-standing_alone]"),
+    Guard(FILE, 'elif leaf.kind in DECIDED or leaf.kind == "merge.intended":', "elif leaf.kind in DECIDED:", f"{FORCE}[revoked between verdict and merge-standing_alone]"),
+    Guard(FILE, "if one[0] == digest]", "]", f"{TRUST}::test_a_verdict_about_a_bundle_that_nobody_signed_is_told[standing_alone]"),
+    Guard(FILE, "if not moment(key, \"createdAt\", \"keys.json\") <= at < min(ends, default=at):", "if False:", f"{TRUST}::test_the_single_file_says_it_of_a_key_that_was_not_in_use"),
+    # Tables against leaves.
+    Guard(PORTAL, "        if wanted:\n", "        if False:\n", f"{TABLES}[the later signature is left out-by_portal]"),
+    Guard(PORTAL, "            if problem := _other_row(row, found):", "            if problem := \"\":", f"{TABLES}[another moment-by_portal]"),
+    Guard(PORTAL, "            if found.fingerprint and found.fingerprint not in self.keys:", "            if False:", f"{TRUST}::test_a_key_that_no_leaf_made_signs_nothing[by_portal]"),
+    Guard(PORTAL, "if row is None and is_whole:", "if False:", f"{TABLES}[a key is left out-by_portal]"),
+    Guard(PORTAL, "if None in window or window !=", "if window !=", f"{TRUST}::test_a_key_without_a_window_is_none[by_portal]"),
+    Guard(PORTAL, "if since is not None and (told is None or told > since):", "if since is not None and told is None:", f"{TABLES}[a key was distrusted later-by_portal]"),
+    Guard(PORTAL, "(retired is None or retired > replaced.leaf.at)", "retired is None", f"{TABLES}[a key was replaced later-by_portal]"),
+    Guard(PORTAL, "        if self.timeless:\n", "        if False:\n", f"{TRUST}::test_a_leaf_that_says_no_moment_is_told[by_portal]"),
+    Guard(FILE, "            raise PackError(\"signatures.jsonl\", f\"no row is about", "            print(\"signatures.jsonl\", f\"no row is about", f"{TABLES}[the later signature is left out-standing_alone]"),
+    Guard(FILE, "            if not all(same):", "            if False:", f"{TABLES}[another moment-standing_alone]"),
+    Guard(FILE, "                if is_cut:\n", "                if True:\n", f"{TABLES}[a key is left out-standing_alone]"),
+    Guard(FILE, "                if found is None or found > limit:", "                if found is None:", f"{TABLES}[a key was distrusted later-standing_alone]"),
+    Guard(FILE, "if key is None or row.get(\"fingerprint\") not in made:", "if key is None:", f"{TRUST}::test_a_key_that_no_leaf_made_signs_nothing[standing_alone]"),
+    # Making packs.
+    Guard("handoffs/revocations.py", "    list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=affected).order_by(\"pk\").values(\"pk\"))\n", "", f"{RENEWALS}::test_a_revocation_is_written_after_whoever_holds_the_pull_request"),
+    Guard("verdicts/packing_signatures.py", "        yield _bundle_row(renewal.renewed, renewal,", "        _bundle_row(renewal.renewed, renewal,", f"{RENEWALS}::test_a_pack_holds_the_fallen_signature_and_the_one_that_the_verdict_rested_on"),
+)  # fmt: skip
