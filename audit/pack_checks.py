@@ -24,6 +24,7 @@ from audit.events import Role
 from audit.leaves import LeafError, parse_leaf
 from audit.merkle import leaf_hash
 from audit.notes import VerifierKey, parse_vkey
+from audit.pack_anchors import Anchors
 from audit.pack_commits import check_commits
 from audit.pack_duties import Duties
 from audit.pack_findings import Act, Finding, Judges, Report, State
@@ -34,7 +35,7 @@ from audit.pack_records import body_of, check_record, moment_of
 from audit.pack_scope import check_scope
 from audit.pack_signatures import Signatures
 from audit.pack_trust import Trust
-from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, SEAL, artifact_digest
+from audit.pack_writing import BODIES, MANIFEST, NEEDED, OPTIONAL, SCHEMA, UNNAMED, artifact_digest
 from audit.separation import Part
 
 EXCLUSIVE: Final = frozenset({Role.BUILDER, Role.ENFORCER, Role.PLAN, Role.LEAD})
@@ -95,6 +96,7 @@ class Verification:
         if "earlier.json" in self.pack.names:
             attempt("earlier checkpoint", lambda: heads.check_earlier(head))
         attempt("your checkpoint", lambda: heads.check_own(head, self.earlier))
+        attempt("anchors", Anchors(heads, head, self.judges).check)
         attempt("leaves", lambda: check_tree(self.pack, head))
         attempt("records", self.check_acts)
         if self.judges is not None:
@@ -123,7 +125,7 @@ class Verification:
         files = manifest.get("files")
         if manifest.get("schema") != SCHEMA or not isinstance(files, dict):
             raise PackError(MANIFEST, f"expected the schema {SCHEMA} and files")
-        for name in sorted(NEEDED | set(files) | self.pack.names - {MANIFEST, SEAL}):
+        for name in sorted(NEEDED | set(files) | self.pack.names - UNNAMED):
             if name not in files or not (name in NEEDED | OPTIONAL or artifact_digest(name)):
                 self.report.say(State.FAILED, "files", f"{name}: the manifest does not name it")
             elif name not in self.pack.names:

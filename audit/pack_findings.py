@@ -44,13 +44,15 @@ class Judges:
     distrusted as of an earlier moment: whether something rested on it is told by the leaves (`pack_trust`).
     `decision` gets the kind and the body of a recorded verdict or decision, and the rules that its policy was enacted
     with; `policy` a policy's text and these rules; `signature` a row of signatures.jsonl and the acts of the pack by
-    their place; `artifact` a row with a detached signature and the artifact.tar.gz it is about.
+    their place; `artifact` a row with a detached signature and the artifact.tar.gz it is about; `anchor` a Sigstore
+    bundle and the SHA-256 of what it has to be about.
     """
 
     decision: Callable[[str, dict[str, JsonValue], JsonValue], str]
     policy: Callable[[str, JsonValue], str]
     signature: Callable[[dict[str, JsonValue], Mapping[int, Act]], str]
     artifact: Callable[[dict[str, JsonValue], bytes], str]
+    anchor: Callable[[bytes, str], str] = lambda _bundle, _digest: NOT_CHECKED
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ Both work offline and name the record that is wrong. Without either of them:
   (RFC 9162). `proofs.jsonl` has a path for a single leaf (`tlog.CheckRecord`), or the frontier before a run of leaves
   and a consistency proof from its end (`tlog.CheckTree`).
 * `bodies.jsonl`: SHA-256 over salt and body is `bodySha256` in the leaf. null: erased on somebody's request.
+* `anchors.json` has tree heads that left the portal, with the proof between each and this pack's. `git hash-object -t
+  commit --stdin` over the decoded `object` gives `commit`; its first line names the tree, which names the file.
 * Everybody is a number here (`principal`). The portal's registry knows the name, until it is erased.
 * `manifest.json` names every file; its own SHA-256 is in the leaf in `seal.json`.
 * Each verdict and decision has its inputs and the policy's digest in its body, the leaf that enacted the policy its
@@ -49,8 +51,13 @@ Given an honest witness and your earlier checkpoint:
 * G6 every commit that landed on a protected branch is covered by a record (PASS, OVERRIDE, BREAK-GLASS), or listed as
   BYPASS or PRE-ENROLMENT.
 
+And with an anchor that you find elsewhere, too (a commit in your clone of the anchors' repository, an entry in Rekor):
+its leaves were this log's when your clone was fetched, or when Rekor took it in; whoever held the log's key since then
+could not replace them unseen. It takes no witness, and covers as many leaves as both verifiers say.
+
 # What it does not prove
 
+* that a commit in `anchors.json` was published: without a clone of yours it is the portal's word, and so is its date;
 * N1 that an entry is true: a compromised PLAN process can record a wrong verdict in PLAN's name, not in LEAD's;
 * N2 anything about entries that are not yet signed and witnessed;
 * N3 that nobody can delete: it is noticed, not prevented;

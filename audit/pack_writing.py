@@ -5,6 +5,7 @@
     proofs.jsonl    {index, path}: one leaf with its inclusion proof; or {first, end, left, right}: a run of
                     leaves, with the frontier before it and the consistency proof from its end
     artifact-….tar.gz  a signed bundle, by its SHA-256, in the pack of one pull request
+    anchors.json    what left the portal, see `pack_anchors`; beside the manifest, as seal.json is
     manifest.json   size and SHA-256 of every file; its own SHA-256 is in a leaf of the log, see seal.json
 
 Shape: one leaf at a time is in memory. JSON is canonical (RFC 8785), hashes in proofs are base64, others hexadecimal.
@@ -30,6 +31,8 @@ BODIES: Final = "bodies.jsonl"
 PROOFS: Final = "proofs.jsonl"
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "seal.json"
+ANCHORS: Final = "anchors.json"
+UNNAMED: Final = frozenset({MANIFEST, SEAL, ANCHORS})  # by the manifest: they are made after it, and prove themselves
 NEEDED: Final = frozenset(
     {
         "VERIFY.md", BODIES, "checkpoint", "commits.jsonl", "keys.json", LEAVES, "policies.jsonl",

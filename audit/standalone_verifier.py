@@ -909,6 +909,7 @@ class Verifier:
         report.attempt("witnesses", self.check_witnesses)
         report.attempt("seal of the manifest", lambda: self.check_seal(head))
         self.check_earlier(head)
+        report.attempt("anchors", lambda: self.check_anchors(head))
         report.attempt("leaves", lambda: self.check_leaves(head))
         report.attempt("decisions", self.check_decisions)
         report.attempt("policies", self.check_policies)
@@ -932,7 +933,7 @@ class Verifier:
             raise PackError("manifest.json", f"schema {str(manifest.get('schema'))[:60]!r}, expected {SCHEMA}")
         files = want(manifest, "files", dict, "manifest.json")
         wrong = []
-        for name in sorted({*files, *self.pack.places, *NEEDED} - {"manifest.json", "seal.json"}):
+        for name in sorted({*files, *self.pack.places, *NEEDED} - {"manifest.json", "seal.json", "anchors.json"}):
             told = files.get(name)
             if name not in self.pack.places:
                 wrong.append(f"{name} is missing")
@@ -1038,6 +1039,48 @@ class Verifier:
             return None, f"the log still begins with your {old.size} leaves"
 
         report.attempt("consistency", own)
+
+    def check_anchors(self, head: Checkpoint) -> tuple[None, str]:
+        """What left the portal as a git commit or an entry in Rekor is a tree head of this log."""
+        if "anchors.json" not in self.pack.places:
+            self.report.add(
+                GAP, "anchors", "there is none in the pack: it says nothing against a log that was replaced"
+            )
+            return None, "none"
+        value, said, most = read_object(self.pack.read("anchors.json"), "anchors.json"), list[str](), 0
+        if set(value) != {"git", "rekor"}:
+            raise PackError("anchors.json", f"it has the members {sorted(value)}")
+        for kind, told in value.items():
+            if told is None:
+                continue
+            where = f"anchors.json: {kind}"
+            if not isinstance(told, dict):
+                raise PackError(where, "no object")
+            text = want(told, "checkpoint", str, where).encode()
+            found = open_checkpoint(text, self.keys, where)
+            path = [decode(str(step), where) for step in want(told, "consistency", list, where)]
+            old, new = (found, head) if found.size <= head.size else (head, found)
+            if found.origin != head.origin or not is_consistent(old, new, path):
+                raise PackError(where, f"its tree of {found.size} leaves is none of this log")
+            most = max(most, found.size)
+            if kind == "git":
+                said.append(
+                    f"git commit {commit_with(told, text, where)} has {found.size} leaves: look in your clone for it"
+                )
+                continue
+            bundle = read_object(want(told, "bundle", str, where).encode(), where)
+            about = bundle.get("messageSignature", {}) if isinstance(bundle.get("messageSignature"), dict) else {}
+            signed = {"algorithm": "SHA2_256", "digest": base64.b64encode(hashlib.sha256(text).digest()).decode()}
+            if about.get("messageDigest") != signed:
+                raise PackError(where, "its bundle is about another checkpoint")
+            who = f"{want(told, 'identity', str, where)} by {want(told, 'issuer', str, where)}"
+            self.report.add(GAP, "anchors", f"Rekor's entry, said to be of {who}, is not checked here")
+            said.append(f"Rekor's entry is about {found.size} leaves")
+        if most < head.size:
+            self.report.add(
+                GAP, "anchors", f"the last {head.size - most} leaves of the pack's tree are in no anchor of it"
+            )
+        return None, "; ".join(said) or "none"
 
     def check_leaves(self, head: Checkpoint) -> tuple[None, str]:
         """Every leaf stands in the signed tree where its proof says, every body and row says what its leaf says."""
@@ -1597,6 +1640,20 @@ def agrees(name: str, value: Any, leaf: Leaf) -> bool:
         case _:
             told = body.get(RENAMED.get(name, name), None)
             return bool(told == value or (name == "expires_at" and microseconds(str(told)) == microseconds(str(value))))
+
+
+def commit_with(told: Mapping[str, Any], text: bytes, where: str) -> str:
+    """The name of a commit that holds this one file, `checkpoint`, by git's own bytes."""
+    name: str = want(told, "commit", str, where)
+    algorithm = hashlib.sha256 if len(name) == 64 else hashlib.sha1  # git's own digest
+    raw, tree = (decode(want(told, part, str, where), where) for part in ("object", "tree"))
+    names = [algorithm(b"%s %d\0" % (kind, len(part)) + part) for kind, part in ((b"commit", raw), (b"tree", tree))]
+    blob = algorithm(b"blob %d\0" % len(text) + text).digest()
+    if names[0].hexdigest() != name or raw.split(b"\n")[0] != b"tree " + names[1].hexdigest().encode():
+        raise PackError(where, f"the objects are not the commit {name[:12]} and its tree")
+    if tree != b"100644 checkpoint\0" + blob:
+        raise PackError(where, f"the commit {name[:12]} holds another checkpoint")
+    return name
 
 
 def fell(signature: tuple[str, str, int, int], revoked: Mapping[str, int]) -> bool:

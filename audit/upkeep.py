@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Final, Self
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+
+ANCHOR_REF: Final = "refs/heads/log"
+"""The branch of the anchors in git. A clone of it elsewhere keeps what was signed, whatever happens here."""
 
 
 class Upkeep(models.TextChoices):

@@ -6,10 +6,8 @@ import subprocess
 from pathlib import Path
 
 from audit.covering import log_state
+from audit.upkeep import ANCHOR_REF
 from handoffs.git.repository import Git
-
-REF = "refs/heads/log"
-"""The branch. A clone of it elsewhere keeps what was signed, whatever happens here."""
 
 
 def anchor(path: Path) -> str:
@@ -24,7 +22,7 @@ def anchor(path: Path) -> str:
     raw = bytes(newest.note) + "".join(lines).encode()
     blob = git.run("hash-object", "-w", "--stdin", stdin=raw).decode().strip()
     tree = git.run("mktree", stdin=f"100644 blob {blob}\tcheckpoint\n".encode()).decode().strip()
-    before = git.refs(REF).get(REF, "")
+    before = git.refs(ANCHOR_REF).get(ANCHOR_REF, "")
     if before and git.tree_of(before) == tree:
         return ""
     parents = (before,) if before else ()
@@ -32,5 +30,5 @@ def anchor(path: Path) -> str:
     commit = git.write_commit(
         tree, parents, message, name="leoportal log", email="log@leoportal.invalid", when=newest.created_at
     )
-    git.run("update-ref", REF, commit, *([before] if before else []))
+    git.run("update-ref", ANCHOR_REF, commit, *([before] if before else []))
     return commit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,10 @@ def verify(  # noqa: PLR0913 - options of a command
     ] = None,
     identity: Annotated[str, typer.Option("--identity", help="Whose Sigstore signatures: one exact identity.")] = "",
     issuer: Annotated[str, typer.Option("--issuer", help="Who vouches for it: one exact https address.")] = "",
+    anchor_identity: Annotated[
+        str, typer.Option("--anchor-identity", help="Whose signature the anchor in Rekor is: one exact identity.")
+    ] = "",
+    anchor_issuer: Annotated[str, typer.Option("--anchor-issuer", help="Who vouches for it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Signatures, consistency, completeness, every decision again, separation: says what is wrong and what is missing.
@@ -51,10 +56,14 @@ def verify(  # noqa: PLR0913 - options of a command
             stop("witness.key", "this is no key for cosignatures", "give the witness's line, name+id+key", status=USAGE)
         earlier = checkpoint.read_bytes() if checkpoint else None
         opened = Pack(pack)
-        sigstore = Sigstore(Signer(identity, issuer), read_root_file(trusted_root)) if trusted_root else None
+        root = read_root_file(trusted_root) if trusted_root else None
+        sigstore = Sigstore(Signer(identity, issuer), root) if root and identity else None
+        anchored = Sigstore(Signer(anchor_identity, anchor_issuer), root) if root and anchor_identity else None
         published = parse_object(opened.read("keys.json"), "keys.json")
         keyring = Keyring.of(published, sigstore)
         judges = Judges(replay_decision, replay_policy, keyring.check, keyring.check_artifact)
+        if anchored:
+            judges = replace(judges, anchor=anchored.check_anchor)
         artifacts = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in artifact or ()}
         found = Verification(opened, keys, earlier, judges, witnesses, artifacts).run()
     except OSError as error:

@@ -27,6 +27,7 @@ from audit.keeping import log_vkeys
 from handoffs.models import StaleStatusError
 from verdicts.models import Export, ExportStatus
 from verdicts.packing import seal_pack, write_pack
+from verdicts.packing_anchors import ask_for_anchors, is_anchoring
 from verdicts.packing_scope import choose, one_moment, protected_tips
 from verdicts.tables import plain, sheet_of
 
@@ -80,6 +81,8 @@ def write_export(
 def _write_pack(export: Export, part: Path, folder: Path, attempt: int, by: Actor, portal_url: str) -> bool:
     """The files and their seal in the log; or, when these are there, the proof of the seal and the tar."""
     if export.seal is not None and folder.exists():
+        if is_anchoring(export.seal, export.tree_size):
+            return False
         return seal_pack(folder, export.seal, export.tree_size, part)
     tips = protected_tips()
     with one_moment():
@@ -96,6 +99,7 @@ def _write_pack(export: Export, part: Path, folder: Path, attempt: int, by: Acto
         row = Export.objects.filter(pk=export.pk, attempts=attempt, status=ExportStatus.WAITING)
         if not row.update(seal=entry, tree_size=scope.size, root=bytes(scope.checkpoint.root).hex()):
             raise StaleStatusError(f"{export} is somebody else's now")
+        ask_for_anchors()
     return False
 
 

@@ -25,7 +25,17 @@ from audit.merkle import ProofError, consistency_proof
 from audit.models import LogEntry, LogLeaf
 from audit.notes import NoteError, VerifierKey, parse_note
 from audit.pack_text import verify_text
-from audit.pack_writing import PackedLeaf, PackWriter, artifact_name, encoded, one_leaf, run_of_leaves, write_tar
+from audit.pack_writing import (
+    ANCHORS,
+    SEAL,
+    PackedLeaf,
+    PackWriter,
+    artifact_name,
+    encoded,
+    one_leaf,
+    run_of_leaves,
+    write_tar,
+)
 from audit.principals import PersonLink, Principal, in_force_at
 from audit.separation import assurance
 from audit.sequencing import nodes_at
@@ -34,6 +44,7 @@ from handoffs.published_keys import published_keys
 from verdicts.models import (
     PolicyVersion,
 )
+from verdicts.packing_anchors import packed_anchors
 from verdicts.packing_commits import packed_commits
 from verdicts.packing_scope import Scope
 from verdicts.packing_signatures import packed_artifacts, packed_signatures, trusted_root
@@ -91,7 +102,10 @@ def write_pack(scope: Scope, folder: Path, facts: Mapping[str, JsonValue], keys:
 
 
 def seal_pack(folder: Path, entry: LogEntry, scope_size: int, path: Path) -> bool:
-    """Add the seal and make the tar, once a checkpoint covers the leaf. Returns whether one does."""
+    """Add seal and anchors and make the tar, once a checkpoint covers the leaf. Returns whether one does.
+
+    Raises: AuditError("pack.anchor").
+    """
     leaf = LogLeaf.objects.filter(entry=entry).first()
     later = log_state().covered
     if leaf is None or later is None or later.size <= leaf.index:
@@ -106,7 +120,10 @@ def seal_pack(folder: Path, entry: LogEntry, scope_size: int, path: Path) -> boo
         "checkpoint": bytes(later.note).decode(),
         "consistency": encoded(consistency_proof(scope_size, later.size, node)),
     }
-    (folder / "seal.json").write_bytes(write_json(seal))
+    (folder / SEAL).write_bytes(write_json(seal))
+    anchors = packed_anchors(scope_size)
+    if any(anchors.values()):
+        (folder / ANCHORS).write_bytes(write_json(anchors))
     write_tar(folder, path)
     shutil.rmtree(folder)
     return True

@@ -100,6 +100,14 @@ class Sigstore:
         except (RefusedError, JsonError, ValueError) as error:
             return str(error)
 
+    def check_anchor(self, bundle: bytes, digest: str) -> str:
+        """Why a bundle does not hold over what has this SHA-256; empty if it does."""
+        try:
+            verify_artifact(digest, bundle, signer=self.signer, root=self.root)
+        except (RefusedError, JsonError, ValueError) as error:
+            return str(error)
+        return ""
+
     def check_statement(self, row: dict[str, JsonValue]) -> str:
         """Why the signed statement is not about the artifact.
 

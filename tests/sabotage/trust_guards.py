@@ -8,6 +8,9 @@ TRUST = "tests/audit/test_pack_trust.py"
 FORCE = f"{TRUST}::test_a_verdict_is_judged_by_the_signature_that_was_in_force"
 TABLES = f"{TRUST}::test_the_tables_say_what_the_leaves_say"
 RENEWALS = "tests/verdicts/test_pack_renewals.py"
+ANCHORS = "tests/audit/test_pack_anchors.py"
+WRONG_ANCHOR = f"{ANCHORS}::test_an_anchor_that_is_none_of_this_log_is_named"
+OF_PORTAL = "tests/verdicts/test_packing_anchors.py"
 PORTAL, FILE = "audit/pack_trust.py", "audit/standalone_verifier.py"
 
 TRUST_GUARDS: tuple[Guard, ...] = (
@@ -35,6 +38,22 @@ TRUST_GUARDS: tuple[Guard, ...] = (
     Guard(FILE, "                if is_cut:\n", "                if True:\n", f"{TABLES}[a key is left out-standing_alone]"),
     Guard(FILE, "                if found is None or found > limit:", "                if found is None:", f"{TABLES}[a key was distrusted later-standing_alone]"),
     Guard(FILE, "if key is None or row.get(\"fingerprint\") not in made:", "if key is None:", f"{TRUST}::test_a_key_that_no_leaf_made_signs_nothing[standing_alone]"),
+    # Anchors.
+    Guard("audit/pack_anchors.py", "            verify_consistency(old.size,", "            (old.size,", f"{WRONG_ANCHOR}[another history was anchored-by_portal]"),
+    Guard("audit/pack_anchors.py", "        if found.origin != head.origin:", "        if False:", f"{WRONG_ANCHOR}[another log's name-by_portal]"),
+    Guard("audit/pack_anchors.py", "found, head = self.heads.signed(raw), self.head", "found, head = parse_checkpoint(parse_note(raw).text), self.head", f"{WRONG_ANCHOR}[nobody signed it-by_portal]"),
+    Guard("audit/pack_anchors.py", '        if _object_id("commit", commit, length) != name:', "        if False:", f"{WRONG_ANCHOR}[another commit's name-by_portal]"),
+    Guard("audit/pack_anchors.py", "        if first != f\"tree", "        if not first and first != f\"tree", f"{WRONG_ANCHOR}[another tree-by_portal]"),
+    Guard("audit/pack_anchors.py", "        if tree != b\"100644", "        if False and tree != b\"100644", f"{WRONG_ANCHOR}[another file-by_portal]"),
+    Guard("audit/pack_anchors.py", "        if _signed_digest(bundle) != digest.digest():", "        if False:", f"{WRONG_ANCHOR}[a bundle about something else-by_portal]"),
+    Guard("audit/pack_anchors.py", "        elif problem:\n", "        elif False:\n", f"{ANCHORS}::test_the_bundle_in_rekor_is_judged_by_whom_the_reader_names"),
+    Guard(FILE, "if found.origin != head.origin or not is_consistent(old, new, path):\n                raise PackError(where, f\"its tree", "if found.origin != head.origin:\n                raise PackError(where, f\"its tree", f"{WRONG_ANCHOR}[another history was anchored-standing_alone]"),
+    Guard(FILE, "    if names[0].hexdigest() != name or", "    if", f"{WRONG_ANCHOR}[another commit's name-standing_alone]"),
+    Guard(FILE, '    if tree != b"100644 checkpoint\\0" + blob:', "    if False:", f"{WRONG_ANCHOR}[another file-standing_alone]"),
+    Guard(FILE, '            if about.get("messageDigest") != signed:', "            if False:", f"{WRONG_ANCHOR}[a bundle about something else-standing_alone]"),
+    Guard("verdicts/exporting.py", "        if is_anchoring(export.seal, export.tree_size):\n            return False\n", "", f"{OF_PORTAL}::test_a_pack_waits_for_the_anchor_that_it_asked_for"),
+    Guard("verdicts/exporting.py", "        ask_for_anchors()\n", "", f"{OF_PORTAL}::test_a_pack_waits_for_the_anchor_that_it_asked_for"),
+    Guard("verdicts/packing_anchors.py", "timezone.now() < seal.created_at + PATIENCE and ", "", f"{OF_PORTAL}::test_a_signer_that_is_down_delays_no_pack"),
     # Making packs.
     Guard("handoffs/revocations.py", "    list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=affected).order_by(\"pk\").values(\"pk\"))\n", "", f"{RENEWALS}::test_a_revocation_is_written_after_whoever_holds_the_pull_request"),
     Guard("verdicts/packing_signatures.py", "        yield _bundle_row(renewal.renewed, renewal,", "        _bundle_row(renewal.renewed, renewal,", f"{RENEWALS}::test_a_pack_holds_the_fallen_signature_and_the_one_that_the_verdict_rested_on"),

@@ -13,7 +13,7 @@ from audit import standalone_verifier
 from audit.models import LogEntry
 from audit.pack_reading import Pack
 from handoffs import keys
-from handoffs.models import Lane, PullRequest
+from handoffs.models import Lane, PullRequest, SigningKey
 from tests.audit.tampering import append
 from tests.handoffs.test_resigning import new_key, released, revoke
 from tests.support.portal import Portal
@@ -73,11 +73,16 @@ def test_a_merge_whose_key_fell_afterwards_is_genuine_and_flagged(portal: Portal
     assert by_the_file(path) == 0
 
 
+def revoke_elsewhere(key: SigningKey) -> None:
+    revoke(key)
+    connection.close()
+
+
 def test_a_revocation_is_written_after_whoever_holds_the_pull_request(portal: Portal):
     """So that the entries' numbers say which verdict could know of it, whatever the order in which they are placed."""
     released(portal)
     key = keys.active_key(Lane.ENFORCER)
-    other = threading.Thread(target=lambda: (revoke(key), connection.close()))
+    other = threading.Thread(target=revoke_elsewhere, args=[key])
     with transaction.atomic():
         PullRequest.objects.select_for_update().get()
         other.start()
