@@ -27,6 +27,7 @@ from audit.models import (
     RoleGrant,
 )
 from audit.registry import hold_registry
+from audit.remembering import memory
 from audit.rollback import NEXT, refuse_in_trouble
 from audit.separation import Part, Registry, UnknownPrincipalError, conflict
 
@@ -45,7 +46,7 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
     if kind not in events.OF_TROUBLE:
         refuse_in_trouble()
     try:
-        return LogEntry.objects.create(
+        entry = LogEntry.objects.create(
             kind=kind,
             principal=actor.principal_id,
             role=actor.role.value,
@@ -57,6 +58,8 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
         if (alarm := alarm_of(error)) is None:
             raise
         raise alarm from None
+    memory.remember(entry)
+    return entry
 
 
 def alarm_of(error: DatabaseError) -> AuditError | None:

@@ -141,3 +141,38 @@ def refuse_truncate(table: str) -> migrations.RunSQL:
         ],
         f"DROP TRIGGER append_only_table ON {table}",
     )
+
+
+CREATE_PLACED_FUNCTION = """
+CREATE FUNCTION leo_refuse_unplaced() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    named bigint := (to_jsonb(OLD) ->> TG_ARGV[0])::bigint;
+BEGIN
+    IF named IS NOT NULL AND named IS DISTINCT FROM (to_jsonb(NEW) ->> TG_ARGV[0])::bigint
+        AND NOT EXISTS (SELECT FROM leo_log_leaf WHERE entry_id = named) THEN
+        RAISE EXCEPTION 'log.not_placed: row % of % still names entry %, which is not in the tree yet',
+            OLD.id, TG_TABLE_NAME, named USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION leo_refuse_unplaced() FROM PUBLIC
+"""
+
+
+def create_placed_function() -> migrations.RunSQL:
+    """The trigger function of `keeps_until_placed`. Once, before the first of them."""
+    return migrations.RunSQL(CREATE_PLACED_FUNCTION, "DROP FUNCTION leo_refuse_unplaced()")
+
+
+def keeps_until_placed(table: str, column: str) -> migrations.RunSQL:
+    """`column` of `table` names another entry only once the one it names is in the tree."""
+    name = f"placed_{column}"
+    return migrations.RunSQL(
+        [
+            f"CREATE TRIGGER {name} BEFORE UPDATE OF {column} ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION leo_refuse_unplaced('{column}')",
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
+        ],
+        f"DROP TRIGGER {name} ON {table}",
+    )

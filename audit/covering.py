@@ -13,9 +13,11 @@ from typing import Final
 from django.db import connection, transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
-from audit.models import LogAlarm, LogCheckpoint, LogEpoch, LogQuorum
+from audit.events import AuditError
+from audit.models import LogAlarm, LogCheckpoint, LogEpoch, LogLeaf, LogQuorum
 
 POLL_SECONDS: Final = 0.05
+PLACING: Final = "it takes a fraction of a second, then try again"
 WAITING: Final = "the log's signer has not covered this yet; it takes a second, then try again"
 
 
@@ -77,6 +79,15 @@ def covered_of(entries: Iterable[int]) -> frozenset[int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT e FROM unnest(%s::bigint[]) AS e WHERE leo_log_covers(e)", [list(entries)])
         return frozenset(number for (number,) in cursor.fetchall())
+
+
+def refuse_unplaced(entry_id: int | None) -> None:
+    """Let a row name another entry only once the one it names is in the tree: nothing else would name it till then.
+
+    Raises: AuditError("log.not_placed"). A trigger asks the same (`appendonly.keeps_until_placed`).
+    """
+    if entry_id is not None and not LogLeaf.objects.filter(entry_id=entry_id).exists():
+        raise AuditError("log.not_placed", f"entry {entry_id} is not in the log's tree yet; {PLACING}")
 
 
 def wait_covered(entries: Iterable[int], *, seconds: float) -> bool:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from audit import events
 from audit.actions import append_event
 from audit.canonical import JsonValue, write_json
+from audit.covering import refuse_unplaced
 from audit.events import Actor, AuditError, Role
 from audit.models import ApiToken, ErasableText, Identity, LogEntry, Principal, Proposal, RoleGrant
 
@@ -77,9 +78,10 @@ def _erase(texts: list[int], entry: LogEntry, now: datetime) -> None:
 
 
 def hold_person(principal: Principal, *, is_held: bool, by: Actor) -> None:
-    """Set or end a legal hold, in the caller's transaction. Raises: AuditError("hold.same")."""
+    """Set or end a legal hold, in the caller's transaction. Raises: AuditError("hold.same"), ("log.not_placed")."""
     if principal.is_held == is_held:
         raise AuditError("hold.same", f"{principal.name} is {'' if is_held else 'not '}under a legal hold already")
+    refuse_unplaced(principal.hold_entry_id)
     kind = events.HOLD_SET if is_held else events.HOLD_ENDED
     entry = append_event(kind, by, "", {"principal": principal.pk})
     Principal.objects.filter(pk=principal.pk).update(is_held=is_held, hold_entry=entry)

@@ -16,6 +16,7 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
+from audit.covering import refuse_unplaced
 from audit.events import Actor
 from audit.models import ErasableText
 from audit.texts import store_text
@@ -46,13 +47,15 @@ def record_revocation(
 
     A second revocation can only move the moment back. An open rotation of the lane ends: a distrusted key vouches
     for no successor. Without the password the state is published all the same, only the OpenPGP revocation is not.
-    Raises: HandoffError("key.unknown"), ("key.reason"), ("key.since").
+    Raises: HandoffError("key.unknown"), ("key.reason"), ("key.since"); AuditError("log.not_placed") for a second one
+    before the first is in the tree.
     """
     require(by, Act.REVOKE_KEY)
     now = timezone.now()
     key = SigningKey.objects.select_for_update(no_key=True).filter(fingerprint=fingerprint).first()
     if key is None:
         raise HandoffError("key.unknown", f"there is no key {fingerprint[:80]}")
+    refuse_unplaced(key.revoke_entry_id)
     said = " ".join(reason.split())
     if not MIN_REASON <= len(said) <= MAX_REASON:
         raise HandoffError("key.reason", f"got {len(said)} characters, expected {MIN_REASON} to {MAX_REASON}")

@@ -34,9 +34,9 @@ app.autodiscover_tasks(["verdicts"], related_name="tasks_landing")
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _watch(**_: object) -> None:
     """A worker looks at its database's guards, too; what it forks looks as it does."""
-    from leoportal.lanes.watching import watch_catalogue  # noqa: PLC0415  it needs the models, which are loaded now
+    from leoportal.lanes.watching import watch_database  # noqa: PLC0415  it needs the models, which are loaded now
 
-    watch_catalogue()
+    watch_database()
 
 
 def lane_of(task: str) -> str:

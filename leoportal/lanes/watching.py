@@ -17,6 +17,7 @@ from audit.actions import append_event
 from audit.covering import open_alarms
 from audit.events import Actor, Role
 from audit.models import LogEntry
+from audit.remembering import memory
 from audit.rollback import Trouble, guard
 from leoportal.lanes.agreeing import find_differences
 
@@ -26,9 +27,13 @@ WATCH: Final = Actor(0, "portal", Role.REPORTER)  # as the verifier's worker, wh
 MOST_TOLD: Final = 20
 
 
-def watch_catalogue() -> None:
-    """This process looks from now on; called where one begins (`leoportal.wsgi`, `leoportal.celery`)."""
+def watch_database() -> None:
+    """This process looks from now on at its database's guards, and whether the log has what it wrote into it.
+
+    Called where a process begins (`leoportal.wsgi`, `leoportal.celery`).
+    """
     guard.watch(catalogue_trouble)
+    guard.watch(memory.look)
 
 
 def catalogue_trouble() -> Trouble | None:

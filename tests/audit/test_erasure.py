@@ -16,6 +16,7 @@ from audit.events import AuditError, Role
 from audit.models import ErasableText, Identity, LogEntry, Principal, Proposal, ProposalKind
 from audit.texts import ERASED, store_text
 from leoportal import setup
+from tests.support.log import settle_log
 from tests.support.people import person
 
 ADDRESS = "nora.private@acme.invalid"
@@ -86,6 +87,7 @@ def test_a_legal_hold_stops_erasure_and_retention(nora: Principal):
     with pytest.raises(DatabaseError, match="legal hold"), transaction.atomic():
         ErasableText.objects.filter(author=nora).update(text=None, salt=None, erased_at=timezone.now())
     assert apply_retention({"decision": 1}, now=timezone.now() + timedelta(days=9)) == 0
+    settle_log()
     both(ProposalKind.END_HOLD, "nora")
     assert apply_retention({"decision": 1}, now=timezone.now() + timedelta(days=9)) == 1
 

@@ -22,6 +22,7 @@ from handoffs.models import (
     StaleStatusError,
 )
 from handoffs.tasks import key_vault
+from tests.support.log import settle_log
 from tests.support.portal import Portal
 from tests.support.signing_keys import DAY, by, revoke, rotated
 
@@ -37,7 +38,9 @@ def test_a_revocation_is_immediate_logged_and_published(portal: Portal):
     assert not pysequoia.Cert.from_bytes(revoked.public_key.encode()).is_revoked
     entry = LogEntry.objects.get(kind="key.revoked")
     assert entry.open()["distrusted_since"] == since.isoformat()
+    settle_log()
     later = revoke(key, timezone.now())
+    settle_log()
     assert later.distrusted_since == since
     earlier = revoke(key, since - DAY)
     assert earlier.distrusted_since == since - DAY

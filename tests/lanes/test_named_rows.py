@@ -16,6 +16,7 @@ from audit import events
 from audit.actions import append_event
 from audit.administration import Change, approve_change, propose_change
 from audit.erasure import apply_retention, hold_person
+from audit.events import AuditError
 from audit.models import ErasableText, Principal, ProposalKind
 from audit.sequencing import find_lost, governed_columns
 from audit.texts import store_text
@@ -28,6 +29,7 @@ from handoffs.signatures.key_rules import Algorithm
 from leoportal.lanes.matrix import read_matrix
 from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
+from tests.support.log import settle_log
 from tests.support.people import person
 from tests.support.signing_keys import age, revoke, rotated
 from tests.web.scene import Scene
@@ -72,6 +74,7 @@ def acted(scene: Scene, settings) -> Scene:
     xena, yuri, nora = scene.actor("xena"), scene.actor("yuri"), Principal.objects.create(name="nora", kind="human")
     for kind in (ProposalKind.HOLD, ProposalKind.END_HOLD, ProposalKind.ERASE):
         approve_change(propose_change(Change(kind, nora, {}, "It has to be so."), by=xena).pk, by=yuri)
+        settle_log()
     approve_change(propose_change(Change(ProposalKind.HOLD, person("plan"), {}, "It has to be."), by=xena).pk, by=yuri)
     store_text(ErasableText.Kind.DECISION, "Old.", author=0, at=timezone.now() - timedelta(days=9))
     assert apply_retention({"decision": 1}, now=timezone.now()) == 1
@@ -184,6 +187,47 @@ def test_an_entry_of_another_transaction_says_nothing(transactional_db):
         entry = append_event(events.REPOSITORY_GOVERNED, OPERATOR, "", {})
         with transaction.atomic():
             Repository.objects.create(full_name="acme/payments", path="/nowhere", log_entry=entry)
+
+
+def end_hold() -> None:
+    hold_person(person("lead"), is_held=False, by=OPERATOR)
+
+
+def end_hold_past_it() -> None:
+    entry = append_event(events.HOLD_ENDED, OPERATOR, "", {})
+    Principal.objects.filter(name="lead").update(is_held=False, hold_entry=entry)
+
+
+def revoke_again() -> None:
+    key = SigningKey.objects.get(lane=Lane.GATE)
+    revoke(key, key.created_at)
+
+
+def revoke_past_it() -> None:
+    entry = append_event(events.KEY_REVOKED, OPERATOR, "", {})
+    SigningKey.objects.filter(lane=Lane.GATE).update(revoke_entry=entry)
+
+
+@pytest.mark.threat("AUD-04")
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (end_hold, AuditError),
+        (end_hold_past_it, IntegrityError),
+        (revoke_again, AuditError),
+        (revoke_past_it, IntegrityError),
+    ],
+)
+def test_what_a_row_names_stays_named_until_it_is_in_the_tree(
+    begun: Scene, act: Callable[[], None], error: type[Exception]
+):
+    """Or the first of two entries could be taken away in between, and nothing would name it."""
+    if act in {revoke_again, revoke_past_it}:
+        revoke(SigningKey.objects.get(lane=Lane.GATE), timezone.now())
+    with pytest.raises(error, match=r"log\.not_placed"), transaction.atomic():
+        act()
+    settle_log()
+    act()
 
 
 def test_every_column_that_names_an_entry_is_looked_at(db):

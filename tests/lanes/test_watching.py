@@ -105,4 +105,4 @@ def test_every_process_that_acts_looks(program: str):
         [sys.executable, "-c", asked], check=False, capture_output=True, text=True, env=os.environ | SETTINGS
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["compare_with_signer", "catalogue_trouble"]
+    assert done.stdout.split() == ["compare_with_signer", "catalogue_trouble", "look"]

@@ -11,6 +11,9 @@ RENEWALS = "tests/verdicts/test_pack_renewals.py"
 ANCHORS = "tests/audit/test_pack_anchors.py"
 WRONG_ANCHOR = f"{ANCHORS}::test_an_anchor_that_is_none_of_this_log_is_named"
 OF_PORTAL = "tests/verdicts/test_packing_anchors.py"
+REMEMBERING = "tests/leoportal/test_remembering.py"
+MISSED = f"{REMEMBERING}::test_an_entry_without_a_row_is_missed_by_who_wrote_it"
+UNPLACED = "tests/lanes/test_named_rows.py::test_what_a_row_names_stays_named_until_it_is_in_the_tree"
 PORTAL, FILE = "audit/pack_trust.py", "audit/standalone_verifier.py"
 
 TRUST_GUARDS: tuple[Guard, ...] = (
@@ -54,6 +57,16 @@ TRUST_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/exporting.py", "        if is_anchoring(export.seal, export.tree_size):\n            return False\n", "", f"{OF_PORTAL}::test_a_pack_waits_for_the_anchor_that_it_asked_for"),
     Guard("verdicts/exporting.py", "        ask_for_anchors()\n", "", f"{OF_PORTAL}::test_a_pack_waits_for_the_anchor_that_it_asked_for"),
     Guard("verdicts/packing_anchors.py", "timezone.now() < seal.created_at + PATIENCE and ", "", f"{OF_PORTAL}::test_a_signer_that_is_down_delays_no_pack"),
+    # What nothing else names.
+    Guard("audit/actions.py", "    memory.remember(entry)\n", "", f"{MISSED}[taken away]"),
+    Guard("audit/remembering.py", "transaction.on_commit(lambda: self._add(entry.pk, said))", "self._add(entry.pk, said)", f"{REMEMBERING}::test_what_was_taken_back_or_is_there_is_no_trouble[rolled_back]"),
+    Guard("audit/remembering.py", "                if _says(leaf, number) != expected[number]:", "                if False:", f"{MISSED}[made somebody else's]"),
+    Guard("audit/remembering.py", "            if self._epoch not in {None, epoch}:", "            if False:", f"{REMEMBERING}::test_after_a_restore_nothing_older_is_expected"),
+    Guard("audit/remembering.py", "                if is_placed:\n", "                if False:\n", f"{REMEMBERING}::test_what_has_its_place_is_not_asked_for_again"),
+    Guard("leoportal/lanes/watching.py", "    guard.watch(memory.look)\n", "", "tests/lanes/test_watching.py::test_every_process_that_acts_looks"),
+    Guard("audit/erasure.py", "    refuse_unplaced(principal.hold_entry_id)\n", "", f"{UNPLACED}[end_hold-AuditError]"),
+    Guard("handoffs/migrations/0038_revocations_named_until_placed.py", 'keeps_until_placed("handoffs_signingkey", "revoke_entry_id")', "", f"{UNPLACED}[revoke_past_it-IntegrityError]"),
+    Guard("audit/migrations/0018_named_until_placed.py", ', keeps_until_placed("audit_principal", "hold_entry_id")', "", f"{UNPLACED}[end_hold_past_it-IntegrityError]"),
     # Making packs.
     Guard("handoffs/revocations.py", "    list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=affected).order_by(\"pk\").values(\"pk\"))\n", "", f"{RENEWALS}::test_a_revocation_is_written_after_whoever_holds_the_pull_request"),
     Guard("verdicts/packing_signatures.py", "        yield _bundle_row(renewal.renewed, renewal,", "        _bundle_row(renewal.renewed, renewal,", f"{RENEWALS}::test_a_pack_holds_the_fallen_signature_and_the_one_that_the_verdict_rested_on"),

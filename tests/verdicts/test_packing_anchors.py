@@ -18,6 +18,7 @@ from handoffs.git.repository import Git
 from leoportal.anchors import anchor
 from leoportal.lanes.switching import acting_in
 from leoportal.upkeep import do_upkeep
+from tests.audit.tampering import append
 from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.portal import Portal
 from tests.support.portal_packs import by_command, key_of_the_log, make_pack, sign_log, states_of
@@ -72,6 +73,8 @@ def test_a_pack_waits_for_the_anchor_that_it_asked_for(anchors: Path, settings):
 
 def test_a_signer_that_is_down_delays_no_pack(anchors: Path, settings, monkeypatch):
     assert anchor(anchors)
+    append(1)
+    sign_log()
     LogUpkeep.objects.create(name=Upkeep.GIT, next_try_at=timezone.now() + timedelta(hours=1))
     export = ask()
     assert go_on(export) == "more"
