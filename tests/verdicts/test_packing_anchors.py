@@ -57,6 +57,8 @@ def test_a_pack_waits_for_the_anchor_that_it_asked_for(anchors: Path, settings):
     with acting_in("signer"):
         assert do_upkeep(Upkeep.GIT)
     assert LogUpkeep.objects.get().next_try_at > timezone.now() + timedelta(minutes=59)
+    append(1)
+    sign_log()
     export = ask()
     assert LogUpkeep.objects.get().next_try_at <= timezone.now()
     assert go_on(export) == "more"
