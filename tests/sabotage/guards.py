@@ -11,6 +11,7 @@ from tests.sabotage.engine import Guard
 from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.pack_guards import PACK_GUARDS
+from tests.sabotage.protection_guards import PROTECTION_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
 from tests.sabotage.trust_guards import TRUST_GUARDS
 
@@ -689,6 +690,7 @@ GUARDS: tuple[Guard, ...] = (
     *LOG_GUARDS,
     *NAME_GUARDS,
     *PACK_GUARDS,
+    *PROTECTION_GUARDS,
     *SCOPE_GUARDS,
     *TRUST_GUARDS,
 )  # fmt: skip

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from audit.actions import actor_of
 from audit.events import Actor
 from audit.models import LogEntry, Principal
 from handoffs.actions import Enrolment, govern_on_github
+from handoffs.attestations.vsa import read_envelope
 from handoffs.github.findings import Outcome, Protection
 from handoffs.github.live import Expected, Live, Unseen
 from handoffs.github.onboarding import check_onboarding
@@ -36,12 +39,19 @@ from handoffs.protecting import (
 )
 from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
+from tests.support.portal import Portal
 from tests.support.protection import CONTEXTS, EXPECTED, LIVE, NOW, RULESETS, required, swap
 from tests.web.scene import Scene, make_scene
+from verdicts import evidence
 from verdicts.comparing import find_changed_rows
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import VERIFIER
+from verdicts.models import DecisionKind, VerdictStatement
 from verdicts.policy import default_policy_yaml, parse_policy
 from verdicts.protection import ENFORCED_BY_HOOK, protection_of
+from verdicts.replaying import replay_decision
+from verdicts.tables import sheet_of
+from verdicts.tasks import sweep_statements
 
 POLICY = parse_policy(default_policy_yaml())
 REFUSED = Canary(CanaryOutcome.REFUSED, 7, "a" * 40, (Attempt("merge", 405, "Required status check", True),))
@@ -168,3 +178,29 @@ def test_an_expectation_that_says_the_same_is_no_row(hosted: GitHubRepository):
 
 def test_the_hook_enforces_locally(scene: Scene):
     assert protection_of(scene.repository, POLICY) is ENFORCED_BY_HOOK
+
+
+@pytest.mark.threat("GATE-08")
+def test_verdict_decision_leaf_statement_and_export_carry_it(portal: Portal, monkeypatch):
+    """Judged where the rules drifted, which is said of this repository here; everything else is real."""
+    drifted = replace(ENFORCED_BY_HOOK, state=Protection.UNENFORCED, why="The rules drifted.")
+    monkeypatch.setattr(evidence, "protection_of", lambda _repository, _policy: drifted)
+    portal.verified({"docs/fees.md": "# Fees\n"})
+    verdict = portal.verdict(VerdictKind.ESCALATE, question="May this merge while nothing blocks?")
+    decision = portal.decide(DecisionKind.SEND_BACK)
+    sweep_statements()
+    for row in (verdict, decision):
+        assert row.protection == "UNENFORCED"
+        assert row.log_entry.open()["protection"] == "UNENFORCED"
+    statement = json.loads(read_envelope(bytes(VerdictStatement.objects.get().envelope)).payload)
+    assert statement["predicate"]["leoportal_protection"] == "UNENFORCED"
+    assert ("protection", "protection") in sheet_of("leo_verification_results", {}).columns
+    assert ("protection", "protection") in sheet_of("pr_approval_audit", {}).columns
+    body = verdict.log_entry.open()
+    assert replay_decision("verdict.recorded", body, verdict.policy.log_entry.open()["rules"]) == ""
+    assert find_changed_rows() == []
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE leo_verification_results DISABLE TRIGGER append_only_rows")
+        cursor.execute("UPDATE leo_verification_results SET protection = 'ENFORCED'")
+        cursor.execute("ALTER TABLE leo_verification_results ENABLE ALWAYS TRIGGER append_only_rows")
+    assert [row for row in find_changed_rows() if "protection" in row]
