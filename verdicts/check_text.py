@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from handoffs.github import commands
 from handoffs.github.check_runs import Annotation, Button
 from handoffs.scope.hidden_text import places_in
 from verdicts.findings import AgentOutcome, Finding, Severity
@@ -30,11 +31,7 @@ _LEVELS: Final = {
 }
 _MARKS: Final = {AgentOutcome.PASSED: "✓", AgentOutcome.WARNED: "△", AgentOutcome.NOT_APPLICABLE: "–"}
 _TICKS: Final = re.compile("`+")
-BUTTONS: Final = (
-    Button("Verify again", "Run gates and sub-agents once more", "leo-verify"),
-    Button("Explain block", "Say what blocks and who clears it", "leo-explain"),
-    Button("Escalate to LEAD", "Draft a question, confirmed in leoportal", "leo-escalate"),
-)
+BUTTONS: Final = tuple(Button(one.label, one.description, one.identifier) for one in commands.BUTTONS)
 
 
 @dataclass(frozen=True)

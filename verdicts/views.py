@@ -25,6 +25,7 @@ from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
 from verdicts import actions
 from verdicts.deciding import record_verdict
+from verdicts.decision import Verdict as VerdictKind
 from verdicts.forms import VerdictForm
 from verdicts.history import read_history
 from verdicts.merging import merge_pull_request
@@ -80,7 +81,7 @@ def show_pull(request: Request, owner: str, repo: str, number: int) -> HttpRespo
     if _is_with_plan(request, pull.status):
         return render_page(request, "verdicts/with_plan.html", {"pull": pull, "handoff": pull.handoff})
     review = read_review(pull, request.actor)
-    form = VerdictForm(initial={"head_sha": review.pull.head_sha})
+    form = VerdictForm(initial={"head_sha": review.pull.head_sha, **_draft(request)})
     return _render_review(request, review, form)
 
 
@@ -197,6 +198,13 @@ def _render_review(
         "opened_head": _opened_head(request, review.pull),
     }
     return render_live(request, "verdicts/pull.html", context, part="pr-live", status=409 if refusal else status)
+
+
+def _draft(request: Request) -> dict[str, str]:
+    """What a link from GitHub fills in. It records nothing: PLAN reads it, writes why, and confirms."""
+    if request.GET.get("draft") != "escalate":
+        return {}
+    return {"verdict": VerdictKind.ESCALATE.value, "question": request.GET.get("question", "")[:300]}
 
 
 def _opened_head(request: Request, pull: PullRequest) -> str:

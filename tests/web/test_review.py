@@ -252,6 +252,15 @@ def test_only_plan_sees_the_verdict_form(scene: Scene):
         assert "verdict-form" not in text_of(scene.client(name), address(pull))
 
 
+def test_a_link_from_github_fills_the_form_in_and_records_nothing(scene: Scene):
+    pull = scene.passing()
+    text = text_of(scene.client("plan"), f"{address(pull)}?draft=escalate&question=May+this+go+live%3F")
+    assert 'value="May this go live?"' in text
+    assert re.search(r'value="ESCALATE" required checked', text)
+    assert not pull.verdicts.exists()
+    assert not re.search(r'value="PASS" required checked', text_of(scene.client("plan"), f"{address(pull)}?draft=PASS"))
+
+
 def test_lead_sees_a_pull_request_once_plan_is_done_with_it(scene: Scene):
     watched, escalated = scene.passing(), scene.escalated()
     assert "It is with PLAN" in text_of(scene.client("lead"), address(watched))
