@@ -109,6 +109,9 @@ WRONG: dict[str, tuple[Callable[[Log], Any] | None, Callable[[Log], Any] | None]
     "another commit's name": (lambda log: changed(in_git(log, SIZE), commit="0" * 40), None),
     "another commit": (lambda log: changed(in_git(log, SIZE), object=OTHER), None),
     "another tree": (lambda log: changed(in_git(log, SIZE), tree=in_git(log, 4)["tree"]), None),
+    "another tree's commit": (
+        lambda log: {**in_git(log, SIZE), **{k: in_git(log, 4)[k] for k in ("commit", "object")}}, None
+    ),
     "another file": (lambda log: changed(in_git(log, 4), checkpoint=in_git(log, SIZE)["checkpoint"], consistency=[]), None),
     "no base64": (lambda log: changed(in_git(log, SIZE), tree="*"), None),
     "a member is missing": (lambda log: {k: v for k, v in in_git(log, SIZE).items() if k != "tree"}, None),

@@ -46,7 +46,7 @@ TRUST_GUARDS: tuple[Guard, ...] = (
     Guard("audit/pack_anchors.py", "        if found.origin != head.origin:", "        if False:", f"{WRONG_ANCHOR}[another log's name-by_portal]"),
     Guard("audit/pack_anchors.py", "found, head = self.heads.signed(raw), self.head", "found, head = parse_checkpoint(parse_note(raw).text), self.head", f"{WRONG_ANCHOR}[nobody signed it-by_portal]"),
     Guard("audit/pack_anchors.py", '        if _object_id("commit", commit, length) != name:', "        if False:", f"{WRONG_ANCHOR}[another commit's name-by_portal]"),
-    Guard("audit/pack_anchors.py", "        if first != f\"tree", "        if not first and first != f\"tree", f"{WRONG_ANCHOR}[another tree-by_portal]"),
+    Guard("audit/pack_anchors.py", "        if first != f\"tree", "        if not first and first != f\"tree", f"{WRONG_ANCHOR}[another tree's commit-by_portal]"),
     Guard("audit/pack_anchors.py", "        if tree != b\"100644", "        if False and tree != b\"100644", f"{WRONG_ANCHOR}[another file-by_portal]"),
     Guard("audit/pack_anchors.py", "        if _signed_digest(bundle) != digest.digest():", "        if False:", f"{WRONG_ANCHOR}[a bundle about something else-by_portal]"),
     Guard("audit/pack_anchors.py", "        elif problem:\n", "        elif False:\n", f"{ANCHORS}::test_the_bundle_in_rekor_is_judged_by_whom_the_reader_names"),
