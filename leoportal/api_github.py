@@ -17,8 +17,9 @@ from handoffs.github.oidc import IssuerKeys, Run, fetch_keys, verify_token
 from handoffs.models import HandoffError
 from handoffs.run_evidence import receive_evidence
 from leoportal.lanes.switching import LANE_OF, acting_in
+from verdicts.evidence import ACTIONS
 
-REPORTER: Final = "github-actions"
+REPORTER: Final = ACTIONS
 
 
 class RunAuth(HttpBearer):

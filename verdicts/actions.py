@@ -21,7 +21,7 @@ from audit.canonical import JsonValue
 from audit.events import Actor
 from handoffs.actions import record_event
 from handoffs.clocks import Clock, ClockSkewError, refuse_skew
-from handoffs.github.runs import WORKFLOWS
+from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import (
     EnforcerRules,
     GitHubRepository,

@@ -13,7 +13,7 @@ from audit.events import Actor, AuditError
 from audit.models import Principal
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.github.runs import WORKFLOWS
+from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import GitHubRepository, WorkflowRun
 from verdicts import evidence
 from verdicts.actions import GateReport, report_gate

@@ -124,10 +124,14 @@ def merge_pull(request: Request, owner: str, repo: str, number: int) -> HttpResp
     """Merge what PASS or LEAD released; the repository's own hook has the last word."""
     pull = _pull(owner, repo, number)
     try:
-        merge_pull_request(pull.pk, tools_for(pull.repository), by=request.actor)
+        merged = merge_pull_request(pull.pk, tools_for(pull.repository), by=request.actor)
     except (VerdictError, AuditError, HandoffError, GitError) as refusal:
         review = read_review(_pull(owner, repo, number), request.actor)
         return _render_review(request, review, _blank(pull), refusal=refusal)
+    if merged.status != PullStatus.MERGED:
+        nudge("verdicts.tasks.sweep_verification")
+        messages.success(request, f"GitHub is asked to merge PR-{pull.number}; its rules have the last word.")
+        return HttpResponseRedirect(_address(pull))
     messages.success(request, f"PR-{pull.number} is merged.")
     return HttpResponseRedirect(f"{_address(pull)}#merged")
 

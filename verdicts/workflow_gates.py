@@ -12,7 +12,7 @@ from typing import Final
 from audit.canonical import JsonValue
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.github.runs import WORKFLOWS
+from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import PullRequest, Repository, WorkflowEvidence, WorkflowRun
 from verdicts.models import VerdictError
 from verdicts.results import GateOutcome

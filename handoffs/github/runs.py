@@ -15,14 +15,6 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection
 
 EVENT: Final = "workflow_dispatch"
-FOLDER: Final = ".github/workflows"
-# Path of each workflow, and the gate that its run is evidence for; the last one uploads sub-agents' reports.
-WORKFLOWS: Final = {
-    f"{FOLDER}/leo-story.yml": "story-release",
-    f"{FOLDER}/leo-slsa.yml": "slsa",
-    f"{FOLDER}/leo-policy.yml": "policy-bundle",
-    f"{FOLDER}/leo-agents.yml": "",
-}
 
 
 @dataclass(frozen=True)

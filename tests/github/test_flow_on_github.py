@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import PullStatus, Status, WorkflowRun
+from handoffs.models import PullStatus, RemotePull, Status
+from tests.support.github import GitHub
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub
 from verdicts.decision import Verdict as VerdictKind
@@ -12,25 +18,35 @@ from verdicts.landing_rows import LandedCommit
 from verdicts.merging import merge_pull_request
 
 
-def test_one_handoff_from_a_push_to_a_merge_found_by_looking_alone(on_github: OnGitHub):
+@pytest.fixture(params=["webhooks", "looking alone"])
+def portal_on_github(request, github: GitHub, portal_folder: Path, settings: Any) -> OnGitHub:
+    """With webhooks nobody looks without one; without them everything is found by looking."""
+    url = request.getfixturevalue("live_server").url if request.param == "webhooks" else ""
+    return OnGitHub.on(github, portal_folder, settings, portal_url=url, is_proved=True)
+
+
+def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
+    on_github = portal_on_github
     handoff = on_github.hand_over()
     assert handoff.status == Status.TRIGGERED, (handoff.error, handoff.refusal_code)
     pull, remote = on_github.pull(), on_github.remote_pull()
     assert (pull.number, remote.head_sha, remote.base) == (remote.number, pull.head_sha, "main")
     assert handoff.digest in (remote.body or "")
     assert remote.user.login == "leo-enforcer[bot]"
-    assert WorkflowRun.objects.filter(pull_request=pull, remote_id=None).count() == 4
     on_github.enforce()
     assert set(on_github.runs()) == {"leo-slsa", "leo-policy", "leo-story", "leo-agents"}
     on_github.run_workflows()
     on_github.sweep()
     on_github.sweep()
+    assert not remote.mergeable
     assert on_github.verdict(VerdictKind.PASS).confidence >= 85
     settle_log()
     merge_pull_request(pull.pk, on_github.tools(), by=on_github.actor("plan"))
     on_github.enforce()
-    assert not remote.merged  # GitHub's own rules still want leo-gate's checks
-    on_github.make_green(pull.head_sha)
+    assert RemotePull.objects.get().merge_refusal  # GitHub's own rules want leo-gate's Gate 3 first
+    assert on_github.pull().status == PullStatus.READY_TO_MERGE
+    on_github.publish()
+    assert remote.mergeable, [(one.name, one.conclusion, one.title) for one in on_github.checks(pull.head_sha).values()]
     on_github.enforce()
     on_github.sweep()
     assert on_github.pull().status == PullStatus.MERGED
@@ -39,3 +55,7 @@ def test_one_handoff_from_a_push_to_a_merge_found_by_looking_alone(on_github: On
     landed = LandedCommit.objects.get(commit=on_github.remote.sha())
     assert (landed.kind, landed.pull_request_id) == ("PASS", pull.pk)
     assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()
+    merged = LogEntry.objects.get(kind=events.PULL_MERGED)
+    assert (merged.role, merged.principal) == ("PLAN", on_github.actor("plan").principal_id)
+    gate_key_users = {one.actor for one in on_github.github.requests if "/check-runs" in one.path}
+    assert gate_key_users == {"leo-gate[bot]"}

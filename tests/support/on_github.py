@@ -21,11 +21,14 @@ from audit.canonical import JsonValue
 from handoffs.actions import Enrolment, govern_on_github
 from handoffs.bundles.bundle import digest_of
 from handoffs.bundles.markers import MarkerKind, write_marker
+from handoffs.github.connection import Connection, Token
+from handoffs.github.live import Bypass
+from handoffs.github.manifests import PERMISSIONS
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, Handoff, WorkflowEvidence
 from handoffs.tasks import advance, sweep_staging
 from handoffs.tasks_github import reconcile, take_deliveries
-from leoportal import setup
+from leoportal import governing, setup
 from leoportal.lanes.switching import acting_in
 from tests.support.github import GitHub
 from tests.support.github.accounts import Account, App
@@ -40,9 +43,11 @@ from verdicts.models import VerificationWork
 from verdicts.policy import parse_policy
 from verdicts.tasks import run_work, sweep_statements, sweep_verification
 from verdicts.tasks_landing import sweep_landed, sweep_workflows
+from verdicts.tasks_protection import watch_protection
+from verdicts.tasks_publishing import publish
 
-ENFORCER_MAY: Final = {"contents": "write", "pull_requests": "write", "actions": "write", "metadata": "read"}
-GATE_MAY: Final = {"checks": "write", "metadata": "read"}
+SECRET: Final = "a secret that both sides know"
+EVENTS: Final = ("push", "pull_request", "workflow_run", "check_run")
 WORKFLOWS: Final = ("leo-slsa", "leo-policy", "leo-story", "leo-agents")
 WORKFLOW: Final = """\
 name: {name}
@@ -79,32 +84,47 @@ class OnGitHub(Portal):
     settings: Any
 
     @classmethod
-    def on(cls, github: GitHub, folder: Path, settings: Any) -> OnGitHub:
-        """`acme/payments` on the stand-in, governed; nothing of it is mirrored yet."""
+    def on(
+        cls, github: GitHub, folder: Path, settings: Any, *, portal_url: str = "", is_proved: bool = False
+    ) -> OnGitHub:
+        """`acme/payments` on the stand-in, governed; nothing of it is mirrored yet. With `portal_url`: webhooks go there,
+        and then nobody looks without one; else everybody looks all the time. `is_proved`: as `leo repo govern` does it,
+        rules, check and canary; otherwise the rules are just there, and leo-gate publishes no success.
+        """
         make_people()
         files = {f".github/workflows/{name}.yml": WORKFLOW.format(name=name) for name in WORKFLOWS}
-        source = make_source(folder, START | files)
+        owners = {".github/CODEOWNERS": "/.github/ @acme/owners\n"}
+        source = make_source(folder, START | files | owners)
         remote = github.create_repository("acme/payments", source)
         remote.add(github.create_user("codex-bot"))
         remote.add(github.create_user("mallory"))
         remote.add(github.create_user("olivia"), "admin")
-        leo_enforcer = github.create_app("leo-enforcer", ENFORCER_MAY)
-        gate = github.create_app("leo-gate", GATE_MAY)
-        protect(github, remote, leo_enforcer, gate)
+        leo_enforcer = create_app(github, Side.ENFORCER, portal_url)
+        gate = create_app(github, Side.GATE, portal_url)
+        settings.GITHUB_ENFORCER_WEBHOOK_SECRETS = settings.GITHUB_GATE_WEBHOOK_SECRETS = [SECRET]
+        settings.GITHUB_POLL_SECONDS = 1e6 if portal_url else 0.0
+        if not is_proved:
+            protect(github, remote, leo_enforcer, gate)
         settings.GITHUB_URL, settings.GITHUB_API_URL = github.url, github.api
         settings.GITHUB_ENFORCER_APP_ID, settings.GITHUB_GATE_APP_ID = leo_enforcer.id, gate.id
         settings.GITHUB_ENFORCER_KEY = settings.GITHUB_GATE_KEY = settings.GITHUB_TOKEN = ""
-        enrolment = Enrolment(
-            github_id=remote.id,
-            full_name=remote.full_name,
-            protected_branch="main",
-            tip=remote.sha(),
-            mirror=folder / "forge" / "github" / f"{remote.id}.git",
-            enforcer_installation=github.install(leo_enforcer, remote).id,
-            gate_installation=github.install(gate, remote).id,
-            gate_app=gate.id,
-        )
-        hosted = govern_on_github(enrolment, by=setup.OPERATOR)
+        installed = {app: github.install(app, remote).id for app in (leo_enforcer, gate)}
+        if is_proved:
+            hosted = govern(remote, settings, folder)
+        else:
+            hosted = govern_on_github(
+                Enrolment(
+                    github_id=remote.id,
+                    full_name=remote.full_name,
+                    protected_branch="main",
+                    tip=remote.sha(),
+                    mirror=folder / "forge" / "github" / f"{remote.id}.git",
+                    enforcer_installation=installed[leo_enforcer],
+                    gate_installation=installed[gate],
+                    gate_app=gate.id,
+                ),
+                by=setup.OPERATOR,
+            )
         return cls(folder, source, hosted.repository, github, remote, hosted, leo_enforcer, gate, settings)
 
     # --- the builder, and whoever else may push ---
@@ -146,13 +166,23 @@ class OnGitHub(Portal):
         """Every lane's tasks, one lane after the other, as the beat would: what waits and can be done is done."""
         self.enforce()
         self.verify()
+        self.publish()
         self.enforce()
+
+    def publish(self) -> None:
+        """The publisher's lane: leo-gate's check runs."""
+        with self.lane(Side.GATE):
+            watch_protection(self.repository.pk)
+            publish(self.repository.pk)
 
     def enforce(self) -> None:
         """The enforcer's lane: what is on GitHub, the handoffs, what waits to be triggered and merged."""
         with self.lane(Side.ENFORCER):
+            self.github.deliveries.settle()
             take_deliveries()
-            reconcile(self.repository.pk)
+            due = GitHubRepository.objects.enforcer_due(seconds=self.settings.GITHUB_POLL_SECONDS)
+            for pk in list(due.values_list("repository_id", flat=True)):
+                reconcile(pk)
             sweep_staging()
             for pk in list(Handoff.objects.due().values_list("pk", flat=True)):
                 advance(pk)
@@ -241,9 +271,35 @@ class OnGitHub(Portal):
             self.remote.check_runs.append(run)
 
 
+def create_app(github: GitHub, side: Side, portal_url: str) -> App:
+    """One of the two Apps, with its webhook where there is a portal to send it to."""
+    hook = f"{portal_url}/github/webhook/{side.value}/" if portal_url else ""
+    listens = [event for event in EVENTS if side is Side.ENFORCER or event in {"check_run", "pull_request"}]
+    may = dict(PERMISSIONS[side.value])
+    return github.create_app(f"leo-{side.value}", may, events=listens, webhook_url=hook, webhook_secret=SECRET)
+
+
 def ready(raw: bytes) -> str:
     """The builder's marker for a bundle."""
     return write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Add net")
+
+
+def govern(remote: Remote, settings: Any, folder: Path) -> GitHubRepository:
+    """What `leo repo govern` does, with the token of an administrator."""
+    settings.FORGE_ROOT = folder / "forge"
+    (folder / "github").mkdir(exist_ok=True)
+    for side in Side:
+        (folder / "github" / f"leo-{side.value}.webhook-secret").write_text(SECRET)
+    olivia = remote.github.account("olivia")
+    remote.owner.members[olivia.id] = "admin"
+    builders = Bypass("User", remote.github.account("codex-bot").id)
+    said: list[str] = []
+    connection = Connection(remote.github.api, Token(olivia.token()))
+    with acting_in("operator"):
+        wish = governing.Wish(remote.full_name, builders=builders)
+        done = governing.govern(wish, connection, say=said.append, pause=lambda: None)
+    assert done.ending is governing.Ending.ENFORCED, said
+    return GitHubRepository.objects.get()
 
 
 def contexts() -> tuple[str, ...]:
