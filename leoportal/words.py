@@ -25,6 +25,11 @@ WORDS: Final[Mapping[str, Word]] = {
     "ESCALATE": Word("Escalate", "↑", "esc"),
     "FAIL": Word("Fail", "✗", "fail"),
     "NOT_READY": Word("Not ready", "○", "wait"),
+    # what landed
+    "OVERRIDE": Word("LEAD's override", "△", "cond"),
+    "BREAK-GLASS": Word("Break-glass", "△", "cond"),
+    "BYPASS": Word("Bypass", "✗", "fail"),
+    "PRE-ENROLMENT": Word("Before the portal", "–", "wait"),
     # sub-agents and checks
     "PASSED": Word("Passed", "✓", "pass"),
     "WARNED": Word("Warned", "△", "cond"),

@@ -74,11 +74,11 @@ def judge_step(hosted: GitHubRepository, git: Git, step: Step) -> Judged:
     if pull is None:
         return _bypass("landed.no_handoff" if remote else "landed.no_pull")
     merged_at = remote.merged_at if remote else None
-    if merged_at is not None and _was_taken_back(pull, merged_at):
-        return _bypass("landed.taken_back")
     released = _release(pull, step, merged_at)
     if released is None:
         return _bypass("landed.no_release")
+    if merged_at is not None and _was_taken_back(pull, merged_at):
+        return _bypass("landed.taken_back")
     kind, base_sha, merge_tree = released
     if base_sha != step.base_sha:
         if not _is_released_since(hosted, git, base_sha, step.base_sha):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, QuerySet
 
@@ -19,10 +19,11 @@ from audit.names import Names, names_of
 from audit.separation import Assurance
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import PullRequest, PullStatus
+from handoffs.models import PullRequest, PullStatus, RemotePull, Repository
 from verdicts import evidence
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import Evidence
+from verdicts.landing_rows import LandedCommit
 from verdicts.models import Decision, GateExecution, Verdict, VerificationWork, WorkStatus
 from verdicts.policy import Clearer, Gate, Reason, Term, decide, inputs_from_json, is_at_least_as_strict
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Severity
@@ -120,6 +121,8 @@ class Review:
     conflict: str
     cannot_read: str
     names: Names
+    landed: LandedCommit | None = None
+    remote: RemotePull | None = None
 
     @property
     def gates_passed(self) -> int:
@@ -225,7 +228,17 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         conflict=find_conflict(found.parts, actor, found.registry) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
         names=names_of(texts=[reason.sentence for reason in found.judgement.reasons]),
+        **_on_github(pull),
     )
+
+
+def _on_github(pull: PullRequest) -> dict[str, Any]:
+    """How it landed, and what GitHub last said of it; nothing for a repository on disk."""
+    if pull.repository.forge != Repository.Forge.GITHUB:
+        return {}
+    rows = LandedCommit.objects.filter(pull_request=pull, is_brought=False)
+    remote = RemotePull.objects.filter(repository=pull.repository_id, number=pull.number).first()
+    return {"landed": rows.order_by("-pk").first(), "remote": remote}
 
 
 def _gates(found: Evidence) -> tuple[GateRow, ...]:

@@ -14,7 +14,8 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.github.comments import Comments
 from handoffs.github.labels import Labels, PullFacts
-from handoffs.github.runs import WORKFLOWS, run_again
+from handoffs.github.runs import run_again
+from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.hosting import Side, connect, github_forge
 from handoffs.models import GitHubCommand, GitHubRepository, GitHubRequest, Notice, Projection, WorkflowRun
 from handoffs.scope.secrets import redact

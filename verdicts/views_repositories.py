@@ -21,9 +21,10 @@ from audit.accountability import Act, may
 from audit.canonical import JsonValue, write_json
 from handoffs.github.findings import Outcome
 from handoffs.github.manifests import EVENTS, PERMISSIONS, SIDES, is_code, manifest
-from handoffs.models import CanaryRun, GitHubRepository, ProtectionReading, Repository
+from handoffs.models import CanaryRun, GitHubRepository, ProtectionReading, PullRequest, RemotePull, Repository
 from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.evidence import policy_in_force
+from verdicts.landing_rows import LandedClass, LandedCommit
 from verdicts.policy import parse_policy
 from verdicts.protection import Standing, protection_of
 
@@ -74,8 +75,21 @@ def show_repository(request: Request, owner: str, repo: str) -> HttpResponse:
         "good": sum(finding.outcome is Outcome.OK for finding in findings),
         "readings": ProtectionReading.objects.filter(repository=repository).order_by("-pk")[:HISTORY],
         "canaries": CanaryRun.objects.filter(repository=repository).order_by("-pk")[:HISTORY],
+        **_landed(repository),
     }
     return render_page(request, "verdicts/repository.html", context, part="protection")
+
+
+def _landed(repository: Repository) -> dict[str, Any]:
+    """What came to the protected branch, what came past the portal, and pull requests that no handoff is behind."""
+    rows = LandedCommit.objects.filter(repository=repository, is_brought=False).order_by("-pk")
+    ours = PullRequest.objects.filter(repository=repository).values("number")
+    foreign = RemotePull.objects.filter(repository=repository, is_open=True).exclude(number__in=ours)
+    return {
+        "landed": rows[:HISTORY],
+        "bypasses": rows.filter(kind=LandedClass.BYPASS)[:HISTORY],
+        "foreign": foreign.order_by("-number")[:HISTORY],
+    }
 
 
 _WORST_FIRST: Final = (Outcome.BROKEN, Outcome.UNSEEN, Outcome.ACCEPTED, Outcome.OK)

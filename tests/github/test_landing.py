@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+from django.test import Client
 
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import PullStatus, RemotePull
+from handoffs.models import PullRequest, PullStatus, RemotePull
 from tests.support.github.merging import merge
 from tests.support.on_github import OnGitHub
 from verdicts.decision import Verdict as VerdictKind
@@ -161,3 +164,47 @@ def test_the_portals_block_is_mended_and_nobody_elses_words_are_touched(on_githu
     asked = len([one for one in on_github.github.requests if one.method == "PATCH"])
     on_github.enforce()
     assert len([one for one in on_github.github.requests if one.method == "PATCH"]) == asked
+
+
+def test_a_bypass_stands_on_the_pages_of_its_pull_request_and_its_repository(on_github: OnGitHub):
+    on_github.hand_over()
+    merge_past_the_rules(on_github, on_github.pull().number)
+    look(on_github)
+    on_github.enforce()
+    client = Client()
+    client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+    for page in ("/prs/acme/payments/1/", "/repositories/acme/payments/"):
+        text = client.get(page).content.decode()
+        assert "past the portal" in text
+        assert "landed.no_release" in text
+
+
+@pytest.mark.threat("GATE-08")
+@pytest.mark.parametrize(
+    ("spoilt", "code"),
+    [
+        ("another tree", "landed.tree_mismatch"),
+        ("taken back", "landed.taken_back"),
+        ("another base", "landed.other_base"),
+    ],
+)
+def test_a_release_covers_what_was_judged_and_while_it_holds(on_github: OnGitHub, spoilt: str, code: str):
+    on_github.verified({"notes.md": "x\n"})
+    on_github.verdict(VerdictKind.PASS)
+    pull, remote, olivia = on_github.pull(), on_github.remote, on_github.user("olivia")
+    if spoilt == "taken back":
+        PullRequest.objects.filter(pk=pull.pk).update(status=PullStatus.GATES_PASSING, moved_at=Now())
+        on_github.github.clock.advance(30)
+        merge_past_the_rules(on_github, pull.number)
+    elif spoilt == "another base":
+        remote.commit({"pushed.txt": "x"}, by=olivia)
+        merge_past_the_rules(on_github, pull.number)
+    else:
+        who = remote.person(olivia)
+        tree = remote.git.write_tree(pull.head_sha, {"evil.txt": b"x"})
+        remote.move(
+            "refs/heads/main",
+            remote.git.write_commit(tree, [pull.base_sha, pull.head_sha], "Merge", who, who),
+            by=olivia,
+        )
+    assert look(on_github)[-1] == ("BYPASS", code)
