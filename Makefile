@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation decisions races kill crash sabotage tamper lock rules reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation decisions races hooks kill crash sabotage tamper lock rules reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -83,6 +83,9 @@ decisions: $(INSTALLED)   ## the portal's verdict and the single file's on 10,00
 
 races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
 	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)
+
+hooks: $(INSTALLED)   ## webhooks: 3,000 in 60 s while the worker dies, 10,000 sent 1 to 5 times, 50,000 made up, about 30 min
+	@LEO_HOOKS=1 $(PY) -m pytest -n 0 -s tests/kill/test_webhooks.py tests/github/test_deliveries.py $(ARGS)
 
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)

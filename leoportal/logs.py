@@ -21,3 +21,12 @@ class OneLineFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+class CountedElsewhere(logging.Filter):
+    """Django says a line for each request that is refused; those of webhooks are counted (`handoffs.views_github`)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by logging for each record of `django.request`."""
+        path = getattr(getattr(record, "request", None), "path", "")
+        return record.levelno >= logging.ERROR or not str(path).startswith("/github/webhook/")

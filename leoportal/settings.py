@@ -294,8 +294,10 @@ GITHUB_GATE_KEY = env.str("GITHUB_GATE_KEY", default="")
 # A personal access token in place of both Apps, for trying out: it separates nothing, and every page says so.
 GITHUB_TOKEN = env.str("GITHUB_TOKEN", default="")
 # The newest first, at most two of each, so that a new one can be put in before the old one is taken out.
-GITHUB_ENFORCER_WEBHOOK_SECRETS = env.list("GITHUB_ENFORCER_WEBHOOK_SECRETS", default=[])
-GITHUB_GATE_WEBHOOK_SECRETS = env.list("GITHUB_GATE_WEBHOOK_SECRETS", default=[])
+GITHUB_ENFORCER_WEBHOOK_SECRETS = [one.strip() for one in env.list("GITHUB_ENFORCER_WEBHOOK_SECRETS", default=[])]
+GITHUB_GATE_WEBHOOK_SECRETS = [one.strip() for one in env.list("GITHUB_GATE_WEBHOOK_SECRETS", default=[])]
+if not all((*GITHUB_ENFORCER_WEBHOOK_SECRETS, *GITHUB_GATE_WEBHOOK_SECRETS)):
+    raise ImproperlyConfigured("a webhook secret is empty")
 if max(len(GITHUB_ENFORCER_WEBHOOK_SECRETS), len(GITHUB_GATE_WEBHOOK_SECRETS)) > 2:
     raise ImproperlyConfigured("an App has at most two webhook secrets: the new one and the one it replaces")
 # Who issues identity tokens to workflow runs; on a GitHub Enterprise Server https://HOST/_services/token.
@@ -321,7 +323,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "leoportal.logs.OneLineFormatter"}},
+    "filters": {"counted": {"()": "leoportal.logs.CountedElsewhere"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"celery": {"level": env.str("CELERY_LOG_LEVEL", default="WARNING")}},
+    "loggers": {
+        "celery": {"level": env.str("CELERY_LOG_LEVEL", default="WARNING")},
+        "django.request": {"filters": ["counted"]},
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -229,6 +229,16 @@ def test_what_cannot_be_stored_is_not_acknowledged(monkeypatch):
     assert (answer.status_code, answer.json()["code"]) == (503, "webhook.not_stored")
 
 
+def test_nobody_fills_the_log_by_knocking(caplog, monkeypatch):
+    monkeypatch.setattr(views_github, "refusals", Refusals())
+    with caplog.at_level(logging.INFO):
+        for _ in range(50):
+            assert deliver(BODY, X_Hub_Signature_256=sign("guess", BODY)).status_code == 401
+        assert Client().get("/nowhere/").status_code == 404
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["webhook.forged: refused 1 webhook requests to the App enforcer", "Not Found: /nowhere/"]
+
+
 def test_refusals_are_counted_and_told_once_a_minute(caplog):
     found = Refusals()
     with caplog.at_level(logging.WARNING):
