@@ -117,7 +117,7 @@ def _read_keys(raw: bytes) -> dict[str, jwt.PyJWK]:
     listed = document.get("keys") if isinstance(document, dict) else None
     found: dict[str, jwt.PyJWK] = {}
     for entry in listed if isinstance(listed, list) else []:
-        if not isinstance(entry, dict) or entry.get("kty") != "RSA" or entry.get("use", "sig") != "sig" or "d" in entry:
+        if not isinstance(entry, dict) or entry.get("kty") != "RSA" or entry.get("use", "sig") != "sig":
             continue
         key_id = entry.get("kid")
         try:

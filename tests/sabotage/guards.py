@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from tests.sabotage.engine import Guard
 from tests.sabotage.github_guards import GITHUB_GUARDS
+from tests.sabotage.hook_guards import HOOK_GUARDS
 from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.pack_guards import PACK_GUARDS
@@ -689,6 +690,7 @@ GUARDS: tuple[Guard, ...] = (
         "tests/handoffs/test_people.py::test_a_builders_id_counts_only_for_who_builds",
     ),
     *GITHUB_GUARDS,
+    *HOOK_GUARDS,
     *LOG_GUARDS,
     *NAME_GUARDS,
     *PACK_GUARDS,
