@@ -63,9 +63,11 @@ def test_a_delivery_marks_its_repository_wakes_who_has_to_look_and_loses_its_bod
     hosted.refresh_from_db()
     assert hosted.enforcer_dirty_at is not None
     assert hosted.gate_dirty_at is not None
-    assert nudges == ["handoffs.tasks_github.sweep_github", "verdicts.tasks_publishing.sweep_publishing"]
+    assert {"handoffs.tasks_github.sweep_github", "verdicts.tasks_publishing.sweep_publishing"} <= set(nudges)
+    nudges.clear()
     take(("workflow_run", events.workflow_run()))
-    assert nudges[2:] == ["handoffs.tasks_github.sweep_github"]
+    assert "handoffs.tasks_github.sweep_github" in nudges
+    assert "verdicts.tasks_publishing.sweep_publishing" not in nudges
 
 
 def test_a_lost_nudge_costs_a_sweep_and_no_event(hosted, nudges):
