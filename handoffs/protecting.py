@@ -164,8 +164,3 @@ def expected_of(expectation: ProtectionExpectation) -> Expected:
 def newest_reading(expectation: ProtectionExpectation) -> ProtectionReading | None:
     """What was found last under an expectation."""
     return ProtectionReading.objects.filter(expectation=expectation).order_by("-pk").first()
-
-
-def newest_canary(expectation: ProtectionExpectation) -> CanaryRun | None:
-    """What was proved last under an expectation."""
-    return CanaryRun.objects.filter(expectation=expectation).order_by("-pk").first()

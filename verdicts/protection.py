@@ -7,6 +7,7 @@ Source: trail.md section 8; GATE-08 and GATE-16 of the threat list.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +24,6 @@ from handoffs.models import (
     ReadingState,
     Repository,
 )
-from handoffs.protecting import newest_canary, newest_expectation, newest_reading
 from verdicts.models import PolicyVersion
 from verdicts.policy_document import Policy, parse_policy
 
@@ -66,30 +66,63 @@ class Standing:
         return tuple(finding for finding in self.findings if finding.outcome is not Outcome.OK)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The newest row of each kind of one repository on GitHub."""
+
+    expectation: ProtectionExpectation
+    reading: ProtectionReading | None
+    canary: CanaryRun | None
+    watch: ProtectionWatch | None
+
+
 ENFORCED_BY_HOOK: Final = Standing(Protection.ENFORCED, "", "", is_enrolled=True)
+NEVER_ENROLLED: Final = Standing(
+    Protection.UNENFORCED, "Nothing was ever expected of its rules.", GOVERN, is_enrolled=False
+)
 
 
 def protection_of(repository: Repository, policy: Policy) -> Standing:
     """How a repository's protection stands now, under the policy in force."""
-    if repository.forge == Repository.Forge.LOCAL_GIT:
-        return ENFORCED_BY_HOOK
-    expectation = newest_expectation(repository)
-    if expectation is None:
-        return Standing(Protection.UNENFORCED, "Nothing was ever expected of its rules.", GOVERN, is_enrolled=False)
-    watch = ProtectionWatch.objects.filter(repository=repository).first()
-    reading, canary = newest_reading(expectation), newest_canary(expectation)
-    state, why, step = _judge(expectation, reading, canary, watch, policy)
-    is_proved = canary is not None and canary.outcome == CanaryOutcome.REFUSED
+    return protections_of((repository,), policy)[repository.pk]
+
+
+def protections_of(repositories: Sequence[Repository], policy: Policy) -> dict[int, Standing]:
+    """How each of these repositories stands, by key: at most four queries."""
+    found = {one.pk: ENFORCED_BY_HOOK for one in repositories}
+    hosted = [one.pk for one in repositories if one.forge != Repository.Forge.LOCAL_GIT]
+    if not hosted:
+        return found
+    of_each = ProtectionExpectation.objects.filter(repository__in=hosted).order_by("repository", "-pk")
+    expectations = {one.repository_id: one for one in of_each.distinct("repository")}
+    newest = {"expectation__in": [one.pk for one in expectations.values()]}
+    read = ProtectionReading.objects.filter(**newest).order_by("expectation", "-pk").distinct("expectation")
+    flown = CanaryRun.objects.filter(**newest).order_by("expectation", "-pk").distinct("expectation")
+    readings, canaries = {one.expectation_id: one for one in read}, {one.expectation_id: one for one in flown}
+    watches = {one.repository_id: one for one in ProtectionWatch.objects.filter(repository__in=hosted)}
+    for pk in hosted:
+        expectation = expectations.get(pk)
+        if expectation is None:
+            found[pk] = NEVER_ENROLLED
+            continue
+        rows = Rows(expectation, readings.get(expectation.pk), canaries.get(expectation.pk), watches.get(pk))
+        found[pk] = _standing(rows, policy)
+    return found
+
+
+def _standing(rows: Rows, policy: Policy) -> Standing:
+    state, why, step = _judge(rows, policy)
+    is_proved = rows.canary is not None and rows.canary.outcome == CanaryOutcome.REFUSED
     return Standing(
         state,
         why,
         step,
-        is_enrolled=expectation.is_observed or is_proved,
-        expectation=expectation,
-        reading=reading,
-        canary=canary,
-        read_at=watch.read_at if watch else None,
-        error=watch.error if watch else "",
+        is_enrolled=rows.expectation.is_observed or is_proved,
+        expectation=rows.expectation,
+        reading=rows.reading,
+        canary=rows.canary,
+        read_at=rows.watch.read_at if rows.watch else None,
+        error=rows.watch.error if rows.watch else "",
     )
 
 
@@ -103,13 +136,8 @@ def current_label(repository: Repository) -> str:
     return protection_of(repository, parse_policy(policy.document.encode())).label
 
 
-def _judge(
-    expectation: ProtectionExpectation,
-    reading: ProtectionReading | None,
-    canary: CanaryRun | None,
-    watch: ProtectionWatch | None,
-    policy: Policy,
-) -> tuple[Protection, str, str]:
+def _judge(rows: Rows, policy: Policy) -> tuple[Protection, str, str]:
+    expectation, reading, canary, watch = rows.expectation, rows.reading, rows.canary, rows.watch
     if expectation.is_observed:
         return Protection.OBSERVED, "Everything runs, nothing blocks.", f"{GOVERN}, without --observe"
     if canary is None or canary.outcome != CanaryOutcome.REFUSED:

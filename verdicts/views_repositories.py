@@ -26,7 +26,7 @@ from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.evidence import policy_in_force
 from verdicts.landing_rows import LandedClass, LandedCommit
 from verdicts.policy import parse_policy
-from verdicts.protection import Standing, protection_of
+from verdicts.protection import Standing, protection_of, protections_of
 
 MAX_REPOSITORIES: Final = 200
 HISTORY: Final = 10
@@ -55,8 +55,9 @@ class Row:
 def list_repositories(request: Request) -> HttpResponse:
     """Every governed repository: enforced or not, why not, when it was last looked at, and what is next."""
     policy = parse_policy(policy_in_force().document.encode())
-    found = Repository.objects.select_related("github").order_by("full_name")[:MAX_REPOSITORIES]
-    rows = [_row(repository, protection_of(repository, policy)) for repository in found]
+    found = list(Repository.objects.select_related("github").order_by("full_name")[:MAX_REPOSITORIES])
+    standings = protections_of(found, policy)
+    rows = [_row(repository, standings[repository.pk]) for repository in found]
     context = {"rows": rows, "may_set_up": may(request.actor.role, Act.SET_UP_APPS), "is_ready": _are_apps_known()}
     return render_page(request, "verdicts/repositories.html", context, part="repositories")
 

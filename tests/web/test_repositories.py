@@ -94,6 +94,20 @@ def test_every_page_about_a_repository_that_blocks_nothing_says_so(scene: Scene,
             assert word in answer.content.decode(), address
 
 
+def test_the_list_asks_as_often_for_twenty_repositories_as_for_two(
+    scene: Scene, hosted: GitHubRepository, tmp_path: Path, django_assert_max_num_queries
+):
+    enrol(hosted)
+    for number in range(2, 20):
+        govern_on_github(
+            Enrolment(number, f"acme/hosted-{number}", "main", "b" * 40, tmp_path / f"{number}.git", 2, 3, 4),
+            by=OPERATOR,
+        )
+    client = scene.client("auditor")
+    with django_assert_max_num_queries(24):
+        assert client.get("/repositories/").status_code == 200
+
+
 def test_a_repository_on_this_machine_needs_no_rules_elsewhere(scene: Scene):
     found = text(scene, "plan", "/repositories/acme/payments/")
     assert "own hooks protect" in found
