@@ -41,7 +41,7 @@ NO_ROWS_HERE = (
     "leo_trusted_root_fetch",
     "leo_signature_renewal",
     *("leo_protection_expectation", "leo_protection_reading", "leo_canary_run", "leo_workflow_evidence"),
-    "leo_github_tampering",
+    *("leo_github_tampering", "leo_landed_commit"),
     *("leo_log_tile", "leo_log_anchor", "leo_log_cosignature", "leo_log_alarm", "leo_log_epoch", "leo_log_quorum"),
 )
 APPEND_ONLY = [table.name for table in read_matrix().tables.values() if table.is_append_only]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import ProgrammingError
@@ -11,7 +12,7 @@ from django.utils import timezone
 from audit.models import LogEntry
 from handoffs.github.comments import STATUS
 from handoffs.hosting import Side
-from handoffs.models import Notice, Projection, PullRequest, Tampering
+from handoffs.models import GitHubRepository, Notice, Projection, PullRequest, Tampering
 from leoportal.lanes.switching import acting_in
 from tests.support.github.issues import Comment
 from tests.support.on_github import OnGitHub
@@ -171,7 +172,27 @@ def test_what_a_dead_worker_wrote_is_found_again(on_github: OnGitHub):
         look(on_github)
     assert len(comments(on_github)) == 1
     assert labels(on_github) == ["gates-passing", "priority:p3"]
+    PullRequest.objects.update(status="lead-review", moved_at=timezone.now())
+    on_github.github.chaos.plant("reset", method="DELETE", path="/labels/", times=1)
+    for wanted in (["gates-passing", "lead-review", "priority:p2", "priority:p3"], ["lead-review", "priority:p2"]):
+        Projection.objects.update(next_try_at=None)
+        look(on_github)
+        assert labels(on_github) == wanted
     assert not Tampering.objects.exists(), "what we began ourselves is nobody's tampering"
+
+
+def test_with_a_token_for_trying_out_its_users_comments_are_ours(on_github: OnGitHub, settings: Any):
+    hand_over(on_github)
+    olivia = on_github.user("olivia")
+    none = {"enforcer_installation": 0, "gate_installation": 0, "gate_app": 0}
+    GitHubRepository.objects.update(**none)
+    settings.GITHUB_TOKEN = olivia.token()
+    on_github.remote_pull().comment(f"{STATUS}\nnot theirs", on_github.user("mallory"))
+    for _ in range(2):
+        look(on_github)
+    (ours,) = [one for one in on_github.remote.comments if one.user is olivia]
+    assert ours.body.startswith(STATUS)
+    assert labels(on_github) == ["gates-passing", "priority:p3"]
 
 
 def test_an_outage_uses_nothing_up(on_github: OnGitHub):
