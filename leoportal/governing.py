@@ -50,7 +50,10 @@ type Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What an operator asks for. `builders` is who may push to `staging/*`."""
+    """What an operator asks for. `builders` is who may push to `staging/*`.
+
+    `installations` are the numbers of the enforcer's and the gate's, where GitHub lists none: on a person's account.
+    """
 
     full_name: str
     branch: str = "main"
@@ -61,6 +64,7 @@ class Wish:
     is_linear: bool = False
     has_queue: bool = False
     accepted: tuple[str, ...] = ()
+    installations: tuple[int, int] | None = None
 
 
 class Ending(StrEnum):
@@ -90,7 +94,7 @@ def govern(wish: Wish, connection: Connection, *, say: Say, pause: Callable[[], 
     reader = Reader(connection)
     about = _about(reader, wish.full_name)
     say(f"1 repository  {about['full_name']} is number {about['id']}, and the token administers it")
-    apps = _apps(reader, str(about["owner"]["login"]))
+    apps = _apps(reader, str(about["owner"]["login"]), wish.installations)
     say(f"2 Apps        leo-enforcer {apps['enforcer'].app_id} and leo-gate {apps['gate'].app_id} are installed")
     hosted = _enrol(wish, reader, about, apps)
     say(f"3 registered  {hosted.full_name}, {wish.branch} at {hosted.enrolled_sha[:12]}")
@@ -124,7 +128,8 @@ def check(full_name: str, connection: Connection, *, say: Say) -> tuple[Finding,
     policy = parse_policy(policy_in_force().document.encode())
     wish = _wish_of(full_name, expectation)
     # Who looked and found nothing wrong vouches for the rule sets as they are now.
-    expected = _expected(wish, _apps(reader, full_name.split("/", 1)[0]))
+    known = (hosted.enforcer_installation, hosted.gate_installation)
+    expected = _expected(wish, _apps(reader, full_name.split("/", 1)[0], known))
     expected = written(reader, full_name, expected, plan_rules(reader, full_name, expected))
     findings = _check(reader, full_name, expected)
     _tell(findings, say)
@@ -145,19 +150,24 @@ def _about(reader: Reader, full_name: str) -> dict[str, Any]:
     return about
 
 
-def _apps(reader: Reader, owner: str) -> dict[str, Installed]:
-    """Both Apps where they are installed. Raises: HandoffError("apps.unknown"), ("apps.not_installed")."""
+def _apps(reader: Reader, owner: str, given: tuple[int, int] | None = None) -> dict[str, Installed]:
+    """Both Apps where they are installed, by GitHub's list or by the numbers given.
+
+    Raises: HandoffError("apps.unknown"), ("apps.unseen"), ("apps.not_installed").
+    """
     numbers = {"enforcer": settings.GITHUB_ENFORCER_APP_ID, "gate": settings.GITHUB_GATE_APP_ID}
     if not all(numbers.values()) or numbers["enforcer"] == numbers["gate"]:
         address = f"{settings.PORTAL_URL}/repositories/apps/"
         detail = f"got the Apps {numbers}, expected two different ones; next: {address}, then leo repo app"
         raise HandoffError("apps.unknown", detail)
+    if given is not None:
+        named = zip(SIDES, given, strict=True)
+        return {side: Installed(numbers[side], f"leo-{side}", {}, number) for side, number in named}
     try:
         found = {app.app_id: app for app in read_installed(reader, owner)}
     except ForgeError as error:
-        detail = (
-            f"{owner}'s installed Apps cannot be listed ({error.code}); next: a token of an owner of the organisation"
-        )
+        listed = f"{owner}'s installed Apps cannot be listed ({error.code})"
+        detail = f"{listed}; next: a token of the organisation's owner, or --installations"
         raise HandoffError("apps.unseen", detail) from None
     absent = [f"leo-{side} ({numbers[side]})" for side in SIDES if numbers[side] not in found]
     if absent:

@@ -14,7 +14,7 @@ from handoffs.models import CanaryRun, GitHubRepository, HandoffError, Protectio
 from leoportal import governing, setup
 from leoportal.governing import Ending
 from leoportal.lanes.switching import acting_in
-from tests.github.governing import Town, make_town
+from tests.github.governing import CODEOWNERS, Town, make_town
 from tests.support.github import GitHub
 from verdicts.evidence import policy_in_force
 from verdicts.policy import parse_policy
@@ -257,6 +257,26 @@ def test_an_app_of_other_permissions_is_found(town: Town):
     done = town.govern()
     assert done.ending is Ending.OPEN
     assert "config.gate_app" in {finding.code for finding in done.findings if finding.outcome is Outcome.BROKEN}
+
+
+def test_a_persons_repository_is_governed_by_the_numbers_of_its_installations(town: Town):
+    """GitHub lists nobody's installed Apps there: that no other App writes checks is not seen, and taken by name."""
+    town.repo = own = town.github.create_repository("boss/tool", seed=CODEOWNERS)
+    own.token_permissions |= {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
+    own.add(town.builder, "push")
+    given = (town.github.install(town.enforcer, own).id, town.github.install(town.gate, own).id)
+    with pytest.raises(HandoffError, match=r"apps\.unseen"):
+        town.govern()
+    assert town.govern(installations=given).ending is Ending.OPEN
+    done = town.govern(installations=given, accepted=("config.other_app",))
+    assert done.ending is Ending.ENFORCED, town.said
+    assert {finding.about for finding in done.findings if finding.outcome is Outcome.ACCEPTED} == {"config.other_app"}
+    hosted = GitHubRepository.objects.get()
+    assert (hosted.enforcer_installation, hosted.gate_installation) == given
+    with acting_in("operator"):
+        assert governing.check("boss/tool", town.connect(), say=town.said.append)
+    assert watch_protection(hosted.repository_id)
+    assert standing().state is Protection.ENFORCED
 
 
 def test_a_refused_actor_governs_nothing(town: Town):

@@ -51,6 +51,7 @@ class Command(BaseCommand):
         )
         govern_.add_argument("--queue", action="store_true", help="a merge queue in place of strict checks")
         govern_.add_argument("--accept", action="append", default=[], choices=sorted(ACCEPTABLE), metavar="CODE")
+        govern_.add_argument("--installations", default="", metavar="ENFORCER,GATE", help="on a person's account")
         look = acts.add_parser("check", help="the onboarding check with an administrator's eyes")
         for act in (govern_, look):
             act.add_argument("full_name", metavar="OWNER/NAME")
@@ -78,6 +79,7 @@ class Command(BaseCommand):
             is_linear=options["linear"],
             has_queue=options["queue"],
             accepted=tuple(options["accept"]),
+            installations=_installations(options["installations"]),
         )
         done = govern(wish, connection, say=self._say, pause=lambda: time.sleep(1))
         self._say(f"{done.ending}{f'. Next: {done.next_step}' if done.next_step else ''}")
@@ -111,3 +113,13 @@ def _builders(text: str) -> Bypass | None:
     if kind not in KINDS or not number.isdecimal():
         raise CommandError(f"got the builders {text[:60]!r}, expected team:ID, app:ID or user:ID", returncode=2)
     return Bypass(KINDS[kind], int(number))
+
+
+def _installations(text: str) -> tuple[int, int] | None:
+    """The two numbers at the end of the addresses at which GitHub shows what is installed."""
+    if not text:
+        return None
+    numbers = [int(part) for part in text.split(",") if part.isdecimal()]
+    if len(numbers) != 2 or len(set(numbers)) != 2:
+        raise CommandError(f"got {text[:60]!r}, expected two different numbers: ENFORCER,GATE", returncode=2)
+    return numbers[0], numbers[1]
