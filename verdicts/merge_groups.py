@@ -58,7 +58,9 @@ def publish_groups(desk: Desk) -> int:
 
 def publish_group(desk: Desk, sha: str) -> int:
     """Bring the check runs of one group to what they have to say. Returns how many were written."""
-    return publish(desk, sha, plan_group(desk, sha), lambda: plan_group(desk, sha))
+    plan = plan_group(desk, sha)
+    # GitHub lands it at once: what has landed is no reason to take back what landed it.
+    return publish(desk, sha, plan, lambda: plan if _has_landed(desk, sha) else plan_group(desk, sha))
 
 
 def plan_group(desk: Desk, sha: str) -> tuple[Intended, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from django.db import transaction
 
 from audit import events
@@ -82,6 +83,12 @@ class Published:
         """leo-gate's worker does its work, in its lane."""
         said: str = publish(self.portal.repository.pk)
         return said
+
+    def ask(self, token: str, method: str, path: str, body: Mapping[str, Any]) -> int:
+        """What the API answers to a call with somebody's token."""
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json", "User-Agent": "tests"}
+        url = f"{self.github.api}/repos/{self.remote.full_name}/{path}"
+        return requests.request(method, url, json=dict(body), headers=headers, timeout=30).status_code
 
     def retry(self) -> None:
         """The wait after a trouble is over."""
