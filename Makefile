@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 
 .NOTPARALLEL:
-.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation decisions races hooks kill crash sabotage tamper lock rules reset shell
+.PHONY: help operate demo test conformance lint venv scanners chromium bench fuzz separation decisions publishing races hooks kill crash sabotage tamper lock rules reset shell
 .DEFAULT_GOAL := help
 
 help:      ## this list
@@ -80,6 +80,9 @@ separation: $(INSTALLED)   ## the arithmetic of separation against its oracle: 2
 
 decisions: $(INSTALLED)   ## the portal's verdict and the single file's on 10,000 made-up inputs, about 5 min
 	@DECISION_EXAMPLES=$${DECISION_EXAMPLES:-10000} $(PY) -m pytest -n 0 tests/verdicts/test_decisions_twice.py $(ARGS)
+
+publishing: $(INSTALLED)   ## what leo-gate shows on GitHub: 2,000 histories of 50 steps, an error at every passage of every call site
+	@PUBLISHING_EXAMPLES=$${PUBLISHING_EXAMPLES:-2000} LEO_FAULTS=1 $(PY) -m pytest -n 0 tests/verdicts/test_publishing.py tests/github/test_publishing_faults.py $(ARGS)
 
 races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
 	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)

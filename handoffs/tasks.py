@@ -170,6 +170,12 @@ def nudge(task: str, *args: object) -> None:
         log.warning("nudge %s lost, the sweep repairs it: %s", task, error)
 
 
+def nudge_publisher(repository: Repository) -> None:
+    """What leo-gate shows of a repository changed. Elsewhere than on GitHub nobody shows anything."""
+    if repository.forge == Repository.Forge.GITHUB:
+        nudge("verdicts.tasks_publishing.publish", repository.pk)
+
+
 def key_vault() -> Vault:
     """What opens and makes signing keys, from settings."""
     algorithms = {Lane(lane): algorithm for lane, algorithm in settings.SIGNING_ALGORITHMS.items()}

@@ -24,7 +24,7 @@ from audit.names import named
 from handoffs.git.repository import Git
 from handoffs.github.oidc import OidcError
 from handoffs.models import HandoffError, PullRequest, PullStatus
-from handoffs.tasks import nudge, tools_for
+from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.api_github import router as github_router
 from leoportal.lanes.switching import LANE_OF, acting_in
 from leoportal.web import open_to_all
@@ -185,7 +185,9 @@ def report_gate(request: HttpRequest, owner: str, name: str, number: int, body: 
     """Report how a gate ended on a head."""
     require(_actor(request), Act.REPORT_RESULT)
     report = GateReport(body.gate, GateOutcome(body.conclusion), body.run_id, body.head_sha, body.evidence)
-    row = actions.report_gate(_pull(owner, name, number).pk, report, by=_actor(request))
+    pull = _pull(owner, name, number)
+    row = actions.report_gate(pull.pk, report, by=_actor(request))
+    nudge_publisher(pull.repository)
     return Status(201, _stored(row))
 
 
@@ -211,7 +213,9 @@ def report_agent(  # noqa: PLR0913 - each is a part of the address or the query
             raise ResultError("result.kind", f"got {kind[:40]!r}, expected one of {', '.join(AgentKind)}")
         reader = parse_sarif if format == "sarif" else parse_junit
         result = reader(raw, AgentKind(kind), head_sha)
-    row = actions.report_agent(_pull(owner, name, number).pk, result, by=_actor(request))
+    pull = _pull(owner, name, number)
+    row = actions.report_agent(pull.pk, result, by=_actor(request))
+    nudge_publisher(pull.repository)
     return Status(201, _stored(row))
 
 

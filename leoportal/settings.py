@@ -196,6 +196,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
 }
 CELERY_TASK_PUBLISH_RETRY = False
+# Whether there is a worker of leo-gate: without one nothing is put into its queue, where nobody would take it out.
+HAS_PUBLISHER = env.bool("LEO_PUBLISHER", default=bool(env.int("GITHUB_GATE_APP_ID", default=0)))
+PUBLISHING = ("verdicts.tasks_publishing.", "verdicts.tasks_protection.")
 # A queue for each lane that has work, named like the lane; the first pattern that fits counts.
 CELERY_TASK_ROUTES = (
     [
@@ -252,6 +255,7 @@ CELERY_BEAT_SCHEDULE = {
         ("apply-retention", "audit.tasks.apply_retention", 86400.0),
         ("expire-bundles", "handoffs.tasks.expire_bundles", 86400.0),
     )
+    if HAS_PUBLISHER or not task.startswith(PUBLISHING)
 }
 
 # How long what is personal is kept, in days; the log's hashes and pseudonyms are kept for ever.

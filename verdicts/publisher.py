@@ -23,13 +23,14 @@ from audit import events
 from audit.accountability import Act, require
 from audit.actions import append_event
 from audit.canonical import JsonValue
+from audit.events import AuditError
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.check_runs import CheckRun, FoundRun, RemotePull
 from handoffs.models import GitHubRepository, PullRequest
 from verdicts.check_text import link
 from verdicts.models import AgentReport, Decision, GateExecution, Verdict, VerdictError
 from verdicts.publication_rows import CheckPublication
-from verdicts.publishing import after_completion, doubts_of, in_order
+from verdicts.publishing import SATISFYING, after_completion, doubts_of, in_order
 from verdicts.publishing_facts import read_pulls
 from verdicts.publishing_plans import Desk, Intended, Plan, plan_head, policy_of_checks
 
@@ -137,8 +138,15 @@ def _answer(row: CheckPublication, found: FoundRun) -> None:
 
 
 def _say(desk: Desk, one: Intended, found: FoundRun | None) -> None:
-    """Anything but the success of Gate 3."""
-    row = _intend(desk, one)
+    """Anything but the success of Gate 3. In an alarm the log takes no entry: what was shown is taken back anyway."""
+    try:
+        row = _intend(desk, one)
+    except AuditError:
+        if found is not None and found.conclusion in SATISFYING and not one.wanted.is_satisfying:
+            desk.checks.withdraw(found, one.run.title, one.run.summary)
+            rows = CheckPublication.objects.filter(repository=desk.hosted.repository_id, run_number=found.number)
+            rows.update(withdrawn_at=Now())
+        raise
     if found is None:
         found = desk.checks.make(_waiting(one) if one.wanted.is_satisfying else one.run)
         if not one.wanted.is_satisfying and len(one.run.annotations) <= found.annotated:

@@ -32,7 +32,7 @@ from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository, HandoffError, PullRequest, PullStatus, Repository, StaleStatusError
 from handoffs.resigning import fallen_signatures
 from handoffs.signatures.openpgp import SignatureError
-from handoffs.tasks import enforcer, forge_for, nudge, tools_for
+from handoffs.tasks import enforcer, forge_for, nudge, nudge_publisher, tools_for
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.comparing import check_everything
@@ -252,6 +252,7 @@ def run_work(work_id: int) -> str:
         raise
     if PullRequest.objects.filter(pk=pull.pk, round__gt=pull.round).exists():
         nudge("verdicts.tasks.sweep_work")
+    nudge_publisher(pull.repository)
     return "done"
 
 

@@ -20,7 +20,7 @@ from handoffs.diffing import list_changes, page_of, read_diff, size_of
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import HandoffError, PullRequest, PullStatus
-from handoffs.tasks import nudge, tools_for
+from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
 from verdicts import actions
@@ -102,6 +102,7 @@ def give_verdict(request: Request, owner: str, repo: str, number: int) -> HttpRe
         verdict = record_verdict(pull.pk, form.request(tree), by=request.actor)
     except (VerdictError, AuditError) as refusal:
         return _render_review(request, read_review(_pull(owner, repo, number), request.actor), form, refusal=refusal)
+    nudge_publisher(pull.repository)
     return HttpResponseRedirect(f"{_address(pull)}?recorded={verdict.pk}#receipt")
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit.accountability import Act, may
 from audit.events import AuditError
+from handoffs.tasks import nudge_publisher
 from leoportal.web import Request, page, render_page
 from verdicts.break_glass import BREAKABLE, open_break_glass, request_break_glass, review_break_glass
 from verdicts.break_glass_rows import BreakGlass
@@ -72,6 +73,7 @@ def open_glass(request: Request, pk: int) -> HttpResponse:
         decision = open_break_glass(pk, by=request.actor)
     except (VerdictError, AuditError) as refusal:
         return _render(request, refusal=refusal, status=409)
+    nudge_publisher(decision.pull_request.repository)
     messages.success(request, f"Opened: {decision.pull_request} may merge until {decision.expires_at:%H:%M:%S} UTC.")
     return HttpResponseRedirect(reverse("verdicts:break_glass"))
 

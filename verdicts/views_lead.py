@@ -13,6 +13,7 @@ from audit.accountability import Act, may
 from audit.events import AuditError
 from audit.names import names_of
 from handoffs.models import PullRequest, PullStatus
+from handoffs.tasks import nudge_publisher
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
 from verdicts.deciding import MIN_JUSTIFICATION, is_an_override, record_decision
@@ -69,6 +70,7 @@ def decide_escalation(request: Request, pk: int) -> HttpResponse:
         record_decision(pull.pk, form.request(), by=request.actor)
     except (VerdictError, AuditError) as refusal:
         return _render(request, read_review(_pull(pk), request.actor), form, refusal=refusal)
+    nudge_publisher(pull.repository)
     return HttpResponseRedirect(f"{reverse('verdicts:escalation', args=[pk])}#receipt")
 
 

@@ -112,9 +112,10 @@ def children(environment: Mapping[str, str], var: Path, port: int) -> dict[str, 
         )
         for queue in (*QUEUES, *([PUBLISHER] if is_publishing(environment) else []))
     }
+    publishes = {"LEO_PUBLISHER": str(int(is_publishing(environment)))}
     web = child("web", granian, "web", settings={"DB_POOL": "1"}, stops=((signal.SIGTERM, 8.0),))
     log = {login: child(f"log-{login}", ("manage", "log", act), login) for login, act in LOG_PROCESSES.items()}
-    return {"web": web, **workers, "beat": child("beat", beat, ""), **log}
+    return {"web": web, **workers, "beat": child("beat", beat, "", settings=publishes), **log}
 
 
 def is_publishing(environment: Mapping[str, str]) -> bool:

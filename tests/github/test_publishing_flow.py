@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from typing import Any
 
-from handoffs.models import PullRequest
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from audit import events
+from audit.actions import append_event
+from audit.covering import raise_alarm
+from audit.events import Role
+from audit.models import LogQuorum, RoleGrant
+from handoffs.models import ClockReading, PullRequest
+from handoffs.tasks import enforcer
+from leoportal.lanes.switching import acting_in
+from leoportal.setup import OPERATOR
 from tests.github.publishing import GATE_3, Published, contexts
 from tests.support.github import GitHub
+from tests.support.github.pulls import Pull
 from tests.support.portal import Portal
+from verdicts.actions import move_base, verify_again
+from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.publication_rows import CheckPublication
+from verdicts.results import GateOutcome
+from verdicts.tasks_publishing import sweep_publishing
 
 
 @pytest.fixture
@@ -35,3 +53,133 @@ def test_four_checks_from_the_first_look_to_the_release(there: Published):
     assert there.publish() == "done"
     asked = [(one.method, one.path) for one in there.github.requests[before:]]
     assert [method for method, _ in asked if method != "GET"] == []
+
+
+def released(there: Published) -> Pull:
+    """A pull request with a PASS that is shown."""
+    pull = there.hand_over()
+    there.portal.verdict(VerdictKind.PASS)
+    assert there.publish() == "done"
+    assert there.gate_3(pull.head_sha) == "success"
+    return pull
+
+
+def failed_gate(there: Published, settings: Any) -> None:
+    there.portal.report("story-release", GateOutcome.FAILURE, run_id="late")
+
+
+def verified_again(there: Published, settings: Any) -> None:
+    by = there.portal.actor("plan")
+    with acting_in("plan"):
+        verify_again(there.portal.pull().pk, by=by)
+
+
+def base_moved(there: Published, settings: Any) -> None:
+    with acting_in("enforcer"):
+        move_base(there.portal.pull().pk, base_sha="e" * 40, merge_tree="f" * 40, by=enforcer())
+
+
+def alarm(there: Published, settings: Any) -> None:
+    raise_alarm("log.test", "planted")
+
+
+def skew(there: Published, settings: Any) -> None:
+    ClockReading.objects.create(source="elsewhere", ahead_seconds=500, read_at=timezone.now())
+
+
+@transaction.atomic
+def builder_gone(there: Published, settings: Any) -> None:
+    """Nobody reopened the row: only judging again finds it."""
+    entry = append_event(events.ROLE_ENDED, OPERATOR, "", {})
+    RoleGrant.objects.filter(principal__name="codex").update(ends_at=timezone.now(), end_entry=entry)
+
+
+def no_repository(there: Published, settings: Any) -> None:
+    there.portal.bare.rename(there.portal.bare.with_suffix(".away"))
+
+
+CHANGES = (failed_gate, verified_again, base_moved, alarm, skew, builder_gone, no_repository)
+
+
+@pytest.mark.threat("GATE-03")
+@pytest.mark.threat("GATE-07")
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_success_is_taken_back_at_once(there: Published, settings: Any, change: Callable[[Published, Any], None]):
+    pull = released(there)
+    assert sweep_publishing() in {0, 1}
+    change(there, settings)
+    assert sweep_publishing() == 1  # without an event, and before a minute is over
+    there.publish()
+    assert there.gate_3(pull.head_sha) == "failure"
+    assert pull.mergeable_state == "blocked"
+
+
+@pytest.mark.threat("GATE-01")
+def test_a_pull_request_that_nobody_handed_over_is_told_so(there: Published):
+    there.remote.commit({"evil.py": "import os\n"}, branch="topic", by=there.dev)
+    pull = there.remote.open_pull("topic", by=there.dev)
+    there.publish()
+    assert set(there.states(pull.head_sha).values()) == {"failure"}
+    assert there.runs(pull.head_sha)[GATE_3].title == "Not handed over through the portal"
+
+
+@pytest.mark.threat("GATE-05")
+def test_amended_rebased_and_back_again(there: Published):
+    """Pending, pending, and the original PASS: it was not superseded."""
+    pull = released(there)
+    judged = pull.head_sha
+    tip, git = there.remote.sha("main"), there.remote.git
+    who = there.remote.person(there.dev)
+    amended = git.write_commit(git.resolve(judged, "tree"), [tip], "Amended", who, who)
+    there.remote.move(f"refs/heads/{pull.head}", amended, by=there.dev)
+    there.publish()
+    assert (there.gate_3(amended), there.gate_3(judged)) == ("queued", "failure")
+    base = git.write_commit(git.resolve(tip, "tree"), [tip], "Moved on", who, who)
+    rebased = git.write_commit(git.resolve(judged, "tree"), [base], "Rebased, the same patch", who, who)
+    there.remote.move(f"refs/heads/{pull.head}", rebased, by=there.dev)
+    there.publish()
+    assert (there.gate_3(rebased), there.gate_3(judged)) == ("queued", "failure")
+    there.remote.move(f"refs/heads/{pull.head}", judged, by=there.dev)
+    there.publish()
+    assert there.gate_3(judged) == "success"
+    assert set(there.passed()) == {judged}
+    there.portal.report("story-release", GateOutcome.FAILURE, run_id="late")
+    there.publish()
+    assert set(there.passed()) == set()
+
+
+def test_a_success_waits_for_its_checkpoint(there: Published, settings: Any):
+    pull = there.hand_over()
+    there.publish()
+    settings.LOG_WAIT_SECONDS = 0.0
+    with transaction.atomic():
+        LogQuorum.objects.create(witnesses=1, log_entry=append_event(events.QUORUM_SET, OPERATOR, "", {}))
+    there.portal.verdict(VerdictKind.PASS)
+    there.publish()
+    assert there.gate_3(pull.head_sha) == "in_progress"
+    assert "checkpoint" in (there.runs(pull.head_sha)[GATE_3].title or "")
+
+
+def test_breaking_the_glass_is_said_in_the_title(there: Published):
+    pull = there.hand_over()
+    portal = there.portal
+    portal.report("story-release", GateOutcome.FAILURE, run_id="late")
+    portal.add_person("lead2", Role.LEAD)
+    why = "Payments are down; this is the fix, and the gates' runner is down with them."
+    request = BreakGlassRequest(why, "INC-7", pull.head_sha)
+    with acting_in("lead"):
+        glass = request_break_glass(portal.pull().pk, request, by=portal.actor("lead"))
+        open_break_glass(glass.pk, by=portal.actor("lead2"))
+    there.publish()
+    runs = there.runs(pull.head_sha)
+    assert (runs[GATE_3].title or "").startswith("BREAK-GLASS")
+    assert {run.conclusion for run in runs.values()} == {"success", "neutral"}
+    assert pull.mergeable_state == "clean"
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE pr_approval_audit DISABLE TRIGGER append_only_rows")
+        cursor.execute("UPDATE pr_approval_audit SET expires_at = now() - interval '1 second'")
+        cursor.execute("ALTER TABLE pr_approval_audit ENABLE ALWAYS TRIGGER append_only_rows")
+    assert sweep_publishing() == 1
+    there.publish()
+    assert set(there.passed()) == set()
+    assert pull.mergeable_state == "blocked"

@@ -16,9 +16,13 @@ from psycopg import sql
 
 from audit import events
 from audit.actions import actor_of, append_event
-from audit.models import Principal
+from audit.covering import wait_covered
+from audit.models import LogQuorum, Principal
+from handoffs.github.check_runs import CheckRun
+from handoffs.models import GitHubRepository
 from leoportal.lanes.matrix import read_matrix
 from leoportal.lanes.switching import acting_in
+from leoportal.setup import OPERATOR
 from leoportal.stack.portal import children
 from leoportal.stack.services import ROOT, SECRETS
 from tests.github.publishing import GATE_3, Published, contexts
@@ -28,6 +32,7 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import VERIFIER
 from verdicts.publication_rows import CheckPublication
 from verdicts.results import GateOutcome
+from verdicts.tasks_publishing import desk_of
 
 MATRIX = read_matrix()
 
@@ -133,9 +138,13 @@ def test_the_database_takes_no_success_that_nothing_releases(there: Published):
     with pytest.raises(IntegrityError, match=refused):
         publication(there, pull.head_sha)
     entry = there.portal.verdict(VerdictKind.PASS).log_entry_id
+    assert wait_covered([entry], seconds=60)
     with pytest.raises(IntegrityError, match=refused):  # whatever else is an entry
         publication(there, pull.head_sha, causes=[entry - 1])
-    there.publish()  # it waits for the checkpoint
+    set_quorum(1)
+    with pytest.raises(IntegrityError, match=refused):  # nobody cosigned it
+        publication(there, pull.head_sha, causes=[entry])
+    set_quorum(0)
     publication(there, pull.head_sha, causes=[entry])
     with pytest.raises(IntegrityError, match=refused):
         publication(there, other, causes=[entry])
@@ -149,6 +158,29 @@ def test_the_database_takes_no_success_that_nothing_releases(there: Published):
     there.portal.report("story-release", GateOutcome.FAILURE, run_id="late")
     with pytest.raises(IntegrityError, match=refused):  # taken back
         publication(there, pull.head_sha, causes=[entry])
+
+
+@transaction.atomic
+def set_quorum(witnesses: int) -> None:
+    LogQuorum.objects.create(witnesses=witnesses, log_entry=append_event(events.QUORUM_SET, OPERATOR, "", {}))
+
+
+@pytest.mark.threat("GATE-01")
+def test_the_key_of_another_app_publishes_nothing(there: Published):
+    """The rule set pins one App's number: what another says would block nothing, and nobody would notice."""
+    there.hand_over()
+    GitHubRepository.objects.update(gate_app=there.gate.id + 1)
+    assert there.publish() == "failed"
+    assert "github.other_app" in GitHubRepository.objects.get().gate_error
+    assert there.remote.check_runs == []
+
+
+@pytest.mark.threat("GATE-12")
+@pytest.mark.parametrize("conclusion", ["success", "neutral", "skipped"])
+def test_what_satisfies_github_is_never_made_only_written_into_a_run_that_is_known(there: Published, conclusion: str):
+    run = CheckRun(GATE_3, there.remote.sha(), "leo-1", "", "completed", conclusion, "PASS", "PASS")
+    with pytest.raises(ValueError, match="expected one that waits"):
+        desk_of(there.hosted).checks.make(run)
 
 
 KILLED = """

@@ -14,6 +14,7 @@ from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.pack_guards import PACK_GUARDS
 from tests.sabotage.protection_guards import PROTECTION_GUARDS
+from tests.sabotage.publishing_guards import PUBLISHING_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
 from tests.sabotage.trust_guards import TRUST_GUARDS
 
@@ -695,6 +696,7 @@ GUARDS: tuple[Guard, ...] = (
     *NAME_GUARDS,
     *PACK_GUARDS,
     *PROTECTION_GUARDS,
+    *PUBLISHING_GUARDS,
     *SCOPE_GUARDS,
     *TRUST_GUARDS,
 )  # fmt: skip

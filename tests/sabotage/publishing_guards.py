@@ -1,0 +1,38 @@
+"""The guards of what leo-gate shows on GitHub."""
+
+from __future__ import annotations
+
+from tests.sabotage.engine import Guard
+
+PURE, TEXT = "tests/verdicts/test_publishing.py", "tests/verdicts/test_check_text.py"
+LANE, FLOW = "tests/github/test_publishing_lane.py", "tests/github/test_publishing_flow.py"
+RACES, GROUPS = "tests/github/test_publishing_races.py", "tests/github/test_publishing_groups.py"
+ONE = f"{PURE}::test_one_thing_that_does_not_hold_is_enough"
+FAULTS = "tests/github/test_publishing_faults.py"
+DATABASE = f"{LANE}::test_the_database_takes_no_success_that_nothing_releases"
+OTHERS = f"{GROUPS}::test_a_group_with_anything_else_in_it_fails"
+GUARDED = "verdicts/migrations/0027_check_publications_guarded.py"
+
+PUBLISHING_GUARDS: tuple[Guard, ...] = (
+    Guard("verdicts/publishing.py", "    if not known.head_sha == cause.head_sha == sha:", "    if False:", ONE),
+    Guard("verdicts/publishing.py", "    if cause.base_sha != known.base_sha:", "    if False:", ONE),
+    Guard("verdicts/publishing.py", "    if not cause.is_covered:", "    if False:", ONE),
+    Guard("verdicts/publishing.py", "        elif seen is not None and not seen.is_covered:", "        elif False:", ONE),
+    Guard("verdicts/publishing.py", "    if one.base_ref != pulls[0].base_ref:", "    if False:", ONE),
+    Guard("verdicts/publishing.py", "    if len(pulls) > 1:", "    if False:", f"{PURE}::test_nobody_elses_head_gets_a_success"),
+    Guard("verdicts/publishing.py", "        if one.stage is not Stage.RELEASED:", "        if False:", f"{PURE}::test_a_merge_group_passes_only_if_every_member_is_released"),
+    Guard("verdicts/publishing.py", "key=lambda one: (one.is_release, one.is_satisfying, not one.is_own)", "key=lambda one: one.context", f"{PURE}::test_what_is_taken_back_comes_first_and_what_releases_last"),
+    Guard("verdicts/check_text.py", "    return text.replace(\"@\", \"@ \")", "    return text", f"{TEXT}::test_findings_with_a_line_are_remarks_worst_first_and_nobody_is_called"),
+    Guard("verdicts/check_text.py", ".replace(\"\\\\\\\\|\", \"\\\\ \\\\|\")", "", f"{TEXT}::test_what_a_stranger_wrote_is_one_code_span_in_one_cell"),
+    Guard("verdicts/publisher.py", "        if not _holds(one, again()):\n            raise MovedError(one.run.head_sha)\n        _answer(row, written)", "        _answer(row, written)", f"{RACES}::test_the_head_moves_between_every_pair_of_calls[close]"),
+    Guard("verdicts/publisher.py", "    except BaseException:\n        _withdraw(desk, one, found, row)\n", "    except BaseException:\n", FAULTS),
+    Guard("verdicts/publisher.py", "            desk.checks.withdraw(found, one.run.title, one.run.summary)\n", "", f"{FLOW}::test_a_success_is_taken_back_at_once[alarm]"),
+    Guard("verdicts/publishing_facts.py", "    if current_skew():", "    if False:", f"{FLOW}::test_a_success_is_taken_back_at_once[skew]"),
+    Guard("verdicts/publishing_facts.py", "    if news := evidence.news_since(", "    if news := () and evidence.news_since(", f"{FLOW}::test_a_success_is_taken_back_at_once[builder_gone]"),
+    Guard("verdicts/tasks_publishing.py", "    refuse_other_app(checks, hosted.gate_app)\n", "", f"{LANE}::test_the_key_of_another_app_publishes_nothing"),
+    Guard("handoffs/github/check_runs.py", "        if run.conclusion in {\"success\", \"neutral\", \"skipped\"}:", "        if False:", f"{LANE}::test_what_satisfies_github_is_never_made_only_written_into_a_run_that_is_known"),
+    Guard("verdicts/merge_groups.py", " and _merges_to(git, parents[0], head, tree)]", "]", OTHERS),
+    Guard("verdicts/merge_groups.py", "        if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:", "        if False:", f"{GROUPS}::test_nobody_else_gets_an_answer_for_a_branch_that_looks_like_the_queues"),
+    Guard(GUARDED, "NOT leo_log_covers(cause) OR ", "", DATABASE),
+    Guard(GUARDED, "(NEW.is_group OR p.number = NEW.pull_number AND p.head_sha = NEW.head_sha)", "true", DATABASE),
+)  # fmt: skip
