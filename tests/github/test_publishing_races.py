@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from tests.support.github import GitHub
 from tests.support.github.pulls import Pull
 from tests.support.portal import Portal
 from verdicts.decision import Verdict as VerdictKind
+
+LONG = bool(os.environ.get("LEO_FAULTS"))  # `make publishing`
 
 
 @pytest.fixture
@@ -93,8 +96,8 @@ def test_the_head_moves_between_every_pair_of_calls(there: Published, move: Call
     assert len(calls) >= 10
     reads = [at for at, one in enumerate(calls) if one.method == "GET" and one.path.endswith("/pulls")]
     assert len(reads) == 3  # to see what there is, before the success, after it
-    # Two kinds at every place; of the others, which are found by the same reads, those around the success.
-    for at in range(0 if move in {amend, twin} else reads[1] - 1, len(calls)):
+    # One kind at every place; of the others, which are found by the same reads, those around the success.
+    for at in range(0 if move is amend or LONG else reads[1] - 1, len(calls)):
         put_back(there, pull, judged)
         there.retry()
         for _ in watch(there, judged, at, lambda: move(there, pull)):
@@ -103,7 +106,7 @@ def test_the_head_moves_between_every_pair_of_calls(there: Published, move: Call
         there.retry()
         there.publish()
         assert set(there.passed()) == set(), (at, calls[at].path)
-        assert not pull.mergeable
+        assert pull.base != "main" or not pull.mergeable  # nothing is required on another branch
     put_back(there, pull, judged)
     there.retry()
     assert there.publish() == "done"
