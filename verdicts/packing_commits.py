@@ -19,6 +19,7 @@ from audit.models import LogEntry
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import PullRequest, Repository
+from verdicts.landing_rows import LandedCommit
 from verdicts.models import (
     BREAK_GLASS,
     MergeIntent,
@@ -79,11 +80,26 @@ def _before_what_comes(git: Git, repository: Repository, scope: Scope) -> str:
     tip = scope.tips[repository.pk]
     landed = LogEntry.objects.filter(kind=events.PULL_MERGED, tree_leaf__index__lt=scope.size)
     covered = {int(subject[2:]) for subject in landed.values_list("subject", flat=True)}
+    if repository.forge == Repository.Forge.GITHUB:
+        return _judged_tip(git, repository, scope, covered)
     intents = MergeIntent.objects.filter(pull_request__repository=repository).exclude(handoff_id__in=covered)
     coming = set(intents.values_list("merge_sha", flat=True))
     chain = _listed(git, "--first-parent", tip) if coming else []
     later = [at for at, commit in enumerate(chain) if commit in coming]
     return chain[later[-1] + 1] if later and later[-1] + 1 < len(chain) else tip
+
+
+def _judged_tip(git: Git, repository: Repository, scope: Scope, covered: set[int]) -> str:
+    """On GitHub: the newest commit that was classed, and whose merge is covered if the portal let it land."""
+    rows = LandedCommit.objects.filter(repository=repository, is_brought=False)
+    rows = rows.filter(log_entry__tree_leaf__index__lt=scope.size).select_related("pull_request")
+    done = {
+        row.commit
+        for row in rows
+        if not row.is_released or (row.pull_request is not None and row.pull_request.handoff_id in covered)
+    }
+    chain = _listed(git, "--first-parent", scope.tips[repository.pk])
+    return next((commit for commit in chain if commit in done), chain[-1] if chain else "")
 
 
 def _listed(git: Git, *revisions: str) -> list[str]:

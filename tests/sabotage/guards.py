@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from tests.sabotage.engine import Guard
 from tests.sabotage.github_guards import GITHUB_GUARDS
 from tests.sabotage.hook_guards import HOOK_GUARDS
+from tests.sabotage.landing_guards import LANDING_GUARDS
 from tests.sabotage.log_guards import LOG_GUARDS
 from tests.sabotage.name_guards import NAME_GUARDS
 from tests.sabotage.pack_guards import PACK_GUARDS
@@ -692,6 +693,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     *GITHUB_GUARDS,
     *HOOK_GUARDS,
+    *LANDING_GUARDS,
     *LOG_GUARDS,
     *NAME_GUARDS,
     *PACK_GUARDS,

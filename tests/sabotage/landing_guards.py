@@ -1,0 +1,29 @@
+"""The guards of what is followed, judged and merged on GitHub."""
+
+from __future__ import annotations
+
+from tests.sabotage.engine import Guard
+
+LANDING = "tests/github/test_landing.py"
+COVERS = f"{LANDING}::test_a_release_covers_what_was_judged_and_while_it_holds"
+ONE_COMMIT = f"{LANDING}::test_a_verdict_holds_for_one_commit_on_one_base_and_for_nothing_else"
+LATER = f"{LANDING}::test_a_pull_request_merged_without_a_release_is_a_bypass_also_if_the_verdict_comes_later"
+RUNS = "tests/github/test_runs.py"
+GREEN = f"{RUNS}::test_a_gate_needs_the_right_workflow_and_its_evidence_not_a_green_run"
+FAULTS = "tests/github/test_faults.py"
+LOST = f"{FAULTS}::test_an_effect_whose_answer_was_lost_is_found_and_not_made_again"
+
+LANDING_GUARDS: tuple[Guard, ...] = (
+    Guard("verdicts/landing.py", "    if step.tree != merge_tree:\n", "    if False:\n", COVERS),
+    Guard("verdicts/landing.py", "    if merged_at is not None and _was_taken_back(pull, merged_at):\n", "    if False:\n", COVERS),
+    Guard("verdicts/landing.py", "        if not _is_released_since(hosted, git, base_sha, step.base_sha):\n", "        if False:\n", COVERS),
+    Guard("verdicts/landing.py", "Q(created_at__lte=merged_at + SLACK) if merged_at else Q()", "Q()", LATER),
+    Guard("handoffs/following.py", "        elif found.base_ref != pull.base_ref:\n", "        elif False:\n", ONE_COMMIT),
+    Guard("handoffs/following.py", "found.head_sha != pull.head_sha and not _is_ours(pull, found.head_sha)", "False", ONE_COMMIT),
+    Guard("verdicts/workflow_gates.py", "    if not code and not is_own:\n", "    if False:\n", GREEN),
+    Guard("verdicts/workflow_gates.py", "    if not code and not _is_same_file(git, row.workflow, row.head_sha, pull.base_sha):\n", "    if False:\n", f"{RUNS}::test_a_workflow_that_the_protected_branch_does_not_have_counts_for_nothing"),
+    Guard("handoffs/github/runs.py", "    if run.path != asked.path and not run.path.endswith(f\"/{asked.path}\"):\n", "    if False:\n", f"{RUNS}::test_a_run_is_the_one_that_was_asked_for_in_every_respect"),
+    Guard("handoffs/reconciling.py", "            elif row.tried_at is None or row.tried_at < now - APPEARS:\n", "            else:\n", f"{FAULTS}::test_a_run_that_does_not_show_yet_is_not_asked_for_twice"),
+    Guard("handoffs/github/forge.py", "        if number := self._open_pull(wanted):\n            return number\n", "", "tests/github/test_mirror.py::test_a_pull_request_is_opened_once_also_when_the_answer_is_lost"),
+    Guard("handoffs/github/connection.py", "            self._begin()\n            raise", "            raise", "tests/github/test_connection.py::test_a_token_is_used_until_it_ends_and_then_renewed"),
+)  # fmt: skip
