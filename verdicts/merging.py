@@ -175,7 +175,7 @@ def land(pull: PullRequest, landing: Landing, *, by: Actor, is_deciders: bool = 
 
 
 def _asked_trailers(pull: PullRequest, tools: Tools) -> str:
-    """The SOP's trailers for GitHub to write. People by their numbers and texts by their digests, as rows keep them."""
+    """The SOP's trailers for GitHub to write: people by number, texts by digest, since nothing can be erased there."""
     verdict, approval = evidence.live_verdict(pull), evidence.live_approval(pull)
     lines = _trailers_of_handoff(pull, tools)
     if verdict is not None and verdict.binds(pull):

@@ -7,7 +7,6 @@ signed checkpoint, GitHub is told which head is meant, and its own rules have th
 from __future__ import annotations
 
 import logging
-import re
 
 from django.db import connection as database
 from django.db import transaction
@@ -15,7 +14,6 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from audit.events import Actor, Role
-from audit.models import Principal
 from handoffs.clocks import current_skew
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection
@@ -27,7 +25,6 @@ from verdicts.merging import Landing, land
 from verdicts.models import MergeIntent
 
 log = logging.getLogger(__name__)
-_BY = re.compile(r"^([A-Za-z]+-By): principal ([0-9]{1,18})$", re.MULTILINE)
 
 
 def waiting_intents(hosted: GitHubRepository) -> list[MergeIntent]:
@@ -55,7 +52,7 @@ def merge_intended(intent: MergeIntent, hosted: GitHubRepository, connection: Co
     if found.merged_at is None:
         title = f"Merge PR-{pull.number}: {pull.title}"
         try:
-            wanted = Merge(intent.head_sha, title, named(intent.trailers))
+            wanted = Merge(intent.head_sha, title, intent.trailers)
             merge_pull(connection, hosted.full_name, pull.number, wanted)
         except ForgeError as error:
             if error.code not in {"github.conflict", "github.not_mergeable"}:
@@ -75,13 +72,6 @@ def refusal_to_merge(pull_id: int) -> str:
     with database.cursor() as cursor:
         cursor.execute("SELECT leo_may_merge(%s)", [pull_id])
         return str(cursor.fetchone()[0])
-
-
-def named(trailers: str) -> str:
-    """Trailers with people's names in them, for git's history, which people read."""
-    numbers = {int(number) for _, number in _BY.findall(trailers)}
-    names = dict(Principal.objects.filter(pk__in=numbers).values_list("pk", "name"))
-    return _BY.sub(lambda found: f"{found[1]}: {names.get(int(found[2])) or found[2]}", trailers)
 
 
 def record_landed(hosted: GitHubRepository, *, by: Actor) -> int:

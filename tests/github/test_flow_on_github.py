@@ -52,7 +52,8 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     on_github.sweep()
     assert on_github.pull().status == PullStatus.MERGED
     message = on_github.remote.git.commit(on_github.remote.sha()).message
-    assert {"PLAN-SUPERVISOR: PASS", "Verdict-By: plan"} <= set(message.splitlines())
+    said = f"Verdict-By: principal {on_github.actor('plan').principal_id}"
+    assert {"PLAN-SUPERVISOR: PASS", said} <= set(message.splitlines())
     landed = LandedCommit.objects.get(commit=on_github.remote.sha())
     assert (landed.kind, landed.pull_request_id) == ("PASS", pull.pk)
     assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()

@@ -14,6 +14,7 @@ from audit.models import LogEntry
 from handoffs.models import PullRequest, PullStatus, RemotePull
 from tests.support.github.merging import merge
 from tests.support.on_github import OnGitHub
+from tests.support.portal_packs import by_command, make_pack, sign_log
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
 from verdicts.tasks_landing import sweep_landed
@@ -89,7 +90,8 @@ def test_a_pull_request_merged_without_a_release_is_a_bypass_also_if_the_verdict
     assert not LogEntry.objects.filter(kind=events.PULL_MERGED).exists()
 
 
-def test_what_a_person_merges_with_the_button_after_pass_is_no_bypass(on_github: OnGitHub):
+@pytest.mark.threat("GATE-08")
+def test_what_a_person_merges_with_the_button_after_pass_is_no_bypass_in_the_portal_nor_in_a_pack(on_github: OnGitHub):
     on_github.verified()
     on_github.verdict(VerdictKind.PASS)
     pull = on_github.pull()
@@ -100,6 +102,14 @@ def test_what_a_person_merges_with_the_button_after_pass_is_no_bypass(on_github:
     assert on_github.pull().status == PullStatus.MERGED
     merged = LogEntry.objects.get(kind=events.PULL_MERGED)
     assert (merged.role, merged.open()["commit"]) == ("ENFORCER", on_github.remote.sha())
+
+    pushed = on_github.remote.commit({"pushed.txt": "x"}, by=on_github.user("olivia"))
+    assert look(on_github)[-1] == ("BYPASS", "landed.no_pull")
+    sign_log()
+    status, said = by_command(make_pack(on_github.settings))
+    assert status == 1
+    assert said["bypass"] == ("BROKEN", f"1 commits landed without the portal: {pushed[:12]}")
+    assert said["commits"][1].startswith("1 BYPASS, 2 PASS, 1 PRE-ENROLMENT")
 
 
 @pytest.mark.threat("GATE-05")
