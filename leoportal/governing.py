@@ -1,7 +1,6 @@
 """Putting a repository on GitHub under the portal: Apps, row, rules, the onboarding check, and a canary that proves it.
 
-Done by an operator at the machine with an administrator's token, which is used for this run, kept nowhere and written
-nowhere. Every step is safe to repeat; what is there already is compared and left.
+Done by an operator at the machine with an administrator's token, used for this run and kept nowhere. Safe to repeat.
 Source: trail.md section 8; product.md section 10.
 """
 
@@ -107,7 +106,7 @@ def govern(wish: Wish, connection: Connection, *, say: Say, pause: Callable[[], 
     expectation = expect_protection(hosted.repository, expected, is_observed=wish.is_observed, by=OPERATOR)
     record_reading(expectation, findings, reader=Who.ADMINISTRATOR, by=OPERATOR)
     if wish.is_observed:
-        say("6 canary      none: OBSERVE MODE, nothing blocks and every page, check and export says so")
+        say("6 canary      none: OBSERVE MODE, nothing blocks, and everything says so")
         return Governed(Ending.OBSERVED, findings, "run it again without --observe once the team is ready")
     if not is_green(findings):
         open_ones = [finding for finding in findings if finding.outcome not in {Outcome.OK, Outcome.ACCEPTED}]
