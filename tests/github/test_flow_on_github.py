@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from handoffs.models import PullStatus, RemotePull, Status
 from tests.support.github import GitHub
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub, contexts
+from tests.support.portal import git
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
 from verdicts.merging import merge_pull_request
@@ -25,6 +27,7 @@ def portal_on_github(request, github: GitHub, portal_folder: Path, settings: Any
     return OnGitHub.on(github, portal_folder, settings, portal_url=url, is_proved=True)
 
 
+@pytest.mark.threat("MRK-04")
 def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     on_github = portal_on_github
     handoff = on_github.hand_over()
@@ -33,6 +36,11 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     assert (pull.number, remote.head_sha, remote.base) == (remote.number, pull.head_sha, "main")
     assert handoff.digest in (remote.body or "")
     assert remote.user.login == "leo-enforcer[bot]"
+    theirs = git(on_github.source, "rev-parse", "HEAD")
+    for branch in ("staging/codex-other", "feature/other", "main"):
+        with pytest.raises(subprocess.CalledProcessError, match=r"Command"):
+            on_github.push(theirs, branch, by="mallory")
+        assert on_github.remote.sha(branch) != theirs
     on_github.enforce()
     assert set(on_github.runs()) == {"leo-slsa", "leo-policy", "leo-story", "leo-agents"}
     on_github.run_workflows()
@@ -48,7 +56,10 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     on_github.publish()
     published = {run.name: run.conclusion for run in on_github.checks(pull.head_sha).values()}
     assert published == dict.fromkeys(contexts(), "success")
+    # The answer to the merge is lost, as if the worker had died after it: it is found, and made once.
+    on_github.github.chaos.plant("reset", method="PUT", path=r"/merge$", after=True)
     on_github.enforce()
+    assert on_github.pull().status == PullStatus.READY_TO_MERGE
     on_github.sweep()
     assert on_github.pull().status == PullStatus.MERGED
     message = on_github.remote.git.commit(on_github.remote.sha()).message
