@@ -6,17 +6,21 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
 from audit import events
 from audit.models import LogEntry
 from handoffs.models import PullRequest, PullStatus, RemotePull
+from leoportal.lanes.switching import acting_in
 from tests.support.github.merging import merge
 from tests.support.on_github import OnGitHub
 from tests.support.portal_packs import by_command, make_pack, sign_log
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
+from verdicts.merging_github import refusal_to_merge
+from verdicts.models import Verdict
 from verdicts.tasks_landing import sweep_landed
 
 
@@ -26,6 +30,12 @@ def look(on_github: OnGitHub) -> list[tuple[str, str]]:
     sweep_landed()
     rows = LandedCommit.objects.filter(is_brought=False).exclude(kind="PRE-ENROLMENT").order_by("pk")
     return list(rows.values_list("kind", "code"))
+
+
+def may_merge(pull_id: int) -> str:
+    """What the enforcer is told."""
+    with acting_in("enforcer"):
+        return refusal_to_merge(pull_id)
 
 
 def merge_past_the_rules(on_github: OnGitHub, number: int) -> str:
@@ -120,6 +130,8 @@ def test_a_verdict_holds_for_one_commit_on_one_base_and_for_nothing_else(on_gith
     pull, remote = on_github.pull(), on_github.remote
     mallory, judged = on_github.user("mallory"), pull.head_sha
     assert pull.status == PullStatus.READY_TO_MERGE
+    sign_log()
+    assert may_merge(pull.pk) == ""
 
     same = remote.commit({}, branch=pull.head_ref, parent=pull.base_sha, force=True, by=mallory)
     amended = remote.git.write_commit(
@@ -139,6 +151,9 @@ def test_a_verdict_holds_for_one_commit_on_one_base_and_for_nothing_else(on_gith
     on_github.enforce()
     now = on_github.pull()
     assert (now.head_sha, now.status) == (judged, PullStatus.GATES_PASSING)  # back, and the old PASS is superseded
+    assert may_merge(pull.pk) == "merge.no_pass"
+    with acting_in("enforcer"), pytest.raises(DatabaseError), transaction.atomic():
+        Verdict.objects.first()  # the enforcer is told no more than that
 
     remote.commit({}, branch="release", by=mallory)
     on_github.remote_pull().edit(mallory, base="release")
