@@ -23,7 +23,6 @@ PUBLISHING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/publishing.py", "        if one.stage is not Stage.RELEASED:", "        if False:", f"{PURE}::test_a_merge_group_passes_only_if_every_member_is_released"),
     Guard("verdicts/publishing.py", "key=lambda one: (one.is_release, one.is_satisfying, not one.is_own)", "key=lambda one: one.context", f"{PURE}::test_what_is_taken_back_comes_first_and_what_releases_last"),
     Guard("verdicts/check_text.py", "    return text.replace(\"@\", \"@ \")", "    return text", f"{TEXT}::test_findings_with_a_line_are_remarks_worst_first_and_nobody_is_called"),
-    Guard("verdicts/check_text.py", ".replace(\"\\\\\\\\|\", \"\\\\ \\\\|\")", "", f"{TEXT}::test_what_a_stranger_wrote_is_one_code_span_in_one_cell"),
     Guard("verdicts/publisher.py", "        if not _holds(one, again()):\n            raise MovedError(one.run.head_sha)\n        _answer(row, written)", "        _answer(row, written)", f"{RACES}::test_the_head_moves_between_every_pair_of_calls[close]"),
     Guard("verdicts/publisher.py", "    except BaseException:\n        _withdraw(desk, one, found, row)\n", "    except BaseException:\n", FAULTS),
     Guard("verdicts/publisher.py", "            desk.checks.withdraw(found, one.run.title, one.run.summary)\n", "", f"{FLOW}::test_a_success_is_taken_back_at_once[alarm]"),
