@@ -225,6 +225,9 @@ def run_work(work_id: int) -> str:
     if pull.head_sha != work.head_sha or pull.triggered_at is None:
         VerificationWork.objects.filter(pk=work_id).update(status=WorkStatus.DONE, error="the head moved on")
         return "obsolete"
+    if pull.status == PullStatus.MERGED and work.error.startswith(RUNNING):
+        VerificationWork.objects.filter(pk=work_id).update(status=WorkStatus.DONE, error="it was merged before")
+        return "obsolete"
     try:
         if work.kind == VerificationWork.Kind.GATE:
             _run_gate(work, pull)
