@@ -100,6 +100,7 @@ def test_the_guards_of_history_hold_in_replica_mode_too(cast):
         "handoffs_repository",
         "handoffs_keyrotation",
         "audit_apitoken",
+        "leo_github_command",
     }
     assert set(found) == tables
 

@@ -115,6 +115,7 @@ def test_what_is_as_it_should_be_is_not_written_again(shown: OnGitHub):
         look(shown)
     assert writes(shown) == before
     reads = len(shown.github.requests)
+    shown.settings.GITHUB_POLL_SECONDS = 60.0
     look(shown, later=False)
     assert len(shown.github.requests) == reads, "not even asked before a minute is over"
 

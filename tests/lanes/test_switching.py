@@ -11,7 +11,7 @@ from leoportal.celery import app, lane_of
 from leoportal.lanes.matrix import read_matrix
 from leoportal.lanes.pooling import forget_role
 from leoportal.lanes.switching import LANE_OF, acting_in
-from leoportal.stack.portal import QUEUES
+from leoportal.stack.portal import PUBLISHER, QUEUES
 
 
 def current_role():
@@ -73,8 +73,9 @@ def test_every_role_of_a_person_has_a_lane_that_the_web_serves():
 
 
 def test_every_task_has_a_queue_with_a_worker():
+    app.loader.import_default_modules()
     tasks = {name for name in app.tasks if not name.startswith("celery.")}
     assert len(tasks) > 10
-    assert {lane_of(name) for name in tasks} == set(QUEUES)
+    assert {lane_of(name) for name in tasks} == {*QUEUES, PUBLISHER}
     with pytest.raises(LookupError):
         lane_of("somewhere.tasks.forgotten")
