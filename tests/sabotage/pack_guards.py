@@ -68,7 +68,7 @@ PACK_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/separation_proof.py", '    if not found["pending"]:', "    if True:", f"{MOMENTS}::test_a_pack_made_while_a_verdict_is_not_signed_yet_says_nothing_of_it"),
     # Artifacts and their detached signatures.
     Guard("verdicts/replaying.py", "public_key=public, fingerprint=fingerprint, received_at=at)\n        except", "public_key=public, fingerprint=fingerprint)\n        except", f"{DETACHED}[received at another time than it says]"),
-    Guard("verdicts/replaying.py", "        if problem := _outside_window(key, at):", "        if problem := None:", f"{DETACHED}[received when the key was distrusted]"),
+    Guard("verdicts/replaying.py", "        if problem := _outside_window(key, at):", "        if problem := None:", f"{DETACHED}[received after the key expired]"),
     Guard("verdicts/replaying.py", "        if hashlib.sha256(artifact).hexdigest() != row.get(\"digest\"):", "        if False:", f"{ARTIFACTS}::test_an_artifact_that_is_not_in_the_pack_is_given_or_it_is_said_that_nobody_checked"),
     Guard("verdicts/replaying.py", "    if found.tzinfo is None:", "    if False:", f"{DETACHED}[a time without a zone]"),
     Guard("audit/pack_signatures.py", "            if digest and self.pack.digest(name)[1] != digest:", "            if False:", f"{NAMED_FILE}[other bytes]"),
