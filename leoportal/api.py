@@ -5,9 +5,6 @@ Verdicts and decisions are not taken here: they are made by a signed-in person i
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, Literal
 
 from django.http import Http404, HttpRequest
@@ -26,7 +23,7 @@ from handoffs.github.oidc import OidcError
 from handoffs.models import HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.api_github import router as github_router
-from leoportal.lanes.switching import LANE_OF, acting_in
+from leoportal.machines import enter_lane, leaving_its_lane, signed_in
 from leoportal.web import open_to_all
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
@@ -46,7 +43,7 @@ class TokenAuth(HttpBearer):
             actor = trail.actor_of_token(token)
         except AuditError:
             return None
-        request.lane.enter_context(acting_in(LANE_OF[actor.role]))  # type: ignore[attr-defined]
+        enter_lane(request, actor.role)
         return actor
 
 
@@ -137,8 +134,7 @@ api = NinjaAPI(
 
 
 def _actor(request: HttpRequest) -> Actor:
-    actor: Actor = request.auth  # type: ignore[attr-defined]
-    return actor
+    return signed_in(request, Actor)
 
 
 def _pull(owner: str, name: str, number: int) -> PullRequest:
@@ -279,17 +275,8 @@ def _missing(request: HttpRequest, _error: Http404) -> Any:
     return api.create_response(request, {"code": "pull.unknown", "detail": detail}, status=404)
 
 
-def _leaving_its_lane(view: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as request.lane:  # type: ignore[attr-defined]
-            return view(request, *args, **kwargs)
-
-    return answer
-
-
 api.add_router("/github", github_router)
 api_urls = api.urls  # once: the property builds new patterns each time
 for pattern in api_urls[0]:
     if pattern.callback is not None:
-        pattern.callback = open_to_all(_leaving_its_lane(pattern.callback))
+        pattern.callback = open_to_all(leaving_its_lane(pattern.callback))

@@ -16,7 +16,7 @@ from audit.models import Principal
 from handoffs.github.oidc import IssuerKeys, Run, fetch_keys, verify_token
 from handoffs.models import HandoffError
 from handoffs.run_evidence import receive_evidence
-from leoportal.lanes.switching import LANE_OF, acting_in
+from leoportal.machines import enter_lane, signed_in
 from verdicts.evidence import ACTIONS
 
 REPORTER: Final = ACTIONS
@@ -28,7 +28,7 @@ class RunAuth(HttpBearer):
     def authenticate(self, request: HttpRequest, token: str) -> Run:
         """Raises: OidcError. From then on the reporters' lane acts."""
         run = verify_token(token, issuer_keys(settings.GITHUB_OIDC_ISSUER), audience=settings.PORTAL_URL)
-        request.lane.enter_context(acting_in(LANE_OF[Role.REPORTER]))  # type: ignore[attr-defined]
+        enter_lane(request, Role.REPORTER)
         return run
 
 
@@ -52,8 +52,7 @@ def issuer_keys(issuer: str) -> IssuerKeys:
 @router.post("/evidence", response={201: Received})
 def send_evidence(request: HttpRequest) -> Status[dict[str, Any]]:
     """Store what a gate's job found about the head it ran on: a JSON object with `head_sha`, at most 64 KiB."""
-    run: Run = request.auth  # type: ignore[attr-defined]
-    row = receive_evidence(run, request.body, by=_reporter())
+    row = receive_evidence(signed_in(request, Run), request.body, by=_reporter())
     return Status(201, {"id": row.pk, "digest": row.digest, "log_entry": row.log_entry_id})
 
 

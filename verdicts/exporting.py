@@ -25,7 +25,7 @@ from audit.export import WINDOW, Head, Sheet, TextExport, bounds, record_export,
 from audit.export_files import write_parquet, write_xlsx
 from audit.keeping import log_vkeys
 from handoffs.models import StaleStatusError
-from verdicts.models import Export, ExportStatus
+from verdicts.export_rows import Export, ExportStatus
 from verdicts.packing import seal_pack, write_pack
 from verdicts.packing_anchors import ask_for_anchors, is_anchoring
 from verdicts.packing_scope import choose, one_moment, protected_tips

@@ -27,8 +27,8 @@ from handoffs.models import (
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_verifying import production_root, read_root_file
 from handoffs.trusted_roots import chosen_root
-from verdicts.models import DecisionStatement, PolicyStatement, VerdictStatement
 from verdicts.packing_scope import Scope
+from verdicts.statement_rows import DecisionStatement, PolicyStatement, VerdictStatement
 from verdicts.tables import plain
 
 _LEAF: Final = "log_entry__tree_leaf__index"

@@ -35,16 +35,8 @@ from handoffs.keys import active_key, confirm_active, refuse_untrusted, verify_r
 from handoffs.models import Lane, PullRequest, Signature, SigningKey
 from handoffs.signatures.openpgp import SignatureError, Signer, open_envelope
 from verdicts.decision import Verdict as VerdictKind
-from verdicts.models import (
-    Decision,
-    DecisionKind,
-    DecisionStatement,
-    PolicyStatement,
-    PolicyVersion,
-    Verdict,
-    VerdictError,
-    VerdictStatement,
-)
+from verdicts.models import Decision, DecisionKind, PolicyVersion, Verdict, VerdictError
+from verdicts.statement_rows import DecisionStatement, PolicyStatement, VerdictStatement
 
 POLICY_TYPE: Final = "https://leoportal.invalid/policy-enactment/v1"
 

@@ -36,12 +36,13 @@ from handoffs.tasks import enforcer, forge_for, nudge, nudge_publisher, tools_fo
 from verdicts import actions, evidence
 from verdicts.actions import GateReport
 from verdicts.comparing import check_everything
+from verdicts.export_rows import Export
 from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.landing_rows import LandedCommit
 from verdicts.merging import record_merge
 from verdicts.merging_github import merge_intended, record_landed, waiting_intents
-from verdicts.models import Decision, Export, PolicyVersion, VerdictError, VerificationWork, WorkStatus
+from verdicts.models import Decision, PolicyVersion, VerdictError, VerificationWork, WorkStatus
 from verdicts.reading import read_change
 from verdicts.results import AgentKind, AgentOutcome, GateOutcome, from_json, missing_result
 from verdicts.revoking import resign_bundle
@@ -96,12 +97,12 @@ def sweep_verification() -> int:
     """
     count = 0
     for repository in Repository.objects.select_related("github"):
-        with _alone(f"the base of {repository.full_name}"):
+        with alone(f"the base of {repository.full_name}"):
             _follow_base(repository)
     _sign_fallen_again()
     waiting = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, triggered_at=None)
     for pk in list(waiting.values_list("pk", flat=True)[:200]):
-        with _alone(f"the workflows of pull request {pk}"):
+        with alone(f"the workflows of pull request {pk}"):
             count += actions.trigger_gates(pk, by=enforcer())
     if count:
         nudge("verdicts.tasks.sweep_work")
@@ -112,7 +113,7 @@ def sweep_verification() -> int:
 def sweep_work() -> int:
     """The verifier's part: give up what failed too often, and wake workers for open work. Returns how much is open."""
     for pk in list(VerificationWork.objects.abandoned().values_list("pk", flat=True)[:200]):
-        with _alone(f"work {pk}"):
+        with alone(f"work {pk}"):
             _give_up(pk)
     due = list(VerificationWork.objects.due().values_list("pk", flat=True)[:200])
     for pk in due:
@@ -132,7 +133,7 @@ def _sign_fallen_again() -> None:
 
 
 @contextmanager
-def _alone(what: str) -> Iterator[None]:
+def alone(what: str) -> Iterator[None]:
     """One item of a sweep: what is wrong with it is logged and stops nobody else's."""
     try:
         yield
@@ -151,13 +152,13 @@ def sweep_deadlines() -> int:
     late = PullRequest.objects.filter(status=PullStatus.GATES_PASSING, deadline_at__lte=timezone.now())
     count = 0
     for pk in list(late.values_list("pk", flat=True)[:200]):
-        with _alone(f"the deadline of pull request {pk}"):
+        with alone(f"the deadline of pull request {pk}"):
             count += actions.time_out(pk, by=verifier())
     expired = Decision.objects.filter(
         pull_request__status=PullStatus.READY_TO_MERGE, decision="approve", expires_at__lte=timezone.now()
     )
     for pk in set(expired.values_list("pull_request", flat=True)[:200]):
-        with _alone(f"the approval of pull request {pk}"):
+        with alone(f"the approval of pull request {pk}"):
             count += actions.expire_approval(pk, by=verifier())
     return count
 
@@ -175,7 +176,7 @@ def _follow_base(repository: Repository) -> None:
     git = Git(forge.git_path)
     pulls = PullRequest.objects.is_open().filter(repository=repository)
     for pull in pulls.prefetch_related("merge_intents"):
-        with _alone(f"{repository.full_name} {pull}"):
+        with alone(f"{repository.full_name} {pull}"):
             _follow(pull, git, tip)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from celery import shared_task
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
 from handoffs.models import GitHubCommand, GitHubRepository
 from handoffs.tasks import nudge
 from verdicts.commands import run_command
 from verdicts.composing import compose, on_github
-from verdicts.tasks import verifier
+from verdicts.tasks import alone, verifier
 
-log = logging.getLogger(__name__)
 AT_ONCE = 200
 
 
@@ -38,12 +34,8 @@ def sweep_commands() -> int:
         return 0
     reporter = verifier()
     for pk in found:
-        try:
+        with alone(f"command {pk}"):
             run_command(pk, reporter=reporter)
-        except (OperationalError, InterfaceError):
-            raise  # the database is away: the next sweep does it all
-        except Exception:
-            log.exception("command %s cannot be run", pk)
     nudge("verdicts.tasks_projecting.sweep_requests")
     nudge("verdicts.tasks.sweep_work")
     compose_projections()

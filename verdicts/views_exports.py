@@ -15,8 +15,8 @@ from handoffs.tasks import nudge
 from leoportal.live import render_live
 from leoportal.web import Request, page
 from verdicts.downloads import part_of
+from verdicts.export_rows import Export, ExportStatus
 from verdicts.exporting import PACK, path_of, request_export
-from verdicts.models import Export, ExportStatus
 from verdicts.tables import TABLES
 
 SHOWN: Final = 20

@@ -10,10 +10,10 @@ from audit.accountability import Act, may
 from audit.export import record_export, tree_head
 from leoportal.web import Request, page, render_page
 from verdicts.duties import read_separation
-from verdicts.models import DecisionStatement, VerdictStatement
 from verdicts.oscal import proof_oscal
 from verdicts.reviewing import for_review
 from verdicts.separation_proof import proof_json, proof_pdf
+from verdicts.statement_rows import DecisionStatement, VerdictStatement
 
 PROOFS: Final = {"json": (proof_json, "json"), "pdf": (proof_pdf, "pdf"), "oscal": (proof_oscal, "oscal.json")}
 

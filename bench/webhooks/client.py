@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,8 +59,8 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int) -> tuple[fl
     return total, times
 
 
-def _begin(line: _Line, waiting: object) -> None:
-    line.sending = memoryview(next(waiting, b""))  # type: ignore[call-overload]
+def _begin(line: _Line, waiting: Iterator[bytes]) -> None:
+    line.sending = memoryview(next(waiting, b""))
     line.began = time.perf_counter()
 
 

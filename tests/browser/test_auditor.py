@@ -21,8 +21,9 @@ from leoportal.words import EVENTS
 from tests.support.browser import Site, Visitor, address, change
 from tests.support.log import settle_log
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.export_rows import Export
 from verdicts.merging import merge_pull_request
-from verdicts.models import Decision, DecisionKind, Export
+from verdicts.models import Decision, DecisionKind
 from verdicts.tasks import run_export
 
 TABLES = {

@@ -27,9 +27,9 @@ from tests.support.page_checks import problems_of
 from tests.support.portal import START
 from tests.support.signing import enact_signing, fail_probes, use_sigstore
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.export_rows import Export
 from verdicts.exporting import fail_export, request_export
 from verdicts.merging import merge_pull_request
-from verdicts.models import Export
 from verdicts.tasks import run_export
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

@@ -28,8 +28,9 @@ from tests.support.portal import GOOD_CHANGE, Portal
 from tests.support.signing import use_sigstore
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
-from verdicts.models import GateExecution, VerdictError, VerdictStatement, VerificationWork
+from verdicts.models import GateExecution, VerdictError, VerificationWork
 from verdicts.results import GateOutcome
+from verdicts.statement_rows import VerdictStatement
 from verdicts.tasks import run_work, sweep_deadlines, sweep_statements, sweep_verification
 
 SKEWS = [timedelta(minutes=10), timedelta(minutes=-10), timedelta(hours=25)]

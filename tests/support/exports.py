@@ -9,7 +9,7 @@ from django.test import Client
 
 from audit.export import Head, Sheet, TextExport, bounds
 from tests.support.log import settle_log
-from verdicts.models import Export
+from verdicts.export_rows import Export
 from verdicts.tasks import run_export
 
 

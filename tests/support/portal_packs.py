@@ -15,7 +15,7 @@ from audit.keeping import log_vkeys
 from audit.models import LogEntry
 from audit.sequencing import newest_head
 from leoportal.cli import app
-from verdicts.models import Export
+from verdicts.export_rows import Export
 from verdicts.tasks import run_export
 
 

@@ -25,7 +25,7 @@ from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.portal import Portal, git
 from tests.support.portal_packs import by_command, key_of_the_log, make_pack, sign_log, states_of
 from tests.support.signing import IDENTITY, use_sigstore
-from verdicts.models import Export
+from verdicts.export_rows import Export
 from verdicts.tasks import run_export
 
 

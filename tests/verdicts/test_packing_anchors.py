@@ -23,7 +23,7 @@ from tests.support.loopback_sigstore import LoopbackSigstore
 from tests.support.portal import Portal
 from tests.support.portal_packs import by_command, key_of_the_log, make_pack, sign_log, states_of
 from verdicts import packing_anchors
-from verdicts.models import Export
+from verdicts.export_rows import Export
 from verdicts.tasks import run_export
 
 pytestmark = [pytest.mark.threat("AUD-03")]

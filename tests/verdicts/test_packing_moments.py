@@ -21,8 +21,8 @@ from tests.audit.tampering import append
 from tests.support.portal import Portal
 from tests.support.portal_packs import by_command, key_of_the_log, make_pack, sign_log, states_of
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.export_rows import Export
 from verdicts.merging import merge_pull_request
-from verdicts.models import Export
 from verdicts.packing_scope import choose, one_moment
 from verdicts.tasks import run_export, sweep_statements
 

@@ -46,10 +46,11 @@ from verdicts import evidence
 from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import VERIFIER
-from verdicts.models import DecisionKind, VerdictStatement
+from verdicts.models import DecisionKind
 from verdicts.policy import default_policy_yaml, parse_policy
 from verdicts.protection import ENFORCED_BY_HOOK, protection_of
 from verdicts.replaying import replay_decision
+from verdicts.statement_rows import VerdictStatement
 from verdicts.tables import sheet_of
 from verdicts.tasks import sweep_statements
 

@@ -39,18 +39,10 @@ from verdicts import evidence
 from verdicts.actions import enact_policy
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.gates import run_policy_gate, run_slsa_gate
-from verdicts.models import (
-    DecisionKind,
-    DecisionStatement,
-    PolicyStatement,
-    PolicyVersion,
-    Verdict,
-    VerdictError,
-    VerdictStatement,
-    VerificationWork,
-)
+from verdicts.models import DecisionKind, PolicyVersion, Verdict, VerdictError, VerificationWork
 from verdicts.results import GateOutcome
 from verdicts.revoking import Revocation, revoke_key
+from verdicts.statement_rows import DecisionStatement, PolicyStatement, VerdictStatement
 from verdicts.statements import Attestor, attest_policy, attest_verdict, verify_policy_statement
 from verdicts.tasks import attestor, sweep_statements
 

@@ -25,8 +25,8 @@ from tests.support.log import settle_log
 from tests.support.people import acting_as
 from tests.web.scene import Scene
 from verdicts import exporting
+from verdicts.export_rows import Export, ExportStatus
 from verdicts.exporting import path_of, request_export, write_export
-from verdicts.models import Export, ExportStatus
 from verdicts.tasks import run_export, sweep_exports
 
 FORMULAS = [

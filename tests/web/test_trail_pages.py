@@ -27,7 +27,7 @@ from tests.support.log import settle_log
 from tests.web.scene import Scene
 from tests.web.test_lead import decision_form
 from tests.web.test_review import address, verdict_form
-from verdicts.models import Export
+from verdicts.export_rows import Export
 
 CLOCKS = 10**6  # nobody's number
 
