@@ -43,7 +43,7 @@ def judge_run(row: WorkflowRun, git: Git) -> RunResult:
     sent = WorkflowEvidence.objects.filter(
         repository=pull.repository_id, run_id=row.remote_id or 0, run_attempt=row.attempt
     ).first()
-    is_own = sent is not None and sent.head_sha == row.head_sha and sent.workflow.endswith(row.workflow)
+    is_own = sent is not None and sent.head_sha == row.head_sha and sent.workflow == row.workflow
     code = row.problem
     if not code and not _is_same_file(git, row.workflow, row.head_sha, pull.base_sha):
         code = "workflow_ref.mismatch"
