@@ -39,7 +39,7 @@ class Separation:
 
 
 def read_separation(pull: PullRequest, *, size: int | None = None) -> Separation:
-    """Compute the proof. Seven queries, and three commits read from the repository. `size`: as for `gather`."""
+    """Compute the proof. Seven queries (eight on GitHub), and three commits read. `size`: as for `gather`."""
     facts = gather(pull, size=size)
     sponsors = facts.registry.sponsors
     parts = tuple((p.principal_id, p.duty.value, sponsors.get(p.principal_id)) for p in facts.parts)

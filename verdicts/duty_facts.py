@@ -15,9 +15,10 @@ from audit.names import Names, names_of
 from audit.separation import Part, Registry
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import Handoff, PullRequest
+from handoffs.models import Handoff, PullRequest, Repository
 from verdicts.break_glass_rows import BreakGlass
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.landing_rows import LandedClass, LandedCommit
 from verdicts.models import BREAK_GLASS, Decision, Verdict
 
 OK: Final = "ok"
@@ -64,6 +65,7 @@ class Facts:
     now: datetime
     messages: Mapping[str, str]
     unread: str
+    landed: LandedCommit | None
 
     @property
     def is_behind_glass(self) -> bool:
@@ -100,7 +102,16 @@ def gather(pull: PullRequest, *, size: int | None = None) -> Facts:
         now=timezone.now(),
         messages=messages,
         unread=unread,
+        landed=_landed(pull),
     )
+
+
+def _landed(pull: PullRequest) -> LandedCommit | None:
+    """How the commit that landed was classed; only what lands on GitHub is: elsewhere our own hook lets it through."""
+    if not pull.merge_sha or pull.repository.forge != Repository.Forge.GITHUB:
+        return None
+    rows = LandedCommit.objects.filter(repository=pull.repository_id, commit=pull.merge_sha, pull_request=pull)
+    return rows.order_by("pk").first()
 
 
 def _messages(pull: PullRequest) -> tuple[dict[str, str], str]:
@@ -112,9 +123,21 @@ def _messages(pull: PullRequest) -> tuple[dict[str, str], str]:
         return {}, f"the repository cannot be read: {error.code}"
 
 
+def is_bound(facts: Facts) -> bool:
+    """Whether the verdict is on what the pull request is, or on what landed.
+
+    What a merge queue lands is judged on an older base; how it landed says that all between them was released, too.
+    """
+    verdict, landed = facts.verdict, facts.landed
+    if verdict is None or verdict.binds(facts.pull):
+        return verdict is not None
+    is_classed = landed is not None and landed.kind == LandedClass.PASS
+    return is_classed and verdict.head_sha == facts.pull.head_sha
+
+
 def is_released(facts: Facts) -> bool:
     """Whether PLAN's PASS or an approval is bound to the head."""
     verdict, decision = facts.verdict, facts.decision
-    is_passed = verdict is not None and verdict.binds(facts.pull) and verdict.verdict == VerdictKind.PASS.value
+    is_passed = verdict is not None and is_bound(facts) and verdict.verdict == VerdictKind.PASS.value
     is_approved = decision is not None and decision.decision == "approve" and decision.head_sha == facts.pull.head_sha
     return is_passed or is_approved

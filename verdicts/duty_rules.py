@@ -13,7 +13,7 @@ from audit.events import Role, numbered
 from audit.separation import UnknownPrincipalError, conflicts, humans
 from handoffs.models import PullStatus
 from verdicts.break_glass_rows import BreakGlass
-from verdicts.duty_facts import BROKEN, NOT_COMPUTED, NOT_NEEDED, OK, Facts, RuleRow, is_released
+from verdicts.duty_facts import BROKEN, NOT_COMPUTED, NOT_NEEDED, OK, Facts, RuleRow, is_bound, is_released
 
 
 def one_duty_each(facts: Facts) -> RuleRow:
@@ -32,11 +32,11 @@ def one_duty_each(facts: Facts) -> RuleRow:
 def verdict_is_bound(facts: Facts) -> RuleRow:
     """The verdict came after the head and is bound to it, its base and their merge."""
     rule, verdict, opened = _sentence(verdict_is_bound), facts.verdict, facts.newest(events.HANDOFF_OPENED)
-    if facts.is_behind_glass and (verdict is None or not verdict.binds(facts.pull)):
+    if facts.is_behind_glass and not is_bound(facts):
         return RuleRow(rule, NOT_NEEDED, "two people broke the glass, without a verdict")
     if verdict is None:
         return RuleRow(rule, NOT_COMPUTED, "no verdict yet")
-    if not verdict.binds(facts.pull):
+    if not is_bound(facts):
         is_ended = facts.pull.status == PullStatus.MERGED
         return RuleRow(rule, BROKEN if is_ended else NOT_COMPUTED, f"the newest verdict is on {verdict.head_sha[:12]}")
     is_after = opened is not None and verdict.log_entry_id > opened.pk
@@ -135,7 +135,11 @@ RULES: Final[tuple[Callable[[Facts], RuleRow], ...]] = (
 
 
 def _trailers(facts: Facts) -> list[str]:
-    found = ["PLAN-SUPERVISOR:"] if facts.verdict is not None and facts.verdict.binds(facts.pull) else []
+    """What the merge's own message has to say; a merge that somebody else wrote on GitHub says it in the log alone."""
+    merged = facts.newest(events.PULL_MERGED)
+    if facts.landed is not None and merged is not None and merged.role == Role.ENFORCER.value:
+        return []
+    found = ["PLAN-SUPERVISOR:"] if is_bound(facts) else []
     return [*found, "LEAD-APPROVED:"] if facts.decision is not None and facts.decision.decision == "approve" else found
 
 

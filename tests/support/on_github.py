@@ -85,11 +85,11 @@ class OnGitHub(Portal):
 
     @classmethod
     def on(
-        cls, github: GitHub, folder: Path, settings: Any, *, portal_url: str = "", is_proved: bool = False
+        cls, github: GitHub, folder: Path, settings: Any, *, portal_url: str = "", is_proved: bool = False, **wish: Any
     ) -> OnGitHub:
         """`acme/payments` on the stand-in, governed; nothing of it is mirrored yet. With `portal_url`: webhooks go there,
         and then nobody looks without one; else everybody looks all the time. `is_proved`: as `leo repo govern` does it,
-        rules, check and canary; otherwise the rules are just there, and leo-gate publishes no success.
+        rules, check and canary, with `wish`; otherwise the rules are just there, and leo-gate publishes no success.
         """
         make_people()
         files = {f".github/workflows/{name}.yml": WORKFLOW.format(name=name) for name in WORKFLOWS}
@@ -110,7 +110,7 @@ class OnGitHub(Portal):
         settings.GITHUB_ENFORCER_KEY = settings.GITHUB_GATE_KEY = settings.GITHUB_TOKEN = ""
         installed = {app: github.install(app, remote).id for app in (leo_enforcer, gate)}
         if is_proved:
-            hosted = govern(remote, settings, folder)
+            hosted = govern(remote, settings, folder, **wish)
         else:
             hosted = govern_on_github(
                 Enrolment(
@@ -284,7 +284,7 @@ def ready(raw: bytes) -> str:
     return write_marker(MarkerKind.CODEX_READY, digest_of(raw), "Add net")
 
 
-def govern(remote: Remote, settings: Any, folder: Path) -> GitHubRepository:
+def govern(remote: Remote, settings: Any, folder: Path, **wish: Any) -> GitHubRepository:
     """What `leo repo govern` does, with the token of an administrator."""
     settings.FORGE_ROOT = folder / "forge"
     (folder / "github").mkdir(exist_ok=True)
@@ -296,8 +296,8 @@ def govern(remote: Remote, settings: Any, folder: Path) -> GitHubRepository:
     said: list[str] = []
     connection = Connection(remote.github.api, Token(olivia.token()))
     with acting_in("operator"):
-        wish = governing.Wish(remote.full_name, builders=builders)
-        done = governing.govern(wish, connection, say=said.append, pause=lambda: None)
+        asked = governing.Wish(remote.full_name, builders=builders, **wish)
+        done = governing.govern(asked, connection, say=said.append, pause=lambda: None)
     assert done.ending is governing.Ending.ENFORCED, said
     return GitHubRepository.objects.get()
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from typer.testing import CliRunner
 
+from audit import standalone_verifier
 from audit.covering import log_state
 from audit.keeping import log_vkeys
 from audit.models import LogEntry
@@ -60,3 +61,12 @@ def by_command(path: Path, *options: str) -> tuple[int, dict[str, tuple[str, str
     done = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", key_of_the_log(), "--json", *options])
     rows = json.loads(done.stdout)["checks"]
     return done.exit_code, {row["check"]: (row["state"], row["detail"]) for row in rows}
+
+
+def by_both(path: Path) -> tuple[int, list[str], str]:
+    """By `leo audit verify` and by the single file: the status both give, what is wrong, and the classes of commits."""
+    done = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", key_of_the_log(), "--json"])
+    rows = json.loads(done.stdout)["checks"]
+    assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == done.exit_code
+    wrong = [f"{row['check']}: {row['detail']}" for row in rows if row["state"] not in {"ok", "note"}]
+    return done.exit_code, wrong, next((row["detail"] for row in rows if row["check"] == "commits"), "")

@@ -1,0 +1,82 @@
+"""Pull requests that GitHub's merge queue lands: judged as a group, classed by what released them, provable in a pack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from audit import events
+from audit.models import LogEntry
+from handoffs.models import PullStatus, RemotePull
+from tests.support.github import GitHub
+from tests.support.log import settle_log
+from tests.support.on_github import OnGitHub, contexts
+from tests.support.portal_packs import by_both, make_pack, sign_log
+from verdicts.decision import Verdict as VerdictKind
+from verdicts.landing_rows import LandedCommit
+
+DOCS: dict[str, str | None] = {"docs/fees.md": "# Fees\n\nOne percent, rounded down.\n"}
+
+
+def released(on_github: OnGitHub, files: dict[str, str | None] | None = None, **names: str) -> str:
+    """A pull request that PLAN passed and leo-gate shows as passed; its head."""
+    on_github.hand_over(files, **names)
+    on_github.run_workflows()
+    on_github.sweep()
+    on_github.sweep()
+    on_github.verdict(VerdictKind.PASS)
+    settle_log()
+    on_github.publish()
+    head = on_github.pull().head_sha
+    assert {run.conclusion for run in on_github.checks(head).values()} == {"success"}
+    return head
+
+
+def look(on_github: OnGitHub) -> list[tuple[str, str]]:
+    """Every lane looks; the classes of what landed, in order."""
+    on_github.enforce()
+    on_github.verify()
+    on_github.enforce()
+    rows = LandedCommit.objects.filter(is_brought=False).exclude(kind="PRE-ENROLMENT").order_by("pk")
+    return list(rows.values_list("kind", "code"))
+
+
+@pytest.fixture
+def queued(github: GitHub, portal_folder: Any, settings: Any, live_server: Any) -> OnGitHub:
+    """Governed with a merge queue, by `leo repo govern`; groups are asked about by webhook, the rest is found by looking."""
+    made = OnGitHub.on(github, portal_folder, settings, is_proved=True, has_queue=True)
+    made.enforcer_app.events[:] = ["merge_group"]
+    made.enforcer_app.webhook_url = f"{live_server.url}/github/webhook/enforcer/"
+    return made
+
+
+@pytest.mark.threat("GATE-06")
+def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queued: OnGitHub):
+    on_github, remote, mallory = queued, queued.remote, queued.user("mallory")
+    heads = [released(on_github), released(on_github, DOCS, branch="staging/codex-docs", task="Document the fees")]
+    groups = remote.enqueue(*(remote.pulls[row.number] for row in RemotePull.objects.order_by("number")), by=mallory)
+    assert [on_github.checks(group.head_sha) for group in groups] == [{}, {}]
+    before = remote.sha()
+    on_github.enforce()
+    on_github.publish()
+    for group in groups:
+        assert {run.conclusion for run in on_github.checks(group.head_sha).values()} == {"success"}
+        assert set(on_github.checks(group.head_sha)) == set(contexts())
+    assert remote.sha() == groups[1].head_sha != before
+    assert look(on_github) == [("PASS", ""), ("PASS", "")]
+    landed = LandedCommit.objects.filter(is_brought=False, kind="PASS").order_by("pk")
+    assert [(row.commit, row.head_sha) for row in landed] == list(zip([g.head_sha for g in groups], heads, strict=True))
+    assert {row.status for row in on_github.repository.pull_requests.all()} == {PullStatus.MERGED}
+    assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()
+    told = [entry.open() for entry in LogEntry.objects.filter(kind=events.COMMIT_LANDED).order_by("pk")]
+    assert [(one["class"], one["head"]) for one in told if one["head"]] == [("PASS", head) for head in heads]
+    client = Client()
+    client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
+    page = client.get("/repositories/acme/payments/").content.decode()
+    assert [f"{group.head_sha[:12]}" in page for group in groups] == [True, True]
+    assert "past the portal" not in page
+    sign_log()
+    assert by_both(make_pack(on_github.settings)) == (0, [], "4 PASS, 1 PRE-ENROLMENT")
