@@ -12,11 +12,10 @@ from django.urls import reverse
 from audit.events import Role
 from audit.rollback import log_trouble
 from handoffs.clocks import ClockSkewError, current_skew
-from handoffs.models import GitHubRepository
+from handoffs.models import RECONCILE_LATE, GitHubRepository
 from leoportal.web import Request, open_to_all, page, render_page
 
 LATE: Final = "reconcile.late"
-LATE_SECONDS: Final = 600
 STARTS: Final[Mapping[Role, str]] = {
     Role.PLAN: "verdicts:turn",
     Role.LEAD: "verdicts:escalations",
@@ -49,7 +48,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     """
     try:
         skew, trouble = current_skew(), log_trouble()
-        late = GitHubRepository.objects.late(seconds=LATE_SECONDS).count()
+        late = GitHubRepository.objects.late().count()
     except OperationalError:
         return _health(request, {"database": "unreachable"}, status=503)
     if trouble is not None:
@@ -59,7 +58,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         found = {"status": "degraded", "database": "ok", "clock": ClockSkewError.CODE, "detail": skew}
         return _health(request, found, status=200)
     if late:
-        told = f"{late} repositories on GitHub were not looked at for {LATE_SECONDS // 60} minutes"
+        told = f"{late} repositories on GitHub were not looked at for {RECONCILE_LATE.seconds // 60} minutes"
         return _health(request, {"status": "degraded", "database": "ok", "github": LATE, "detail": told}, status=200)
     return _health(request, {"database": "ok", "clock": "ok", "log": "ok"}, status=200)
 

@@ -56,6 +56,18 @@ WORDS: Final[Mapping[str, Word]] = {
     "stale": Word("Stale", "↻", "fail"),
     "startup_failure": Word("Did not start", "✗", "fail"),
     "missing": Word("Expected, not reported", "?", "wait"),
+    # check runs and workflow runs, as our own rows know them
+    "queued": Word("Queued", "○", "wait"),
+    "in_progress": Word("Running", "◔", "run"),
+    "check-none": Word("Nothing said yet", "?", "wait"),
+    "check-unsure": Word("Not confirmed", "?", "cond"),
+    "check-withdrawn": Word("Taken back", "✗", "fail"),
+    "check-neutral": Word("Accepted, not passed", "△", "cond"),
+    "run-none": Word("Not asked for", "?", "wait"),
+    "run-waits": Word("To be asked for", "○", "wait"),
+    "run-asked": Word("Asked for, not seen yet", "○", "wait"),
+    "run-other": Word("Not the run asked for", "✗", "fail"),
+    "run-unproved": Word("Passed without evidence", "✗", "fail"),
     # pull requests
     "codex-building": Word("With the builder", "◔", "run"),
     "claude-enforcing": Word("Enforcing", "◔", "run"),

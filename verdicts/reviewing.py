@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import Exists, OuterRef, QuerySet
 
@@ -19,17 +19,16 @@ from audit.names import Names, names_of
 from audit.separation import Assurance
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import PullRequest, PullStatus, RemotePull, Repository
+from handoffs.models import PullRequest, PullStatus
 from verdicts import evidence
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.evidence import Evidence
-from verdicts.landing_rows import LandedCommit
+from verdicts.hosted import ENDED, Hosted, read_hosted
 from verdicts.models import Decision, GateExecution, Verdict, VerificationWork, WorkStatus
 from verdicts.policy import Clearer, Gate, Reason, Term, decide, inputs_from_json, is_at_least_as_strict
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Severity
 
 MAX_FINDINGS_SHOWN: Final = 200
-ENDED: Final = (PullStatus.MERGED, PullStatus.CLOSED)
 OPEN_TO_VERDICTS: Final = (PullStatus.GATES_PASSING, PullStatus.READY_TO_MERGE)
 _SEVERITIES: Final = tuple(Severity)
 
@@ -121,8 +120,7 @@ class Review:
     conflict: str
     cannot_read: str
     names: Names
-    landed: LandedCommit | None = None
-    remote: RemotePull | None = None
+    hosted: Hosted | None
 
     @property
     def gates_passed(self) -> int:
@@ -175,7 +173,7 @@ def for_review() -> QuerySet[PullRequest]:
         pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"), status=WorkStatus.WAITING
     )
     of_handoff = ("builder", "sponsor", "repository", "signature__key", "signature__logged_later")
-    related = ("repository", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
+    related = ("repository__github", *(f"handoff__{name}" for name in (*of_handoff, "signing_downgrade__lead")))
     rows = PullRequest.objects.select_related(*related).defer("handoff__signature__key__secret_key")
     return rows.annotate(work_left=Exists(work))
 
@@ -209,7 +207,6 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
         tree, cannot_read = observe(pull)
         found = evidence.gather(pull, tree=tree)
     decides = may(actor.role, Act.ISSUE_VERDICT) or may(actor.role, Act.MERGE) or may(actor.role, Act.REVIEW_ESCALATION)
-    findings = _findings(found)
     return Review(
         pull=pull,
         found=found,
@@ -221,34 +218,24 @@ def read_review(pull: PullRequest, actor: Actor) -> Review:
             for term in found.judgement.terms
         ),
         gates=_gates(found),
-        findings=findings,
+        findings=_findings(found),
         options=tuple(_option(kind, pull, found) for kind in VerdictKind),
         is_frozen=is_frozen,
         has_work_left=bool(getattr(pull, "work_left", False)),
         conflict=find_conflict(found.parts, actor, found.registry) if decides and pull.status not in ENDED else "",
         cannot_read=cannot_read,
         names=names_of(texts=[reason.sentence for reason in found.judgement.reasons]),
-        **_on_github(pull),
+        hosted=read_hosted(pull, found.inputs.policy, found.standing),
     )
-
-
-def _on_github(pull: PullRequest) -> dict[str, Any]:
-    """How it landed, and what GitHub last said of it; nothing for a repository on disk."""
-    if pull.repository.forge != Repository.Forge.GITHUB:
-        return {}
-    rows = LandedCommit.objects.filter(pull_request=pull, is_brought=False)
-    remote = RemotePull.objects.filter(repository=pull.repository_id, number=pull.number).first()
-    return {"landed": rows.order_by("-pk").first(), "remote": remote}
 
 
 def _gates(found: Evidence) -> tuple[GateRow, ...]:
     given = {gate.key: gate.outcome for gate in found.inputs.gates}
-    rows = []
-    for gate in found.inputs.policy.gates:
-        execution = found.executions.get(gate.key)
-        own = GateOutcome(execution.conclusion) if execution else GateOutcome.MISSING
-        rows.append(GateRow(gate, given.get(gate.key, own), execution))
-    return tuple(rows)
+    said = {key: GateOutcome(execution.conclusion) for key, execution in found.executions.items()} | given
+    return tuple(
+        GateRow(gate, said.get(gate.key, GateOutcome.MISSING), found.executions.get(gate.key))
+        for gate in found.inputs.policy.gates
+    )
 
 
 def _findings(found: Evidence) -> tuple[FindingRow, ...]:
@@ -297,14 +284,12 @@ def find_blocks(pull: PullRequest, found: Evidence, asked: str) -> tuple[Block, 
         why = asked or ("The gates did not finish in time." if pull.timed_out_at else "PLAN asks LEAD to decide.")
         return (Block(why, "lead.review", Clearer.LEAD.value, "LEAD approves, sends back or forces a re-run"),)
     if pull.status == PullStatus.NEEDS_REVISION:
-        text = "This head was sent back; it needs a new bundle."
-        sent_back = Block(text, "pull.needs_revision", Clearer.CODEX.value, _HOW[Clearer.CODEX])
-        return (sent_back, *_of(found.judgement.reasons))
+        text, how = "This head was sent back; it needs a new bundle.", _HOW[Clearer.CODEX]
+        return (Block(text, "pull.needs_revision", Clearer.CODEX.value, how), *_of(found.judgement.reasons))
     if pull.triggered_at is None:
         text = "The workflows on this head are not triggered yet."
-        return (
-            Block(text, "pull.not_triggered", Clearer.EXEC.value, "the enforcer (EXEC) triggers them within seconds"),
-        )
+        how = "the enforcer (EXEC) triggers them within seconds"
+        return (Block(text, "pull.not_triggered", Clearer.EXEC.value, how),)
     text = f"No verdict is recorded for {pull.head_sha[:12]}."
     missing = Block(text, "verdict.missing", Clearer.PLAN.value, "PLAN records the verdict")
     return (*_of(found.judgement.reasons), missing)

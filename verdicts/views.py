@@ -28,6 +28,7 @@ from verdicts.deciding import record_verdict
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.forms import VerdictForm
 from verdicts.history import read_history
+from verdicts.hosted import glance_hosted
 from verdicts.merging import merge_pull_request
 from verdicts.models import VerdictError
 from verdicts.queueing import for_glance, glance_at
@@ -57,15 +58,19 @@ def list_pulls(request: Request) -> HttpResponse:
     """
     state, before = request.GET.get("state", ""), _number(request.GET, "before")
     states = [status for status in PullStatus if not _is_with_plan(request, status)]
-    rows = for_glance(PullRequest.objects.filter(status__in=states).order_by("-pk"))
+    rows = for_glance(PullRequest.objects.filter(status__in=states).order_by("-pk")).select_related(
+        "repository__github"
+    )
     if state in states:
         rows = rows.filter(status=state)
     if before:
         rows = rows.filter(pk__lt=before)
     found = list(rows[: PAGE_SIZE + 1])
     counts = dict(PullRequest.objects.order_by().values_list("status").annotate(n=Count("pk")))
+    hosted = glance_hosted(found[:PAGE_SIZE])
     context = {
-        "rows": glance_at(found[:PAGE_SIZE]),
+        "rows": [(row, hosted.get(row.pull.pk)) for row in glance_at(found[:PAGE_SIZE])],
+        "has_hosted": bool(hosted),
         "state": state if state in states else "",
         "pipeline": [(status.value, counts.get(status.value, 0)) for status in states],
         "older": found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None,

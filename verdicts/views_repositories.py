@@ -24,6 +24,7 @@ from handoffs.github.manifests import EVENTS, PERMISSIONS, SIDES, is_code, manif
 from handoffs.models import CanaryRun, GitHubRepository, ProtectionReading, PullRequest, RemotePull, Repository
 from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.evidence import policy_in_force
+from verdicts.hosted import Warned, home_of, lateness
 from verdicts.landing_rows import LandedClass, LandedCommit
 from verdicts.policy import parse_policy
 from verdicts.protection import Standing, protection_of, protections_of
@@ -49,6 +50,16 @@ class Row:
     def canary(self) -> str:
         """The last canary's outcome, as a word."""
         return f"canary-{self.standing.canary.outcome}" if self.standing.canary else ""
+
+    @property
+    def url(self) -> str:
+        """Its page at GitHub."""
+        return home_of(self.hosted) if self.hosted else ""
+
+    @property
+    def lateness(self) -> list[Warned]:
+        """Why what is shown of it may be old."""
+        return list(lateness(self.hosted)) if self.hosted else []
 
 
 @page(Act.VIEW_REPOSITORIES, "GET")

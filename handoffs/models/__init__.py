@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoffs.models.clocks import ClockReading
-from handoffs.models.github import GitHubRepository, GitHubRepositoryQuerySet
+from handoffs.models.github import RECONCILE_LATE, GitHubRepository, GitHubRepositoryQuerySet
 from handoffs.models.handoff import (
     ENDED,
     SIGNING,
@@ -82,6 +82,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "PULL_OPEN",
     "PULL_TRANSITIONS",
+    "RECONCILE_LATE",
     "SIGNING",
     "TRANSITIONS",
     "WORKING",

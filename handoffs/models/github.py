@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -12,6 +12,9 @@ from django.db.models.functions import Coalesce, Now
 from audit.models import named_entry
 from handoffs.models.handoff import Repository
 from handoffs.models.work import HEX_COMMIT
+
+# Who has not looked for so long shows what may be old; each looks once a minute.
+RECONCILE_LATE: Final = timedelta(minutes=10)
 
 
 class GitHubRepositoryQuerySet(models.QuerySet["GitHubRepository"]):
@@ -25,9 +28,9 @@ class GitHubRepositoryQuerySet(models.QuerySet["GitHubRepository"]):
         """What the gate's App has to look at: events came, or nobody looked for so long."""
         return self._due("gate", seconds)
 
-    def late(self, *, seconds: float) -> Self:
-        """What one of the two Apps has not looked at for so long; counted from its enrolment at first."""
-        before = Now() - timedelta(seconds=seconds)
+    def late(self) -> Self:
+        """What one of the two Apps has not looked at for `RECONCILE_LATE`; counted from its enrolment at first."""
+        before = Now() - RECONCILE_LATE
         looked = {app: Coalesce(f"{app}_looked_at", "created_at") for app in ("enforcer", "gate")}
         rows = self.alias(enforcer_last=looked["enforcer"], gate_last=looked["gate"])
         return rows.filter(Q(enforcer_last__lt=before) | Q(gate_last__lt=before))

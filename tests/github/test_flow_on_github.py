@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 
 from audit import events
 from audit.models import LogEntry
 from handoffs.models import PullStatus, RemotePull, Status
+from leoportal.words import word_of
 from tests.support.github import GitHub
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub, contexts
@@ -25,6 +30,27 @@ def portal_on_github(request, github: GitHub, portal_folder: Path, settings: Any
     """With webhooks nobody looks without one; without them everything is found by looking."""
     url = request.getfixturevalue("live_server").url if request.param == "webhooks" else ""
     return OnGitHub.on(github, portal_folder, settings, portal_url=url, is_proved=True)
+
+
+def page(on_github: OnGitHub, address: str = "") -> str:
+    """What PLAN sees; of the pull request, if no address is given."""
+    client = Client()
+    client.force_login(User.objects.get(username="plan"), backend=on_github.settings.AUTHENTICATION_BACKENDS[-1])
+    answer = client.get(address or f"/prs/acme/payments/{on_github.pull().number}/")
+    assert answer.status_code == 200
+    return html.unescape(answer.content.decode())
+
+
+def assert_page_shows_what_github_shows(on_github: OnGitHub) -> None:
+    """Each check run and each workflow run is linked by its number, in the state it has there, and nothing else is."""
+    home = f"{on_github.github.url}/acme/payments"
+    runs = {f"{home}/runs/{run.id}": run for run in on_github.checks(on_github.pull().head_sha).values()}
+    asked = {f"{home}/actions/runs/{run.id}/attempts/{run.attempt}": run for run in on_github.runs().values()}
+    rows = [row for row in re.split(r"<tr>", page(on_github)) if f'href="{home}/' in row.partition("</tr>")[0]]
+    linked = {re.findall(r'href="([^"]+)"', row)[0]: row for row in rows}
+    assert set(linked) == set(runs) | set(asked)
+    for url, run in (runs | asked).items():
+        assert f"{word_of(run.conclusion or run.status).text}</span>" in linked[url]
 
 
 @pytest.mark.threat("MRK-04")
@@ -47,6 +73,7 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     on_github.sweep()
     on_github.sweep()
     assert not remote.mergeable
+    assert_page_shows_what_github_shows(on_github)
     assert on_github.verdict(VerdictKind.PASS).confidence >= 85
     settle_log()
     merge_pull_request(pull.pk, on_github.tools(), by=on_github.actor("plan"))
@@ -56,6 +83,7 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     on_github.publish()
     published = {run.name: run.conclusion for run in on_github.checks(pull.head_sha).values()}
     assert published == dict.fromkeys(contexts(), "success")
+    assert_page_shows_what_github_shows(on_github)
     # The answer to the merge is lost, as if the worker had died after it: it is found, and made once.
     on_github.github.chaos.plant("reset", method="PUT", path=r"/merge$", after=True)
     on_github.enforce()
@@ -67,6 +95,8 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     assert {"PLAN-SUPERVISOR: PASS", said} <= set(message.splitlines())
     landed = LandedCommit.objects.get(commit=on_github.remote.sha())
     assert (landed.kind, landed.pull_request_id) == ("PASS", pull.pk)
+    assert f'href="{on_github.github.url}/acme/payments/commit/{landed.commit}"' in page(on_github)
+    assert "Landed: </span>" in page(on_github, "/prs/")
     assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()
     merged = LogEntry.objects.get(kind=events.PULL_MERGED)
     assert (merged.role, merged.principal) == ("PLAN", on_github.actor("plan").principal_id)

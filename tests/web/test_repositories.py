@@ -75,7 +75,9 @@ def test_each_state_says_what_it_means_and_what_is_next(scene: Scene, hosted: Gi
     assert "acme/payments" in listed
 
 
-def test_every_page_about_a_repository_that_blocks_nothing_says_so(scene: Scene, hosted: GitHubRepository):
+def test_every_page_about_a_repository_that_blocks_nothing_says_so(
+    scene: Scene, hosted: GitHubRepository, django_assert_max_num_queries
+):
     pull = scene.pull()
     pages = [
         ("plan", f"/prs/acme/hosted/{pull.number}/"),
@@ -92,6 +94,9 @@ def test_every_page_about_a_repository_that_blocks_nothing_says_so(scene: Scene,
             answer = scene.client(name).get(address)
             assert answer.status_code == 200, address
             assert word in answer.content.decode(), address
+    for address, most in ((pages[0][1], 30), ("/prs/", 21)):
+        with django_assert_max_num_queries(most):
+            assert "Observe mode" in scene.client("plan").get(address).content.decode()
 
 
 def test_the_list_asks_as_often_for_twenty_repositories_as_for_two(
