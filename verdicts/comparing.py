@@ -1,4 +1,4 @@
-"""Rows of the four tables, releases, keys and repositories against what their leaves stand for.
+"""Rows of the four tables, releases, keys, repositories, check runs and landings against what their leaves stand for.
 
 A row that was changed beside the log is found here, and an entry whose row is gone.
 """
@@ -6,7 +6,7 @@ A row that was changed beside the log is found here, and an entry whose row is g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -29,9 +29,12 @@ from handoffs.models import (
     ProtectionReading,
     Repository,
     SigningKey,
+    WorkflowEvidence,
 )
 from verdicts.break_glass_rows import BreakGlass
+from verdicts.landing_rows import LandedCommit
 from verdicts.models import AgentReport, Decision, GateExecution, PolicyVersion, Verdict
+from verdicts.publication_rows import CheckPublication
 
 # The column of a row, and its name in the body of the entry.
 _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
@@ -66,6 +69,18 @@ _COLUMNS: Final[dict[type[Model], dict[str, str]]] = {
     Repository: {"full_name": "repository", "protected_branch": "protected_branch"},
     ProtectionExpectation: {"expected": "expected", "digest": "digest", "is_observed": "observed"},
     ProtectionReading: {name: name for name in ("reader", "state", "findings")},
+    CheckPublication: {
+        **{name: name for name in ("repository_id", "context", "status", "conclusion", "title", "digest", "causes")},
+        "pull_number": "pr",
+        "is_group": "group",
+        "is_own": "own",
+        "head_sha": "head",
+    },
+    LandedCommit: {"kind": "class", "code": "code", "pull_number": "pr"},
+    WorkflowEvidence: {
+        **{name: name for name in ("workflow", "ref", "run_id", "run_attempt", "digest")},
+        "head_sha": "head",
+    },
     CanaryRun: {"outcome": "outcome", "number": "number", "head_sha": "head", "said": "attempts"},
 }
 _TEXTS: Final = ("justification", "question", "reason")
@@ -83,6 +98,10 @@ _ROWS: Final[dict[str, type[Model]]] = {
     "protection.expected": ProtectionExpectation,
     "protection.agreed": ProtectionReading,
     "protection.drifted": ProtectionReading,
+    "check.intended": CheckPublication,
+    "commit.landed": LandedCommit,
+    "bypass.detected": LandedCommit,
+    "evidence.received": WorkflowEvidence,
     "canary.refused": CanaryRun,
     "canary.merged": CanaryRun,
     "canary.unproven": CanaryRun,
@@ -138,8 +157,21 @@ def _changed(model: type[Model]) -> Iterator[str]:
             wrong.append("created_at")
         if isinstance(row, PolicyVersion) and hashlib.sha256(row.document.encode()).hexdigest() != body["digest"]:
             wrong.append("document")
+        if isinstance(row, LandedCommit):
+            wrong += _wrong_of_landed(row, body)
+        if isinstance(row, WorkflowEvidence) and hashlib.sha256(bytes(row.document)).hexdigest() != body["digest"]:
+            wrong.append("document")
         if wrong:
             yield f"{model.__name__} {row.pk}: {', '.join(wrong)} are not what entry {row.log_entry_id} says"
+
+
+def _wrong_of_landed(row: LandedCommit, body: Mapping[str, JsonValue]) -> list[str]:
+    """What a merge brought along is listed in the entry of the commit that brought it."""
+    if row.is_brought:
+        brought = body.get("brought")
+        return [] if isinstance(brought, list) and row.commit in brought else ["commit"]
+    columns = {"commit": "commit", "tree": "tree", "head_sha": "head", "base_sha": "base"}
+    return [name for name, key in columns.items() if getattr(row, name) != body.get(key)]
 
 
 def _gone() -> Iterator[str]:

@@ -107,10 +107,12 @@ def _intend(desk: Desk, one: Intended) -> CheckPublication:
     require(desk.by, Act.REPORT_RESULT)
     body: dict[str, JsonValue] = {
         "repository": desk.hosted.repository.full_name,
+        "repository_id": desk.hosted.repository_id,
         "pr": one.pull_number,
         "group": one.is_group,
         "head": one.run.head_sha,
         "context": one.run.context,
+        "own": one.wanted.is_own,
         "status": one.run.status,
         "conclusion": one.run.conclusion,
         "title": one.run.title,

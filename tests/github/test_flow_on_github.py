@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from audit import events
@@ -20,6 +21,7 @@ from tests.support.github import GitHub
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub, contexts
 from tests.support.portal import git
+from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
 from verdicts.merging import merge_pull_request
@@ -100,5 +102,11 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
     assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()
     merged = LogEntry.objects.get(kind=events.PULL_MERGED)
     assert (merged.role, merged.principal) == ("PLAN", on_github.actor("plan").principal_id)
+    assert find_changed_rows() == []
+    with connection.cursor() as owner:
+        for table, change in (("leo_landed_commit", "base_sha = tree"), ("leo_workflow_evidence", "document = '{}'")):
+            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            owner.execute(f"UPDATE {table} SET {change}")
+    assert {row.partition(" ")[0] for row in find_changed_rows()} == {"LandedCommit", "WorkflowEvidence"}
     gate_key_users = {one.actor for one in on_github.github.requests if "/check-runs" in one.path}
     assert gate_key_users == {"leo-gate[bot]"}

@@ -24,6 +24,7 @@ from tests.support.github.pulls import Pull
 from tests.support.portal import Portal
 from verdicts.actions import move_base, verify_again
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
+from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.publication_rows import CheckPublication
 from verdicts.results import GateOutcome
@@ -112,6 +113,38 @@ def test_a_success_is_taken_back_at_once(there: Published, settings: Any, change
     there.publish()
     assert there.gate_3(pull.head_sha) == "failure"
     assert pull.mergeable_state == "blocked"
+
+
+EDITS: dict[str, object] = {
+    "title": "PASS · 99 %",
+    "conclusion": "neutral",
+    "causes": [1],
+    "is_own": False,
+    "is_group": True,
+    "pull_number": 2,
+    "head_sha": "e" * 40,
+    "digest": "e" * 64,
+    "context": "LEO Gate",
+}
+
+
+@pytest.mark.threat("AUD-01")
+def test_a_publication_that_was_edited_or_deleted_past_its_guard_is_found(there: Published):
+    released(there)
+    (before,) = find_changed_rows()  # this repository was governed twice, here and on the stand-in
+    assert "repository.governed" in before
+    row = CheckPublication.objects.get(is_own=True, conclusion="success")
+    with connection.cursor() as owner:
+        owner.execute("ALTER TABLE leo_check_publication DISABLE TRIGGER USER")
+        for column, wrong in EDITS.items():
+            mine, right = CheckPublication.objects.filter(pk=row.pk), getattr(row, column)
+            mine.update(**{column: wrong})
+            said = f"CheckPublication {row.pk}: {column} are not what entry {row.log_entry_id} says"
+            assert find_changed_rows() == [said, before]
+            mine.update(**{column: right})
+        entry = row.log_entry_id
+        row.delete()
+    assert f"entry {entry} (check.intended) has lost its row" in find_changed_rows()
 
 
 @pytest.mark.threat("GATE-01")

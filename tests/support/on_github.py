@@ -229,9 +229,7 @@ class OnGitHub(Portal):
         """What a job sends under its identity token, as the portal keeps it."""
         with acting_in("reporter"), transaction.atomic():
             document = b'{"tool":"leo","result":"PASSED"}'
-            body: dict[str, JsonValue] = {"run": run.id, "attempt": run.attempt}
-            said = append_event(events.EVIDENCE_RECEIVED, self.actor(evidence.ACTIONS), "", body)
-            row = {
+            row: dict[str, Any] = {
                 "repository": self.repository,
                 "head_sha": run.head_sha,
                 "workflow": run.workflow.path,
@@ -240,9 +238,13 @@ class OnGitHub(Portal):
                 "run_attempt": run.attempt,
                 "document": document,
                 "digest": hashlib.sha256(document).hexdigest(),
-                "log_entry": said,
+            } | other
+            body: dict[str, JsonValue] = {
+                **{name: row[name] for name in ("workflow", "ref", "run_id", "run_attempt", "digest")},
+                "head": row["head_sha"],
             }
-            WorkflowEvidence.objects.create(**(row | other))
+            said = append_event(events.EVIDENCE_RECEIVED, self.actor(evidence.ACTIONS), "", body)
+            WorkflowEvidence.objects.create(**(row | {"log_entry": said}))
 
     def hand_over(self, files: Mapping[str, str | None] | None = None, **names: str) -> Handoff:
         """A change from the builder to where the enforcer's duty ends."""
