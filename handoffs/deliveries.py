@@ -19,7 +19,7 @@ from audit.canonical import JsonError
 from audit.events import Actor
 from audit.models import LogEntry
 from handoffs.github.admission import Outcome, Subscription, Taken, admit
-from handoffs.github.events import Asked, Event, EventError, Ignored, Wake, parse_event
+from handoffs.github.events import Asked, AskedKind, Event, EventError, Ignored, Wake, parse_event
 from handoffs.models import (
     DeliveryStatus,
     GitHubApp,
@@ -94,7 +94,7 @@ def _keep_request(github_id: int, asked: Asked) -> None:
         remote_id=asked.remote_id,
         head_sha=asked.head_sha,
         actor_id=asked.actor_id,
-        text=asked.text,
+        text="" if asked.kind is AskedKind.COMMAND else asked.text,  # a comment is read again; its words stay there
         is_edited=asked.is_edited,
     )
     GitHubRequest.objects.bulk_create([request], ignore_conflicts=True)

@@ -19,7 +19,8 @@ from audit.actions import append_event
 from audit.canonical import JsonValue
 from audit.coded import CodedError
 from audit.identities import GITHUB
-from audit.models import Identity
+from audit.models import ErasableText, Identity
+from audit.texts import store_text
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.commands import (
     BUTTONS,
@@ -96,16 +97,25 @@ def _take(request: GitHubRequest, tools: Tools) -> Answer | None:
         if comment is not None and comment.is_bot:
             raise AnswerError("actor.bot", "a bot that nobody registered is not answered")
         raise AnswerError("actor.unknown", f"account {request.actor_id} is not registered; an administrator links it")
-    pull = _pull(request, asked)
+    _hand_on(request, asked, _pull(request, asked), identity.principal_id)
+    return None
+
+
+@transaction.atomic
+def _hand_on(request: GitHubRequest, asked: Command, pull: PullRequest, asker: int) -> None:
+    """The row for the verifier's lane. What a person asks LEAD is their text: erased with their others."""
+    question = None
+    if asked.verb is Verb.ESCALATE and asked.argument:
+        question = store_text(ErasableText.Kind.DECISION, asked.argument, author=asker, at=timezone.now())
     GitHubCommand.objects.create(
         request=request,
         pull_request=pull,
-        principal_id=identity.principal_id,
+        principal_id=asker,
         verb=asked.verb.value,
-        argument=asked.argument,
+        argument=asked.argument if question is None else "",
+        question=question,
         head_sha=request.head_sha,
     )
-    return None
 
 
 def _read(request: GitHubRequest, tools: Tools) -> Comment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import transaction
@@ -100,13 +99,12 @@ def _do(verb: Verb, command: GitHubCommand, pull: PullRequest, actor: Actor) -> 
 
 
 def _escalation(command: GitHubCommand, pull: PullRequest, actor: Actor) -> str:
-    """The filled form's address. Nothing is recorded: a comment carries no sign-in."""
+    """The filled form's address, without the question. Nothing is recorded: a comment carries no sign-in."""
     parts, registry = Participation.objects.parts(pull.handoff.chain), Principal.objects.registry()
     if clash := conflict(parts, actor.principal_id, actor.role, registry):
         who = numbered(clash.principal_id)
         raise AuditError("sod.conflict", f"{who} took part in this handoff as {clash.duty} and so cannot act as PLAN")
-    query = urlencode({"draft": "escalate", "question": command.argument})
-    address = f"{settings.PORTAL_URL}/prs/{pull.repository.full_name}/{pull.number}/?{query}#your-verdict"
+    address = f"{settings.PORTAL_URL}/prs/{pull.repository.full_name}/{pull.number}/?draft={command.pk}#your-verdict"
     return f"[Open the filled form]({address}). An escalation is recorded in leoportal, by you, signed in."
 
 

@@ -19,7 +19,8 @@ from audit.names import names_of
 from handoffs.diffing import list_changes, page_of, read_diff, size_of
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
-from handoffs.models import HandoffError, PullRequest, PullStatus
+from handoffs.github.commands import Verb
+from handoffs.models import GitHubCommand, HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
@@ -86,7 +87,7 @@ def show_pull(request: Request, owner: str, repo: str, number: int) -> HttpRespo
     if _is_with_plan(request, pull.status):
         return render_page(request, "verdicts/with_plan.html", {"pull": pull, "handoff": pull.handoff})
     review = read_review(pull, request.actor)
-    form = VerdictForm(initial={"head_sha": review.pull.head_sha, **_draft(request)})
+    form = VerdictForm(initial={"head_sha": review.pull.head_sha, **_draft(request, pull)})
     return _render_review(request, review, form)
 
 
@@ -210,11 +211,16 @@ def _render_review(
     return render_live(request, "verdicts/pull.html", context, part="pr-live", status=409 if refusal else status)
 
 
-def _draft(request: Request) -> dict[str, str]:
-    """What a link from GitHub fills in. It records nothing: PLAN reads it, writes why, and confirms."""
-    if request.GET.get("draft") != "escalate":
+def _draft(request: Request, pull: PullRequest) -> dict[str, str]:
+    """What a link from GitHub fills in, for who asked there. Nothing is recorded: PLAN writes why, and confirms."""
+    if not (number := _number(request.GET, "draft")):
         return {}
-    return {"verdict": VerdictKind.ESCALATE.value, "question": request.GET.get("question", "")[:300]}
+    asked = GitHubCommand.objects.filter(pull_request=pull, principal=request.actor.principal_id, verb=Verb.ESCALATE)
+    command = asked.select_related("question").filter(pk=number).first()
+    if command is None:
+        return {}
+    question = command.question.text if command.question else ""
+    return {"verdict": VerdictKind.ESCALATE.value, "question": question or ""}
 
 
 def _opened_head(request: Request, pull: PullRequest) -> str:

@@ -131,7 +131,7 @@ class GitHubRequest(models.Model):
     remote_id = models.BigIntegerField(db_comment="of the comment, check run or check suite; 0 for a merge group")
     head_sha = models.CharField(max_length=64, blank=True)
     actor_id = models.BigIntegerField(db_comment="GitHub's number of the account; its login may change hands")
-    text = models.CharField(max_length=MAX_TEXT, blank=True, db_comment="a comment's first line, a button, a branch")
+    text = models.CharField(max_length=MAX_TEXT, blank=True, db_comment="a button, a branch; of a comment nothing")
     is_edited = models.BooleanField(db_comment="the comment was edited before the event was made")
     asked_at = models.DateTimeField(db_default=Now())
     status = models.CharField(max_length=8, choices=RequestStatus, db_default=RequestStatus.WAITING)

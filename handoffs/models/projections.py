@@ -11,7 +11,7 @@ from typing import Self
 from django.db import models
 from django.db.models import F, Q
 
-from audit.models import Principal, end_is_named, named_entry
+from audit.models import ErasableText, Principal, end_is_named, named_entry
 from handoffs.models.handoff import Repository
 from handoffs.models.hooks import GitHubRequest
 from handoffs.models.pulls import PULL_OPEN, PullRequest
@@ -138,7 +138,10 @@ class GitHubCommand(models.Model):
     pull_request = models.ForeignKey(PullRequest, models.PROTECT, related_name="commands")
     principal = models.ForeignKey(Principal, models.PROTECT, related_name="+")
     verb = models.CharField(max_length=10)
-    argument = models.CharField(max_length=300, blank=True, db_comment="a gate, or a question to LEAD")
+    argument = models.CharField(max_length=300, blank=True, db_comment="a gate")
+    question = models.ForeignKey(
+        ErasableText, models.PROTECT, null=True, related_name="+", db_comment="to LEAD, as its author wrote it"
+    )
     head_sha = models.CharField(max_length=64, blank=True, db_comment="that a button was pressed on")
     created_at = models.DateTimeField(auto_now_add=True)
     outcome = models.CharField(max_length=7, choices=Outcome, default=Outcome.WAITING)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import ProgrammingError
+from django.contrib.auth.models import User
+from django.db import ProgrammingError, connection
+from django.test import Client
+from django.utils import timezone
+from psycopg import sql
 
 from audit.actions import add_identity
+from audit.erasure import apply_retention
 from audit.events import Role
-from audit.models import Identity, Kind, LogEntry
+from audit.models import ErasableText, Identity, Kind, LogEntry
 from handoffs.deliveries import _keep_request
 from handoffs.github.events import Asked, AskedKind
 from handoffs.hosting import Side
@@ -207,9 +212,48 @@ def test_status_help_and_a_draft_for_lead(stage: OnGitHub, settings: Any):
     assert "/leo-escalate <question>" in replies(stage)[-1]
     before = state(stage)
     ask(stage, "/leo-escalate May this go live on a Friday?")
-    assert f"{settings.PORTAL_URL}/prs/acme/payments/1/?draft=escalate&question=May+this" in replies(stage)[-1]
+    command = GitHubCommand.objects.latest("pk")
+    assert f"({settings.PORTAL_URL}/prs/acme/payments/1/?draft={command.pk}#your-verdict)" in replies(stage)[-1]
     assert state(stage) == before, "a draft is no verdict"
-    assert "Friday" not in str([entry.open() for entry in LogEntry.objects.filter(kind="command.done")])
+    page = draft(stage, "plan", command.pk)
+    assert 'value="May this go live on a Friday?"' in page
+    assert 'value="ESCALATE" required checked' in page
+    assert "Friday" not in draft(stage, "lead", command.pk)
+
+
+def draft(stage: OnGitHub, name: str, number: int) -> str:
+    """The page that the link opens."""
+    client = Client()
+    client.force_login(User.objects.get(username=name), backend=stage.settings.AUTHENTICATION_BACKENDS[-1])
+    return client.get(f"/prs/acme/payments/1/?draft={number}").content.decode()
+
+
+def test_a_question_is_erased_with_its_authors_other_texts(stage: OnGitHub):
+    """It stands in one row of the portal, that of a text, and in none of the log."""
+    ask(stage, "/leo-escalate May this go live on a Friday?")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [table for (table,) in cursor.fetchall()]
+        assert holding(cursor, tables) == ["audit_text"]
+        assert ErasableText.objects.get(text__contains="Friday").author == person("plan")
+        assert apply_retention({"decision": 0}, now=timezone.now()) > 0
+        assert holding(cursor, tables) == []
+    assert not any("Friday" in str(entry.open()) for entry in LogEntry.objects.filter(kind="command.done"))
+    command = GitHubCommand.objects.latest("pk")
+    page = draft(stage, "plan", command.pk)
+    assert "your-verdict" in page
+    assert "Friday" not in page
+    assert "Friday" not in "".join(replies(stage))
+
+
+def holding(cursor: Any, tables: list[str]) -> list[str]:
+    """The tables in which a row says Friday."""
+    found = []
+    for table in tables:
+        query = sql.SQL("SELECT count(*) FROM {} AS t WHERE t::text LIKE '%Friday%'").format(sql.Identifier(table))
+        cursor.execute(query)
+        found += [table] if cursor.fetchone()[0] else []
+    return found
 
 
 def press(stage: OnGitHub, button: str, by: str) -> str:

@@ -252,13 +252,12 @@ def test_only_plan_sees_the_verdict_form(scene: Scene):
         assert "verdict-form" not in text_of(scene.client(name), address(pull))
 
 
-def test_a_link_from_github_fills_the_form_in_and_records_nothing(scene: Scene):
+def test_a_link_that_nobody_asked_for_on_github_fills_nothing_in(scene: Scene):
     pull = scene.passing()
-    text = text_of(scene.client("plan"), f"{address(pull)}?draft=escalate&question=May+this+go+live%3F")
-    assert 'value="May this go live?"' in text
-    assert 'value="ESCALATE" required checked' in text
-    assert not pull.verdicts.exists()
-    assert 'value="PASS" required checked' not in text_of(scene.client("plan"), f"{address(pull)}?draft=PASS")
+    text = text_of(scene.client("plan"), f"{address(pull)}?draft=7&question=May+this+go+live%3F")
+    assert "May this go live" not in text
+    assert 'value="ESCALATE" required checked' not in text
+    assert scene.client("plan").get(f"{address(pull)}?draft=PASS").status_code == 400
 
 
 def test_lead_sees_a_pull_request_once_plan_is_done_with_it(scene: Scene):
