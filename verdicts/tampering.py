@@ -26,7 +26,9 @@ from handoffs.models import Handoff, Notice, Projection, PullRequest, Repository
 
 QUIET = timedelta(minutes=10)  # no more than one comment about repairs in that time; the trail has them all
 MAX_PER_PULL = 200
-_TIP = ("%(objectname)", "%(refname)", "%(contents)")
+MAX_COMMITS = 2000  # of all branches together that are looked at, the newest first
+_HEADS = "refs/heads/"
+_BUILDERS = f"{_HEADS}staging/codex-"
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,21 @@ def record_claims(repository: Repository, place: Place, text: str, *, by: Actor)
 
 
 def look_at_refs(repository: Repository, tags: Iterable[str], *, by: Actor) -> int:
-    """Names of branches and tags, and the messages of branches' tips. Returns how many are new.
+    """Names of branches and tags, and the messages of every commit that has not landed. Returns how many are new.
 
-    Not looked at: the protected branch, whose merges say what released them; the builder's branches, which intake
-    reads; commits that the enforcer made.
+    Not looked at: what is on the protected branch, whose merges say what released them; the builder's branches, which
+    intake reads; commits that the enforcer made; the oldest ones beyond `MAX_COMMITS`.
     """
+    git = Git(Path(repository.path))
     count = sum(record_claims(repository, Place("tag", tag), tag, by=by) for tag in tags)
-    raw = Git(Path(repository.path)).run("for-each-ref", f"--format={'%00'.join(_TIP)}%00", "refs/heads")
-    parts = raw.decode("utf-8", "replace").split("\0")
-    for sha, ref, message in itertools.batched((part.lstrip("\n") for part in parts[:-1]), 3):
-        branch = ref.removeprefix("refs/heads/")
+    for ref in git.refs(_HEADS):
+        branch = ref.removeprefix(_HEADS)
         count += record_claims(repository, Place("branch", branch), branch, by=by)
-        if branch == repository.protected_branch or branch.startswith("staging/codex-") or not claims_in(message):
-            continue
-        if not Handoff.objects.filter(repository=repository, applied_commit=sha).exists():
+    which = (f"--exclude={_BUILDERS}*", f"--glob={_HEADS}*", "--not", f"{_HEADS}{repository.protected_branch}")
+    raw = git.run("log", "-z", f"--max-count={MAX_COMMITS}", "--format=%H%x00%B", *which, "--")
+    parts = raw.decode("utf-8", "replace").split("\0")
+    for sha, message in itertools.batched(parts[:-1], 2):
+        if claims_in(message) and not Handoff.objects.filter(repository=repository, applied_commit=sha).exists():
             count += record_claims(repository, Place("commit", sha), message, by=by)
     return count
 

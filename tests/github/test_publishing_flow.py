@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from audit.actions import append_event
 from audit.covering import raise_alarm
 from audit.events import Role
 from audit.models import LogQuorum, RoleGrant
+from handoffs.forges.protocol import ForgeError
+from handoffs.github.check_runs import Annotation, CheckRun
 from handoffs.models import ClockReading, PullRequest
 from handoffs.tasks import enforcer
 from leoportal.lanes.switching import acting_in
@@ -28,7 +31,7 @@ from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.publication_rows import CheckPublication
 from verdicts.results import GateOutcome
-from verdicts.tasks_publishing import sweep_publishing
+from verdicts.tasks_publishing import desk_of, sweep_publishing
 
 
 @pytest.fixture
@@ -216,3 +219,32 @@ def test_breaking_the_glass_is_said_in_the_title(there: Published):
     there.publish()
     assert set(there.passed()) == set()
     assert pull.mergeable_state == "blocked"
+
+
+def test_more_than_fifty_remarks_come_in_batches_each_once_and_the_state_with_the_last(there: Published, settings: Any):
+    """GitHub takes 50 in a request. The answer to the second batch is lost, as if the worker had died after it."""
+    settings.GITHUB_GATE_KEY = there.gate.private_key()
+    sha = there.hand_over().head_sha
+    checks = desk_of(there.hosted).checks
+    remarks = tuple(
+        Annotation("payments/net.py", line, "warning", f"R{line}", f"remark {line}") for line in range(1, 171)
+    )
+    run = CheckRun(GATE_3, sha, "leo-many", "", "completed", "failure", "FAIL", "many", remarks)
+    made = checks.make(replace(run, status="in_progress", conclusion=""))
+    assert made.annotated == 50
+
+    def stands() -> tuple[int, str]:
+        there_now = there.runs(sha)[GATE_3]
+        return len(there_now.annotations), there_now.conclusion or there_now.status
+
+    there.github.chaos.plant("reset", method="PATCH", path="/check-runs/", after=True)
+    with pytest.raises(ForgeError):
+        checks.write(run, made)
+    assert stands() == (100, "in_progress")
+    before = len(there.github.requests)
+    assert checks.write(run, checks.runs_on(sha)[GATE_3]).annotated == 170
+    assert [one.method for one in there.github.requests[before:]].count("PATCH") == 2
+    assert stands() == (170, "failure")
+    assert [one["start_line"] for one in there.runs(sha)[GATE_3].annotations] == list(range(1, 171))
+    assert checks.write(run, checks.runs_on(sha)[GATE_3]).annotated == 170
+    assert stands() == (170, "failure")
