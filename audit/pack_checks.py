@@ -41,8 +41,8 @@ from audit.separation import Part
 EXCLUSIVE: Final = frozenset({Role.BUILDER, Role.ENFORCER, Role.PLAN, Role.LEAD})
 KEPT: Final = frozenset(
     {
-        events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.POLICY_ENACTED,
-        events.REPOSITORY_GOVERNED, events.BREAK_GLASS_OPENED, events.BREAK_GLASS_REVIEWED,
+        events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.COMMIT_LANDED,
+        events.POLICY_ENACTED, events.REPOSITORY_GOVERNED, events.BREAK_GLASS_OPENED, events.BREAK_GLASS_REVIEWED,
     }
 )  # fmt: skip
 DECIDED: Final = frozenset({events.VERDICT_RECORDED, events.DECISION_RECORDED})

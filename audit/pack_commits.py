@@ -2,6 +2,8 @@
 
 A branch is followed over first parents from its tip to where the portal began, over the commits' own bytes, so that
 none that landed on it can be left out. What a merge brought along may be left out; then it is not in a class.
+A commit is what a verdict or an approval released if it stands on the base that was judged and has the tree that was
+judged there, however it was merged; or, behind a merge queue, on a later base to which only what was released led.
 Source: product.md section 9 (G6); git's object format.
 """
 
@@ -13,18 +15,24 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from audit.canonical import JsonValue
-from audit.events import PULL_MERGED
+from audit.events import COMMIT_LANDED, DECISION_RECORDED, PULL_MERGED, VERDICT_RECORDED
 from audit.pack_findings import Act, Report
 from audit.pack_reading import Pack, PackError
+
+OF_ONE: Final = frozenset({PULL_MERGED, COMMIT_LANDED})
+RELEASED: Final = frozenset({"PASS", "OVERRIDE", "BREAK-GLASS"})
+OTHER_BASE: Final = "landed on another base"
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit of the pack: its parents, and the class that the pack gives it."""
+    """A commit of the pack: its tree, its parents, and the class that the pack gives it."""
 
     name: str
+    tree: str
     parents: tuple[str, ...]
     kind: str
 
@@ -44,7 +52,7 @@ def check_commits(pack: Pack, acts: Sequence[Act], report: Report) -> str:
     """Follow every branch, and look for what released each commit."""
     branches, repositories = _read(pack)
     for repository, commits in repositories.items():
-        own = [act for act in acts if act.leaf.kind != PULL_MERGED or (act.body or {}).get("repository") == repository]
+        own = [act for act in acts if act.leaf.kind not in OF_ONE or (act.body or {}).get("repository") == repository]
         _check_repository([branch for branch in branches if branch.repository == repository], commits, own, report)
     found = [commit for commits in repositories.values() for commit in commits.values()]
     past = [commit.name[:12] for commit in found if commit.kind == "BYPASS"]
@@ -67,7 +75,7 @@ def _check_repository(
     for name in commits.keys() - reached:
         raise PackError("commits.jsonl", f"the commit {name[:12]} is on no branch of the pack")
     for commit in commits.values():
-        _check_class(commit, commits, acts, is_older=commit.name in older)
+        _check_class(commit, commits, acts, report, is_older=commit.name in older)
 
 
 def _read(pack: Pack) -> tuple[list[Branch], dict[str, dict[str, Commit]]]:
@@ -85,14 +93,14 @@ def _read(pack: Pack) -> tuple[list[Branch], dict[str, dict[str, Commit]]]:
             case {"repository": str(repository), "commit": str(name), "object": str(text), "class": str(kind)} if (
                 name not in repositories.setdefault(repository, {})
             ):
-                repositories[repository][name] = Commit(name, _parents(name, text, where), kind)
+                repositories[repository][name] = Commit(name, *_read_object(name, text, where), kind)
             case _:
                 raise PackError(where, "expected a branch, or a commit that does not stand here twice")
     return branches, repositories
 
 
-def _parents(name: str, text: str, where: str) -> tuple[str, ...]:
-    """The parents in a commit's bytes, once they are the bytes that its name stands for."""
+def _read_object(name: str, text: str, where: str) -> tuple[str, tuple[str, ...]]:
+    """The tree and the parents in a commit's bytes, once they are the bytes that its name stands for."""
     try:
         raw = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -102,7 +110,8 @@ def _parents(name: str, text: str, where: str) -> tuple[str, ...]:
     if found.hexdigest() != name:
         raise PackError(where, f"the object is {found.hexdigest()[:12]}, not the commit {name[:12]}")
     head = raw.partition(b"\n\n")[0].split(b"\n")
-    return tuple(line.removeprefix(b"parent ").decode() for line in head if line.startswith(b"parent "))
+    parents = tuple(line.removeprefix(b"parent ").decode() for line in head if line.startswith(b"parent "))
+    return head[0].removeprefix(b"tree ").decode(), parents
 
 
 def _older(branch: Branch, commits: Mapping[str, Commit]) -> set[str]:
@@ -147,33 +156,76 @@ def _check_begun(branch: Branch, acts: Sequence[Act], report: Report) -> None:
         report.gap("commits", f"no leaf says that {branch.name} was at {branch.begun[:12]} when the portal began")
 
 
-def _check_class(commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Act], *, is_older: bool) -> None:
+def _check_class(
+    commit: Commit, commits: Mapping[str, Commit], acts: Sequence[Act], report: Report, *, is_older: bool
+) -> None:
     merges = [act for act in acts if act.leaf.kind == PULL_MERGED and commit.name in brought(act.body or {}, commits)]
-    found = (
-        "PRE-ENROLMENT"
-        if is_older
-        else "BYPASS"
-        if not merges
-        else _release(merges[0], {commit.name, *commit.parents[1:]}, acts)
-    )
+    found = "PRE-ENROLMENT" if is_older else "BYPASS" if not merges else _class_of(commit, merges[0], commits, acts)
     if commit.kind != found:
         raise PackError(f"commit {commit.name[:12]}", f"it is called {commit.kind[:20]}, the leaves say {found}")
+    if merges and not is_older and (said := _note(commit, merges[0], commits, acts)):
+        report.gap("commits", said)
 
 
-def _release(merge: Act, heads: set[str], acts: Sequence[Act]) -> str:
-    """By what the newest act before a merge that could release it did: PLAN's PASS, LEAD's approval, two people's."""
-    found = "merged without a release"
+def _class_of(commit: Commit, merge: Act, commits: Mapping[str, Commit], acts: Sequence[Act]) -> str:
+    """By the newest release of the head that was merged, if what landed is what that one was about."""
+    merged = merge.body or {}
+    head, base, landed = merged.get("head"), merged.get("base"), commits[str(merged.get("commit"))]
+    act, kind = _release(merge, acts)
+    by = (act.body if act else None) or {}
+    if act is None or commit.name not in {landed.name, head}:
+        return "merged without a release"
+    if not base or landed.parents not in ((base,), (base, head)):
+        return OTHER_BASE
+    if base == by.get("base"):
+        return kind if landed.tree == by.get("merge_tree") else "landed with another tree"
+    wanted: dict[str, JsonValue] = {"commit": landed.name, "tree": landed.tree, "base": base, "head": head}
+    wanted |= {"class": kind, "code": ""}
+    found = [one.body or {} for one in acts if one.leaf.kind == COMMIT_LANDED and act.index < one.index < merge.index]
+    is_found = any(body.items() >= wanted.items() for body in found)
+    return kind if is_found and _line_to(str(by.get("base")), landed, commits) is not None else OTHER_BASE
+
+
+def _release(merge: Act, acts: Sequence[Act]) -> tuple[Act | None, str]:
+    """The newest act before a merge that could release its head: PLAN's PASS, LEAD's approval, two people's."""
+    by, kind, head = None, "", (merge.body or {}).get("head")
     for act in acts:
         if act is merge:
             break
         body = act.body or {}
-        if act.leaf.subject != merge.leaf.subject or body.get("head") not in heads:
+        if act.leaf.subject != merge.leaf.subject or not head or body.get("head") != head:
             continue
-        if act.leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
-            found = "PASS"
-        elif act.leaf.kind == "decision.recorded" and body.get("decision") == "approve":
-            found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
-    return found
+        if act.leaf.kind == VERDICT_RECORDED and body.get("verdict") == "PASS":
+            by, kind = act, "PASS"
+        elif act.leaf.kind == DECISION_RECORDED and body.get("decision") == "approve":
+            by, kind = act, "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+    return by, kind
+
+
+def _line_to(judged: str, landed: Commit, commits: Mapping[str, Commit]) -> str | None:
+    """Where the line from a commit back to the judged base ends, all of which was released: there, or with the pack.
+
+    None where it does not lead there. The classes on the way are checked each in its turn.
+    """
+    at = landed.parents[0]
+    while at != judged and at in commits:
+        if commits[at].kind not in RELEASED or not commits[at].parents:
+            return None
+        at = commits[at].parents[0]
+    return at
+
+
+def _note(commit: Commit, merge: Act, commits: Mapping[str, Commit], acts: Sequence[Act]) -> str:
+    """What a reader has to look up in a clone: a pack holds no files, so it cannot merge them once more."""
+    merged, act = merge.body or {}, _release(merge, acts)[0]
+    by = (act.body if act else None) or {}
+    if commit.name != merged.get("commit") or merged.get("base") == by.get("base"):
+        return ""
+    end = _line_to(str(by.get("base")), commit, commits)
+    between = "" if end == by.get("base") else ", and what landed between is not in this pack"
+    said = f"{commit.name[:12]} landed on a later base than was judged{between}; its tree {commit.tree[:12]} is the"
+    look = f"git merge-tree --write-tree {merged.get('base')} {merged.get('head')}"
+    return f"{said} portal's finding. In your clone: {look}"
 
 
 def brought(body: Mapping[str, JsonValue], commits: Mapping[str, Commit]) -> set[str]:

@@ -46,10 +46,11 @@ OPTIONAL: Final = ("earlier.json", "trusted_root.json")
 ARTIFACT: Final = re.compile(r"artifact-[0-9a-f]{64}\.tar\.gz")
 EXCLUSIVE: Final = ("BUILDER", "ENFORCER", "PLAN", "LEAD")
 KEPT: Final = (
-    "verdict.recorded", "decision.recorded", "pull.merged", "policy.enacted", "repository.governed",
+    "verdict.recorded", "decision.recorded", "pull.merged", "commit.landed", "policy.enacted", "repository.governed",
     "break_glass.opened", "break_glass.reviewed",
 )  # fmt: skip
 DECIDED: Final = ("verdict.recorded", "decision.recorded")
+RELEASED: Final = ("PASS", "OVERRIDE", "BREAK-GLASS")
 SIGNED: Final = ("handoff.signed", "handoff.resigned")
 SIGNING: Final = (*SIGNED, "key.created", "key.rotated", "key.revoked", "merge.intended")
 REVIEW_WITHIN: Final = 24 * 3600 * 1_000_000  # microseconds
@@ -808,8 +809,8 @@ def run_again(kind: str, body: Mapping[str, Any], enacted: Any) -> str:
     A verdict may be stricter than what comes out, never laxer. `enacted` are the rules in the leaf of its policy.
     """
     is_verdict = kind == "verdict.recorded"
-    said_by = {"repository": "repository", "pr": "pull_request", "head": "head_sha"}
-    said_by |= {"base": "base_sha", "bundle": "bundle_digest"} if is_verdict else {}
+    said_by = {"repository": "repository", "pr": "pull_request", "head": "head_sha", "base": "base_sha"}
+    said_by |= {"bundle": "bundle_digest"} if is_verdict else {}
     inputs = body.get("inputs")
     try:
         found = decide_again(inputs)
@@ -1320,9 +1321,9 @@ class Verifier:
                 raise PackError(where, f"the object is not the commit {commit[:12]}")
             if commit in commits:
                 raise PackError(where, f"the commit {commit[:12]} is listed twice")
-            row["parents"] = [
-                line[7:].decode() for line in raw.split(b"\n\n")[0].split(b"\n") if line[:7] == b"parent "
-            ]
+            lines = raw.split(b"\n\n")[0].split(b"\n")
+            row["parents"] = [line[7:].decode() for line in lines if line[:7] == b"parent "]
+            row["tree"] = lines[0].removeprefix(b"tree ").decode()
             commits[commit] = row
             kind = str(row.get("class"))
             counts[kind] = counts.get(kind, 0) + 1
@@ -1393,19 +1394,55 @@ class Verifier:
         ]
         found = "PRE-ENROLMENT" if is_older else "BYPASS"
         if merges and not is_older:
-            found = "merged without a release"
-            for leaf in self.leaves[: self.leaves.index(merges[0])]:
-                body = leaf.body or {}
-                if leaf.subject != merges[0].subject or body.get("head") not in {commit, *row["parents"][1:]}:
-                    continue
-                if leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
-                    found = "PASS"
-                if leaf.kind == "decision.recorded" and body.get("decision") == "approve":
-                    found = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE"
+            found = self.released(merges[0], commit)
         if row.get("class") != found:
             raise PackError(
                 f"commit {commit[:12]}", f"it is called {str(row.get('class'))[:20]}, the leaves say {found}"
             )
+
+    def released(self, merge: Leaf, commit: str) -> str:
+        """By the newest PASS or approval of the head that was merged, if what landed is what that one was about."""
+        merged = merge.body or {}
+        head, landed_as, kind, by = merged.get("head"), str(merged.get("commit")), "", None
+        for leaf in self.leaves[: self.leaves.index(merge)]:
+            body = leaf.body or {}
+            if leaf.subject != merge.subject or not head or body.get("head") != head:
+                continue
+            if leaf.kind == "verdict.recorded" and body.get("verdict") == "PASS":
+                kind, by = "PASS", leaf
+            if leaf.kind == "decision.recorded" and body.get("decision") == "approve":
+                kind, by = "BREAK-GLASS" if body.get("reason_class") == "break-glass" else "OVERRIDE", leaf
+        if by is None or commit not in {landed_as, head}:
+            return "merged without a release"
+        row, base, told = self.commits[landed_as], merged.get("base"), by.body or {}
+        if not base or row["parents"] not in ([base], [base, head]):
+            return "landed on another base"
+        if base == told.get("base"):
+            return kind if row["tree"] == told.get("merge_tree") else "landed with another tree"
+        return self.queued(merge, by, kind, commit)
+
+    def queued(self, merge: Leaf, by: Leaf, kind: str, commit: str) -> str:
+        """On a later base than was judged: everything between was released, and the verifier lane found its tree."""
+        merged = merge.body or {}
+        name, row = str(merged["commit"]), self.commits[str(merged["commit"])]
+        wanted = {"repository": merged["repository"], "commit": name, "tree": row["tree"], "base": merged["base"]}
+        wanted |= {"head": merged["head"], "class": kind, "code": ""}
+        found = [leaf for leaf in self.of("commit.landed") if by.index < leaf.index < merge.index]
+        if not any((leaf.body or {}).items() >= wanted.items() for leaf in found):
+            return "landed on another base"
+        at, judged = str(merged["base"]), (by.body or {}).get("base")
+        while at != judged and at in self.commits:
+            if self.commits[at].get("class") not in RELEASED:
+                return "landed on another base"
+            at = (self.commits[at]["parents"] or [""])[0]
+        if at == "":
+            return "landed on another base"
+        if commit == name:
+            between = "" if at == judged else ", and what landed between is not in this pack"
+            look = f"git merge-tree --write-tree {merged['base']} {merged['head']}"
+            said = f"{name[:12]} landed on a later base than was judged{between}; its tree {row['tree'][:12]} is the"
+            self.report.add(GAP, "commits", f"{said} portal's finding. In your clone: {look}")
+        return kind
 
     def check_separation(self, head: Checkpoint) -> tuple[None, str]:
         """Nobody, and nobody who answers for somebody, holds two duties on one pull request."""

@@ -165,6 +165,7 @@ def _decide(  # noqa: PLR0913 - the two people, and what they decide on
         "run": run,
         "verdict": bound.pk if bound else None,
         "head": pull.head_sha,
+        "base": pull.base_sha,
         "merge_tree": pull.merge_tree,
         "policy": found.policy_version.digest,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",

@@ -249,6 +249,7 @@ def _record_decision(pull_id: int, request: DecisionRequest, by: Actor) -> Decis
         "run": run,
         "verdict": verdict.pk if verdict else None,
         "head": pull.head_sha,
+        "base": pull.base_sha,
         "merge_tree": pull.merge_tree,
         "policy": found.policy_version.digest,
         "computed_now": found.judgement.verdict.value if found.judgement.verdict else "",

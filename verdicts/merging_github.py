@@ -19,6 +19,7 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection
 from handoffs.github.pulls import Merge, merge_pull, one_pull
 from handoffs.models import GitHubRepository, Handoff, PullRequest, PullStatus, RemotePull
+from handoffs.protecting import expected_of, newest_expectation
 from verdicts.landing import intent_of
 from verdicts.landing_rows import LandedCommit
 from verdicts.merging import Landing, land
@@ -52,7 +53,7 @@ def merge_intended(intent: MergeIntent, hosted: GitHubRepository, connection: Co
     if found.merged_at is None:
         title = f"Merge PR-{pull.number}: {pull.title}"
         try:
-            wanted = Merge(intent.head_sha, title, intent.trailers)
+            wanted = Merge(intent.head_sha, title, intent.trailers, merge_method_of(hosted))
             merge_pull(connection, hosted.full_name, pull.number, wanted)
         except ForgeError as error:
             if error.code not in {"github.conflict", "github.not_mergeable"}:
@@ -63,6 +64,12 @@ def merge_intended(intent: MergeIntent, hosted: GitHubRepository, connection: Co
             return False
     GitHubRepository.objects.filter(pk=hosted.pk).update(enforcer_dirty_at=Now())
     return True
+
+
+def merge_method_of(hosted: GitHubRepository) -> str:
+    """The one way in which this repository takes pull requests, as it was put under the portal."""
+    expectation = newest_expectation(hosted.repository)
+    return expected_of(expectation).merge_method if expectation is not None else "merge"
 
 
 def refusal_to_merge(pull_id: int) -> str:

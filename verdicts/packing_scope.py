@@ -19,15 +19,12 @@ from audit.pack_scope import period_of
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import Handoff, PullRequest, Repository
-from verdicts.models import (
-    MergeIntent,
-)
 from verdicts.tables import sheet_of
 
 CONTEXT: Final = (events.POLICY_ENACTED, events.REPOSITORY_GOVERNED, events.ROLE_GRANTED, events.KEY_CREATED,
                   events.KEY_ROTATED, events.KEY_REVOKED)  # fmt: skip
-RELEASES: Final = (events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.BREAK_GLASS_OPENED,
-                   events.BREAK_GLASS_REVIEWED)  # fmt: skip
+RELEASES: Final = (events.VERDICT_RECORDED, events.DECISION_RECORDED, events.PULL_MERGED, events.COMMIT_LANDED,
+                   events.BREAK_GLASS_OPENED, events.BREAK_GLASS_REVIEWED)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,6 @@ def _pulls(filters: Mapping[str, str], first: int, end: int) -> list[PullRequest
 
 
 def _releases() -> Q:
-    """The leaves that say why what landed was allowed to."""
-    merged = MergeIntent.objects.values_list("handoff_id", flat=True)
-    subjects = [f"H-{pk}" for pk in merged if pk]
-    return Q(subject__in=subjects, kind__in=RELEASES)
+    """The leaves that say why what landed was allowed to, whoever merged it."""
+    merged = LogEntry.objects.filter(kind=events.PULL_MERGED).values_list("subject", flat=True)
+    return Q(subject__in={*merged}, kind__in=RELEASES)

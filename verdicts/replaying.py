@@ -37,8 +37,8 @@ from verdicts.policy import (
 from verdicts.results import ResultError
 
 # What a body says beside its inputs, and what the inputs call it.
-_DECIDED: Final = (("repository", "repository"), ("pr", "pull_request"), ("head", "head_sha"))
-_JUDGED: Final = (*_DECIDED, ("base", "base_sha"), ("bundle", "bundle_digest"))
+_DECIDED: Final = (("repository", "repository"), ("pr", "pull_request"), ("head", "head_sha"), ("base", "base_sha"))
+_JUDGED: Final = (*_DECIDED, ("bundle", "bundle_digest"))
 
 
 def replay_decision(kind: str, body: dict[str, JsonValue], rules: JsonValue) -> str:

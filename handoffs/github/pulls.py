@@ -83,11 +83,12 @@ def _facts(raw: dict[str, Any]) -> PullFacts:
 
 @dataclass(frozen=True)
 class Merge:
-    """A merge to ask for: exactly this head, as one merge commit, whose parents are what was judged."""
+    """A merge to ask for: exactly this head, as one commit. `method`: "merge", or "squash" where history is linear."""
 
     head_sha: str
     title: str
     message: str
+    method: str = "merge"
 
 
 def merge_pull(connection: Connection, full_name: str, number: int, wanted: Merge) -> str:
@@ -100,7 +101,7 @@ def merge_pull(connection: Connection, full_name: str, number: int, wanted: Merg
         "sha": wanted.head_sha,
         "commit_title": wanted.title,
         "commit_message": wanted.message,
-        "merge_method": "merge",
+        "merge_method": wanted.method,
     }
     return str(connection.request("PUT", f"/repos/{full_name}/pulls/{number}/merge", body).data["sha"])
 

@@ -1,4 +1,4 @@
-"""Pull requests that GitHub's merge queue lands: judged as a group, classed by what released them, provable in a pack."""
+"""Pull requests that land by GitHub's merge queue or by a squash: classed by what released them, provable in a pack."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.on_github import OnGitHub, contexts
 from tests.support.portal_packs import by_both, make_pack, sign_log
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedCommit
+from verdicts.merging import merge_pull_request
 
 DOCS: dict[str, str | None] = {"docs/fees.md": "# Fees\n\nOne percent, rounded down.\n"}
 
@@ -80,3 +81,27 @@ def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queue
     assert "past the portal" not in page
     sign_log()
     assert by_both(make_pack(on_github.settings)) == (0, [], "4 PASS, 1 PRE-ENROLMENT")
+    assert by_both(make_pack(on_github.settings, pull="acme/payments#3")) == (0, [], "2 PASS")
+
+
+@pytest.mark.threat("GATE-04")
+def test_the_portal_squashes_where_history_is_linear_and_the_pack_proves_it(
+    github: GitHub, portal_folder: Any, settings: Any
+):
+    on_github = OnGitHub.on(github, portal_folder, settings, is_proved=True, is_linear=True)
+    before, head = on_github.remote.sha(), released(on_github)
+    merge_pull_request(on_github.pull().pk, on_github.tools(), by=on_github.actor("plan"))
+    on_github.enforce()
+    assert look(on_github) == [("PASS", "")]
+    (asked,) = [
+        one for one in github.requests if one.method == "PUT" and one.path.endswith("/merge") and one.status == 200
+    ]
+    assert (asked.json()["merge_method"], asked.json()["sha"]) == ("squash", head)
+    commit = on_github.remote.git.commit(on_github.remote.sha())
+    assert (list(commit.parents), commit.tree) == ([before], on_github.pull().merge_tree)
+    assert "PLAN-SUPERVISOR: PASS" in commit.message
+    assert on_github.pull().status == PullStatus.MERGED
+    assert LogEntry.objects.get(kind=events.PULL_MERGED).role == "PLAN"
+    sign_log()
+    assert by_both(make_pack(settings)) == (0, [], "1 PASS, 1 PRE-ENROLMENT")
+    assert by_both(make_pack(settings, pull="acme/payments#2"))[:2] == (0, [])

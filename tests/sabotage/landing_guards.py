@@ -12,6 +12,11 @@ RUNS = "tests/github/test_runs.py"
 GREEN = f"{RUNS}::test_a_gate_needs_the_right_workflow_and_its_evidence_not_a_green_run"
 FAULTS = "tests/github/test_faults.py"
 LOST = f"{FAULTS}::test_an_effect_whose_answer_was_lost_is_found_and_not_made_again"
+QUEUED = "tests/github/test_queue_landing.py"
+PACKS = "tests/audit/test_pack_landings.py"
+AS_JUDGED = f"{PACKS}::test_what_landed_is_what_was_judged_however_it_was_merged"
+VERIFIERS_WORD = f"{PACKS}::test_what_a_queue_landed_on_a_later_base_needs_the_verifiers_word"
+UNRELEASED = f"{PACKS}::test_what_a_queue_landed_on_something_that_nobody_released_is_not_believed"
 
 LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/landing.py", "    if step.tree != merge_tree:\n", "    if False:\n", COVERS),
@@ -26,4 +31,12 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/reconciling.py", "            elif row.tried_at is None or row.tried_at < now - APPEARS:\n", "            else:\n", f"{FAULTS}::test_a_run_that_does_not_show_yet_is_not_asked_for_twice"),
     Guard("handoffs/github/forge.py", "            if error.code == \"github.refused\" and (number := self._open_pull(wanted)):\n", "            if False:\n", "tests/github/test_mirror.py::test_a_pull_request_that_somebody_opens_meanwhile_is_found"),
     Guard("handoffs/github/connection.py", "            self._begin()\n            raise", "            raise", "tests/github/test_connection.py::test_a_token_is_used_until_it_ends_and_then_renewed"),
+    Guard("audit/pack_commits.py", "kind if landed.tree == by.get(\"merge_tree\") else \"landed with another tree\"", "kind", AS_JUDGED),
+    Guard("audit/pack_commits.py", "    if not base or landed.parents not in ((base,), (base, head)):\n", "    if False:\n", AS_JUDGED),
+    Guard("audit/pack_commits.py", "kind if is_found and _line_to(", "kind if _line_to(", VERIFIERS_WORD),
+    Guard("audit/pack_commits.py", "        if commits[at].kind not in RELEASED or not commits[at].parents:\n", "        if not commits[at].parents:\n", UNRELEASED),
+    Guard("audit/standalone_verifier.py", "kind if row[\"tree\"] == told.get(\"merge_tree\") else \"landed with another tree\"", "kind", AS_JUDGED),
+    Guard("audit/standalone_verifier.py", "        if not base or row[\"parents\"] not in ([base], [base, head]):\n", "        if False:\n", AS_JUDGED),
+    Guard("audit/standalone_verifier.py", "        if not any((leaf.body or {}).items() >= wanted.items() for leaf in found):\n", "        if False:\n", VERIFIERS_WORD),
+    Guard("audit/standalone_verifier.py", "            if self.commits[at].get(\"class\") not in RELEASED:\n", "            if False:\n", UNRELEASED),
 )  # fmt: skip

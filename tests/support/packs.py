@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,9 +67,12 @@ class Log:
         return {"table": table, "leafIndex": index, "leafHash": leaf_hash(self.leaves[index].leaf).hex(), "row": row}
 
 
-def git_commit(text: str, *parents: str) -> tuple[str, str]:
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+def git_commit(text: str, *parents: str, tree: str = EMPTY_TREE) -> tuple[str, str]:
     """A commit's digest and its object in base64."""
-    lines = ["tree " + "4b825dc642cb6eb9a060e54bf8d69288fbee4904", *(f"parent {parent}" for parent in parents)]
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
     raw = ("\n".join([*lines, "author a <a@example.org> 1790000000 +0000", "", text]) + "\n").encode()
     return hashlib.sha1(b"commit %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest(), base64.b64encode(
         raw
@@ -118,7 +121,7 @@ def judged_body(inputs: Inputs, verdict: str, policy: str) -> dict[str, Any]:
     return {
         "verdict": verdict, "computed": found.verdict.value if found.verdict else "", "confidence": str(found.confidence),
         "repository": inputs.repository, "pr": inputs.pull_request, "head": inputs.head_sha, "base": inputs.base_sha,
-        "bundle": inputs.bundle_digest, "policy": policy, "inputs": inputs_to_json(inputs),
+        "merge_tree": EMPTY_TREE, "bundle": inputs.bundle_digest, "policy": policy, "inputs": inputs_to_json(inputs),
         "reasons": judgement_to_json(found),
     }  # fmt: skip
 
@@ -128,7 +131,7 @@ def decided_body(inputs: Inputs, reason_class: str, policy: str) -> dict[str, An
     computed = decide(inputs).verdict
     return {
         "decision": "approve", "reason_class": reason_class, "repository": inputs.repository, "pr": inputs.pull_request,
-        "head": inputs.head_sha, "policy": policy, "computed_now": computed.value if computed else "",
+        "head": inputs.head_sha, "base": inputs.base_sha, "merge_tree": EMPTY_TREE, "policy": policy, "computed_now": computed.value if computed else "",
         "inputs": inputs_to_json(inputs),
     }  # fmt: skip
 
@@ -156,12 +159,15 @@ def whole_pack(
     made_at: str = "",
     signature: Mapping[str, Any] = KEYLESS,
     later: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
+    landing: Callable[[str, str], tuple[str, str]] = lambda begun, head: git_commit("merge", begun, head),
+    merged_on: str = "",
 ) -> Log:
     """A pack of the whole log (`kind` log) or of its one pull request (pull); `changed` replaces tables' rows.
 
     Of a period: `run` are its leaves, all others but those `without` stand singly, and `days` are what it is called.
 
     `signature` is the bundle's, and `later` are more acts at the end: their kinds, subjects and bodies.
+    `landing` makes what landed of where the branch began and the head, `merged_on` is the base that its leaf names.
     `release` is what let the merge through, `told` the class that the pack gives it instead; `glass` is what the leaf
     says of a broken one, `reviewer` who looked at it (0: nobody). `verdict` and `decision` replace what their leaves say.
     """
@@ -170,7 +176,8 @@ def whole_pack(
     digest = hashlib.sha256(document.encode()).hexdigest()
     begun, begun_object = git_commit("start")
     head, head_object = git_commit("change", begun)
-    merge, merge_object = git_commit("merge", begun, head)
+    merge, merge_object = landing(begun, head)
+    said_of_merge = {"commit": merge, "base": merged_on or begun, "head": head, "repository": "acme/payments"}
     log.append("repository.governed", 0, "OPERATOR", "", {"repository": "acme/payments", "tip": begun})
     policy = log.append("policy.enacted", 0, "OPERATOR", "", {"number": 1, "digest": digest, "rules": rules or RULES})
     bundle = {"branch": "staging/codex-1", "marker": "", "repository": "acme/payments", **signed_body(signature)}
@@ -190,9 +197,7 @@ def whole_pack(
             decided.append(log.append("break_glass.reviewed", reviewer, "AUDITOR", "H-1", {"break_glass": 1}))
     if release != "PASS":
         decided.append(log.append("decision.recorded", 7, "LEAD", "H-1", approval))
-    merged = log.append(
-        "pull.merged", 3, "PLAN", "H-1", {"commit": merge, "base": begun, "repository": "acme/payments"}
-    )
+    merged = log.append("pull.merged", 3, "PLAN", "H-1", said_of_merge)
     keys = [log.append("key.created", 0, "OPERATOR", "", made_body(key)) for key in (signing or {}).get("keys", ())]
     keys += [log.append(kind, 2, "ENFORCER", subject, {**body}) for kind, subject, body in later]
     size = len(log.leaves)

@@ -69,4 +69,8 @@ def by_both(path: Path) -> tuple[int, list[str], str]:
     rows = json.loads(done.stdout)["checks"]
     assert standalone_verifier.main([str(path), "--key", key_of_the_log()]) == done.exit_code
     wrong = [f"{row['check']}: {row['detail']}" for row in rows if row["state"] not in {"ok", "note"}]
-    return done.exit_code, wrong, next((row["detail"] for row in rows if row["check"] == "commits"), "")
+    return (
+        done.exit_code,
+        wrong,
+        next((row["detail"] for row in rows if (row["check"], row["state"]) == ("commits", "ok")), ""),
+    )
