@@ -23,6 +23,7 @@ from handoffs.git.repository import Git
 from handoffs.models import GitHubRepository, PullRequest, PullStatus, RemotePull
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.landing_rows import LandedClass, LandedCommit
+from verdicts.lineage import Line, line_since
 from verdicts.models import BREAK_GLASS, Decision, MergeIntent, Verdict
 
 SLACK: Final = timedelta(seconds=5)  # GitHub's clock against ours, and its times are whole seconds
@@ -81,7 +82,7 @@ def judge_step(hosted: GitHubRepository, git: Git, step: Step) -> Judged:
         return _bypass("landed.taken_back")
     kind, base_sha, merge_tree = released
     if base_sha != step.base_sha:
-        if not _is_released_since(hosted, git, base_sha, step.base_sha):
+        if line_since(hosted.repository_id, git, base_sha, step.base_sha) is not Line.RELEASED:
             return _bypass("landed.other_base")
         merge_tree = _merged(git, step)  # the merge queue's base: what was released before it
     if step.tree != merge_tree:
@@ -141,18 +142,6 @@ def _was_taken_back(pull: PullRequest, merged_at: datetime) -> bool:
     if pull.status in {PullStatus.READY_TO_MERGE, PullStatus.MERGED}:
         return False
     return pull.moved_at < merged_at
-
-
-def _is_released_since(hosted: GitHubRepository, git: Git, judged: str, base: str) -> bool:
-    """Whether all that came between the judged base and this one was released, too."""
-    try:
-        if not git.is_ancestor(judged, base):
-            return False
-        between = git.run("rev-list", "--first-parent", base, f"^{judged}").decode("ascii").split()
-    except GitError:
-        return False
-    rows = LandedCommit.objects.filter(repository=hosted.repository, commit__in=between, is_brought=False)
-    return bool(between) and len(between) == sum(row.is_released for row in rows)
 
 
 def _merged(git: Git, step: Step) -> str:

@@ -8,6 +8,7 @@ Source: GATE-06 of the threat list; GitHub, "Managing a merge queue".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ from django.db.models.functions import Now
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import GitHubRequest, PullRequest, RequestStatus
+from verdicts.lineage import Line, line_since
+from verdicts.policy_document import Gate
 from verdicts.publication_rows import CheckPublication
 from verdicts.publisher import publish
 from verdicts.publishing import Known, Wanted, desire_group
@@ -71,13 +74,22 @@ def plan_group(desk: Desk, sha: str) -> tuple[Intended, ...]:
         tip = git.refs(f"{REFS}{branch}").get(f"{REFS}{branch}", "")
         git.tree_of(sha)
     except GitError:
-        title = "Merge group: waiting until its commit is fetched"
-        waiting = (Wanted(gate.check_name, gate.key, gate.is_own, "queued", "", title) for gate in gates)
-        return tuple(intend_plainly(desk, sha, one, is_group=True) for one in waiting)
+        return _wait(desk, sha, gates, "its commit is fetched")
     group = read_group(desk, git, sha, tip)
     readings = read_pulls(desk.hosted.repository_id, set(group.numbers))
     members: list[Known] = [readings[number].known for number in group.numbers if number in readings]
-    return tuple(intend_plainly(desk, sha, one, is_group=True) for one in desire_group(members, group.problem, gates))
+    bases = {one.cause.base_sha for one in members if one.cause is not None} if tip else set()
+    lines = {line_since(desk.hosted.repository_id, git, base, tip) for base in bases}
+    if Line.NOT_CLASSED in lines and Line.OTHER not in lines:
+        return _wait(desk, sha, gates, f"{tip[:12]} is classed, which landed before it")
+    problem = group.problem or ("what landed since it was judged was not all released" if Line.OTHER in lines else "")
+    return tuple(intend_plainly(desk, sha, one, is_group=True) for one in desire_group(members, problem, gates))
+
+
+def _wait(desk: Desk, sha: str, gates: Sequence[Gate], until: str) -> tuple[Intended, ...]:
+    title = f"Merge group: waiting until {until}"
+    waiting = (Wanted(gate.check_name, gate.key, gate.is_own, "queued", "", title) for gate in gates)
+    return tuple(intend_plainly(desk, sha, one, is_group=True) for one in waiting)
 
 
 def read_group(desk: Desk, git: Git, sha: str, tip: str) -> Group:

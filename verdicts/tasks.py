@@ -40,6 +40,7 @@ from verdicts.export_rows import Export
 from verdicts.exporting import PACK, fail_export, write_export
 from verdicts.gates import run_policy_gate, run_slsa_gate
 from verdicts.landing_rows import LandedCommit
+from verdicts.lineage import holds_in_queue
 from verdicts.merging import record_merge
 from verdicts.merging_github import merge_intended, record_landed, waiting_intents
 from verdicts.models import Decision, PolicyVersion, VerdictError, VerificationWork, WorkStatus
@@ -205,6 +206,8 @@ def _follow(pull: PullRequest, git: Git, tip: str) -> None:
         if error.code != "git.conflict":
             raise
         tree = ""
+    if tree and holds_in_queue(pull, git, tip):
+        return
     actions.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,9 @@ from django.test import Client
 
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import PullRequest, PullStatus, RemotePull
+from handoffs import tasks_github
+from handoffs.hosting import Side
+from handoffs.models import GitHubRepository, PullRequest, PullStatus, RemotePull
 from leoportal.lanes.switching import acting_in
 from tests.support.github.merging import merge
 from tests.support.on_github import OnGitHub
@@ -81,6 +84,29 @@ def test_pushes_foreign_merges_and_rewritten_history_are_bypasses(on_github: OnG
     assert look(on_github)[3:] == []
     found = LogEntry.objects.filter(kind=events.BYPASS_DETECTED).order_by("pk")
     assert [entry.open()["code"] for entry in found] == ["landed.no_pull", "landed.no_handoff", "landed.rewound"]
+
+
+@pytest.mark.threat("GATE-08")
+def test_one_look_of_each_lane_finds_a_bypass_and_both_look_within_120_seconds(on_github: OnGitHub, monkeypatch):
+    """No webhook arrives. What is left of the 120 s is the looks' own time."""
+    look(on_github)
+    woken: list[str] = []
+    monkeypatch.setattr(tasks_github, "nudge", lambda task, *_: woken.append(task))
+    poll = on_github.settings.GITHUB_POLL_SECONDS = float(os.environ.get("GITHUB_POLL_SECONDS", "60"))
+    on_github.remote.commit({"x.txt": "x"}, branch="topic", by=on_github.user("mallory"))
+    pull = on_github.remote.open_pull("topic", by=on_github.user("mallory"))
+    assert tasks_github.sweep_github() == 0  # somebody has just looked
+    merge_past_the_rules(on_github, pull.number)
+    GitHubRepository.objects.update(enforcer_looked_at=Now() - timedelta(seconds=poll))
+    assert tasks_github.sweep_github() == 1
+    assert "handoffs.tasks_github.reconcile" in woken
+    with on_github.lane(Side.ENFORCER):
+        assert tasks_github.reconcile(on_github.repository.pk) == "done"
+    assert sweep_landed() == 1
+    assert LogEntry.objects.filter(kind=events.BYPASS_DETECTED).count() == 1
+    beat = {one["task"]: one["schedule"] for one in on_github.settings.CELERY_BEAT_SCHEDULE.values()}
+    waits = beat["handoffs.tasks_github.sweep_github"] + beat["verdicts.tasks_landing.sweep_landed"]
+    assert poll + waits <= 120
 
 
 @pytest.mark.threat("GATE-08")

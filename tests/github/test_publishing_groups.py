@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from handoffs.models import GitHubRequest
+from handoffs.git.repository import Git
+from handoffs.github.live import Expected
+from handoffs.models import GitHubRequest, PullStatus
+from handoffs.protecting import expect_protection
+from leoportal.setup import OPERATOR
 from tests.github.publishing import Published, contexts
 from tests.support.github import GitHub
 from tests.support.github.pulls import Pull
 from tests.support.github.queues import build
 from tests.support.portal import Portal, git
 from verdicts.decision import Verdict as VerdictKind
+from verdicts.landing import judge_landed
+from verdicts.lineage import QUEUE_HOLDS, holds_in_queue
 from verdicts.publication_rows import CheckPublication
 from verdicts.results import GateOutcome
+from verdicts.tasks import verifier
 
 DOCS: dict[str, str | None] = {"docs/fees.md": "# Fees\n\nOne percent, rounded down.\n"}
 QUEUE = {
@@ -145,3 +152,35 @@ def test_nobody_else_gets_an_answer_for_a_branch_that_looks_like_the_queues(ther
     foreign.refresh_from_db()
     assert (foreign.status, foreign.code) == ("refused", "group.other_base")
     assert there.states(group) == {}
+
+
+@pytest.mark.threat("GATE-06")
+@pytest.mark.threat("GATE-08")
+def test_a_group_on_top_of_what_nobody_released_waits_until_it_is_classed_and_then_fails(there: Published):
+    first, _second = two(there)
+    past = there.remote.commit({"past.txt": "x"}, by=there.dev, force=True)
+    group = group_of(there, first)
+    assert said(there, group) == {"queued"}
+    there.hosted.tip_sha = past
+    assert judge_landed(there.hosted, by=verifier()) == 1
+    assert there.publish() == "done"
+    assert set(there.states(group).values()) == {"failure"}
+
+
+def test_a_release_waits_in_a_queue_while_only_what_was_released_lands(there: Published):
+    two(there)
+    pull, git = there.portal.pull(), Git(there.portal.bare)
+    tip = pull.base_sha
+    assert not holds_in_queue(pull, git, tip)  # no queue was asked for
+    expected = Expected("main", contexts(), there.gate.id, enforcer_app=1, has_queue=True)
+    expect_protection(there.portal.repository, expected, is_observed=False, by=OPERATOR)
+    assert holds_in_queue(pull, git, tip)
+    pull.moved_at -= QUEUE_HOLDS
+    assert not holds_in_queue(pull, git, tip)  # for a day
+    pull.moved_at += QUEUE_HOLDS
+    pull.status = PullStatus.GATES_PASSING
+    assert not holds_in_queue(pull, git, tip)
+    pull.status = PullStatus.READY_TO_MERGE
+    past = there.remote.commit({"past.txt": "x"}, by=there.dev, force=True)
+    fetch(there)
+    assert not holds_in_queue(pull, git, past)

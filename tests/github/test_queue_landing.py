@@ -10,7 +10,7 @@ from django.test import Client
 
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import PullStatus, RemotePull
+from handoffs.models import PullStatus
 from tests.support.github import GitHub
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub, contexts
@@ -54,22 +54,31 @@ def queued(github: GitHub, portal_folder: Any, settings: Any, live_server: Any) 
     return made
 
 
-@pytest.mark.threat("GATE-06")
-def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queued: OnGitHub):
-    on_github, remote, mallory = queued, queued.remote, queued.user("mallory")
-    heads = [released(on_github), released(on_github, DOCS, branch="staging/codex-docs", task="Document the fees")]
-    groups = remote.enqueue(*(remote.pulls[row.number] for row in RemotePull.objects.order_by("number")), by=mallory)
-    assert [on_github.checks(group.head_sha) for group in groups] == [{}, {}]
-    before = remote.sha()
+def land_by_queue(on_github: OnGitHub, number: int) -> str:
+    """Somebody puts it into the queue, GitHub asks about the group, leo-gate answers, and GitHub lands it."""
+    (group,) = on_github.remote.enqueue(on_github.remote.pulls[number], by=on_github.user("mallory"))
+    assert on_github.checks(group.head_sha) == {}
     on_github.enforce()
     on_github.publish()
-    for group in groups:
-        assert {run.conclusion for run in on_github.checks(group.head_sha).values()} == {"success"}
-        assert set(on_github.checks(group.head_sha)) == set(contexts())
-    assert remote.sha() == groups[1].head_sha != before
+    said = on_github.checks(group.head_sha)
+    assert (set(said), {run.conclusion for run in said.values()}) == (set(contexts()), {"success"})
+    assert on_github.remote.sha() == group.head_sha
+    return group.head_sha
+
+
+@pytest.mark.threat("GATE-06")
+def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queued: OnGitHub):
+    """The second one was judged on the base before the first, and looked at after it: its turn comes all the same."""
+    on_github = queued
+    heads = [released(on_github), released(on_github, DOCS, branch="staging/codex-docs", task="Document the fees")]
+    first, second = on_github.repository.pull_requests.order_by("number")
+    groups = [land_by_queue(on_github, first.number)]
+    assert look(on_github) == [("PASS", "")]
+    assert on_github.pull().status == PullStatus.READY_TO_MERGE
+    groups.append(land_by_queue(on_github, second.number))
     assert look(on_github) == [("PASS", ""), ("PASS", "")]
     landed = LandedCommit.objects.filter(is_brought=False, kind="PASS").order_by("pk")
-    assert [(row.commit, row.head_sha) for row in landed] == list(zip([g.head_sha for g in groups], heads, strict=True))
+    assert [(row.commit, row.head_sha) for row in landed] == list(zip(groups, heads, strict=True))
     assert {row.status for row in on_github.repository.pull_requests.all()} == {PullStatus.MERGED}
     assert not LogEntry.objects.filter(kind=events.BYPASS_DETECTED).exists()
     told = [entry.open() for entry in LogEntry.objects.filter(kind=events.COMMIT_LANDED).order_by("pk")]
@@ -77,7 +86,7 @@ def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queue
     client = Client()
     client.force_login(User.objects.get(username="auditor"), backend="leoportal.roles.SignInBackend")
     page = client.get("/repositories/acme/payments/").content.decode()
-    assert [f"{group.head_sha[:12]}" in page for group in groups] == [True, True]
+    assert [group[:12] in page for group in groups] == [True, True]
     assert "past the portal" not in page
     sign_log()
     assert by_both(make_pack(on_github.settings)) == (0, [], "4 PASS, 1 PRE-ENROLMENT")

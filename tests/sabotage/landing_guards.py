@@ -12,7 +12,9 @@ RUNS = "tests/github/test_runs.py"
 GREEN = f"{RUNS}::test_a_gate_needs_the_right_workflow_and_its_evidence_not_a_green_run"
 FAULTS = "tests/github/test_faults.py"
 LOST = f"{FAULTS}::test_an_effect_whose_answer_was_lost_is_found_and_not_made_again"
-QUEUED = "tests/github/test_queue_landing.py"
+GROUPS = "tests/github/test_publishing_groups.py"
+ON_TOP = f"{GROUPS}::test_a_group_on_top_of_what_nobody_released_waits_until_it_is_classed_and_then_fails"
+IN_TURN = f"{GROUPS}::test_a_release_waits_in_a_queue_while_only_what_was_released_lands"
 PACKS = "tests/audit/test_pack_landings.py"
 AS_JUDGED = f"{PACKS}::test_what_landed_is_what_was_judged_however_it_was_merged"
 VERIFIERS_WORD = f"{PACKS}::test_what_a_queue_landed_on_a_later_base_needs_the_verifiers_word"
@@ -21,7 +23,7 @@ UNRELEASED = f"{PACKS}::test_what_a_queue_landed_on_something_that_nobody_releas
 LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/landing.py", "    if step.tree != merge_tree:\n", "    if False:\n", COVERS),
     Guard("verdicts/landing.py", "    if merged_at is not None and _was_taken_back(pull, merged_at):\n", "    if False:\n", COVERS),
-    Guard("verdicts/landing.py", "        if not _is_released_since(hosted, git, base_sha, step.base_sha):\n", "        if False:\n", COVERS),
+    Guard("verdicts/landing.py", "        if line_since(hosted.repository_id, git, base_sha, step.base_sha) is not Line.RELEASED:\n", "        if False:\n", COVERS),
     Guard("verdicts/landing.py", "Q(created_at__lte=merged_at + SLACK) if merged_at else Q()", "Q()", LATER),
     Guard("handoffs/following.py", "        elif found.base_ref != pull.base_ref:\n", "        elif False:\n", ONE_COMMIT),
     Guard("handoffs/following.py", "found.head_sha != pull.head_sha and not _is_ours(pull, found.head_sha)", "False", ONE_COMMIT),
@@ -31,6 +33,11 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/reconciling.py", "            elif row.tried_at is None or row.tried_at < now - APPEARS:\n", "            else:\n", f"{FAULTS}::test_a_run_that_does_not_show_yet_is_not_asked_for_twice"),
     Guard("handoffs/github/forge.py", "            if error.code == \"github.refused\" and (number := self._open_pull(wanted)):\n", "            if False:\n", "tests/github/test_mirror.py::test_a_pull_request_that_somebody_opens_meanwhile_is_found"),
     Guard("handoffs/github/connection.py", "            self._begin()\n            raise", "            raise", "tests/github/test_connection.py::test_a_token_is_used_until_it_ends_and_then_renewed"),
+    Guard("verdicts/merge_groups.py", "    if Line.NOT_CLASSED in lines and Line.OTHER not in lines:\n", "    if False:\n", ON_TOP),
+    Guard("verdicts/merge_groups.py", " if Line.OTHER in lines else", " if False else", ON_TOP),
+    Guard("verdicts/lineage.py", "    if pull.status != PullStatus.READY_TO_MERGE or pull.moved_at < timezone.now() - QUEUE_HOLDS:\n", "    if False:\n", IN_TURN),
+    Guard("verdicts/lineage.py", "    if expectation is None or not expected_of(expectation).has_queue:\n", "    if False:\n", IN_TURN),
+    Guard("verdicts/lineage.py", "    return line_since(pull.repository_id, git, pull.base_sha, tip) is Line.RELEASED\n", "    return True\n", IN_TURN),
     Guard("audit/pack_commits.py", "kind if landed.tree == by.get(\"merge_tree\") else \"landed with another tree\"", "kind", AS_JUDGED),
     Guard("audit/pack_commits.py", "    if not base or landed.parents not in ((base,), (base, head)):\n", "    if False:\n", AS_JUDGED),
     Guard("audit/pack_commits.py", "kind if is_found and _line_to(", "kind if _line_to(", VERIFIERS_WORD),
