@@ -282,6 +282,7 @@ def _make_tester(connection: Connection, matrix: Matrix) -> None:
     for role in matrix.roles.values():
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role.name), tester))
     connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(tester, owner))
+    connection.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(tester))
     connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(owner))
 
 
