@@ -1,4 +1,4 @@
-"""One stack for all kills of a test process: real processes, the runtime's logins, short leases."""
+"""One stack for the kills of a test process, gone after the last: real processes, the runtime's logins, short leases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kill.arrival import Arrivals
 from tests.support.processes import running_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def portal_of_run() -> Iterator[Arrivals]:
     """Services, schema, people, a signing key, one governed repository, beat and a worker."""
     folder = Path(tempfile.mkdtemp(prefix="lk-", dir=find_parent_folder()))

@@ -19,8 +19,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    UNDESCRIBED.update(node.workeroutput.get("undescribed", ()))
-    UNCOMPARED.update(node.workeroutput.get("uncompared", ()))
+    output: dict[str, Any] = getattr(node, "workeroutput", {})  # a worker that was killed says nothing
+    UNDESCRIBED.update(output.get("undescribed", ()))
+    UNCOMPARED.update(output.get("uncompared", ()))
 
 
 @pytest.hookimpl
