@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.test import TransactionTestCase
 
 from handoffs.checks.catalogue import CHECKS, RECORD_CHECKS
@@ -24,23 +24,11 @@ from tests.support.described import (  # noqa: F401  hooks
     pytest_terminal_summary,
     pytest_testnodedown,
 )
+from tests.support.emptying import empty
 from tests.support.log import log_running
 from tests.support.portal import Portal
 
 IN_CATALOGUE = {check.code for check in (*CHECKS, *RECORD_CHECKS)}
-# Rows that migrations made, and Django after them. Nothing is cascaded or checked: whatever was written goes.
-KEPT = ("django_migrations", "django_content_type", "auth_permission")
-WRITTEN = """
-SELECT oid::regclass::text FROM pg_class
-WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> ALL (%s) AND pg_relation_size(oid) > 0
-"""
-GUARDED = """
-DO $$ DECLARE one record; BEGIN
-    FOR one IN SELECT tgrelid::regclass AS of, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'A' LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', one.of, one.tgname);
-    END LOOP;
-END $$
-"""
 TESTS_PER_VACUUM = 25
 
 
@@ -73,22 +61,6 @@ def emptying():
             TransactionTestCase, "_fixture_teardown", lambda self: empty(is_tidied=not next(tests) % TESTS_PER_VACUUM)
         )
         yield
-
-
-def empty(*, is_tidied: bool) -> None:
-    """Delete what was written. `is_tidied`: return the space, too, which nobody else does in a throw-away cluster."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET ROLE NONE")  # the tests' login may do what no role of the product may
-        cursor.execute(WRITTEN, [list(KEPT)])
-        tables = [table for (table,) in cursor.fetchall()]
-        with transaction.atomic():
-            cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign key is checked
-            for table in tables:
-                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER; DELETE FROM {table}")
-            cursor.execute(GUARDED)
-        if is_tidied and tables:
-            cursor.execute(f"VACUUM {', '.join(tables)}")
-        cursor.execute("RESET ROLE")
 
 
 def with_database(url: str, name: str) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import with_database
 from tests.support.browser import ARGUMENTS, Site, find_chromium, running_site
+from tests.support.emptying import empty
 
 UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
 
@@ -54,7 +54,7 @@ def transactional_db(chromium: Browser, django_db_setup, django_db_blocker) -> I
     """The test database for all of the folder. pytest-django's own, by whose name it knows us, empties it every time."""
     with django_db_blocker.unblock():
         yield
-        call_command("flush", verbosity=0, interactive=False)
+        empty(is_tidied=True)
         connection.close()  # under Playwright's loop this is a connection of its own, which nobody else would close
 
 
