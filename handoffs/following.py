@@ -67,7 +67,7 @@ def follow_pulls(
     rows = PullRequest.objects.filter(repository=hosted.repository, number__in=facts, moved_at__lt=began)
     for pull in rows.exclude(status=PullStatus.MERGED).select_related("handoff"):
         found = facts[pull.number]
-        if found.merged_at is not None:
+        if found.merged_at is not None and _is_home(hosted, found.base_ref):
             continue  # what landed is judged first (verdicts.landing)
         if not found.is_open:
             close_pull(pull.pk, by=by)
@@ -122,18 +122,19 @@ def move_head(pull_id: int, head_sha: str, merge_tree: str, *, by: Actor) -> boo
 @transaction.atomic(durable=True)
 def retarget_pull(pull_id: int, base_ref: str, *, is_protected: bool, by: Actor) -> bool:
     """Somebody changed where it merges to: a verdict on the old base holds for no other one."""
+    base_ref = base_ref[:200]
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     if pull.base_ref == base_ref or pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:
         return False
     new = PullStatus.GATES_PASSING if is_protected else PullStatus.NEEDS_REVISION
-    _start_over(pull, new, {"base_ref": base_ref[:200]})
-    _say_stale(pull, by, {"why": "the base branch was changed", "old_ref": pull.base_ref, "new_ref": base_ref[:200]})
+    _start_over(pull, new, {"base_ref": base_ref})
+    _say_stale(pull, by, {"why": "the base branch was changed", "old_ref": pull.base_ref, "new_ref": base_ref})
     return True
 
 
 @transaction.atomic(durable=True)
 def close_pull(pull_id: int, *, by: Actor) -> bool:
-    """Somebody closed it without a merge."""
+    """Somebody closed it without a merge into the protected branch."""
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     if pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:
         return False

@@ -22,6 +22,7 @@ from handoffs.following import follow_pulls, note_pull
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.repository import Git
 from handoffs.github.connection import Connection
+from handoffs.github.forge import GitHub
 from handoffs.github.pulls import PullFacts, by_number, one_pull, open_pulls, with_block, write_body
 from handoffs.github.runs import Asked, RunFacts, dispatch, problem_of, run_of, runs_on
 from handoffs.hosting import Side, connect, github_forge
@@ -29,6 +30,8 @@ from handoffs.models import PULL_OPEN, GitHubRepository, PullRequest, RemotePull
 
 log = logging.getLogger(__name__)
 APPEARS: Final = timedelta(seconds=60)  # until a run that was asked for must be in GitHub's lists
+NO_BRANCH: Final = "nothing is judged there. Next: make it again, or `leo repo govern --branch` what took its place"
+MOST_OTHERS: Final = 50
 READ_AGAIN: Final = timedelta(days=1)  # how long a run that ended may still be run again
 
 
@@ -42,16 +45,36 @@ def reconcile_repository(hosted: GitHubRepository, *, by: Actor) -> None:
     connection.refuse_spent_budget(now=began)
     follow_name(hosted, connection.repository_by_id(hosted.github_id).full_name, by=by)
     forge = github_forge(hosted.repository)
-    forge.refresh()
+    trouble = _fetch(forge, hosted.repository.protected_branch)
     tip = forge.branch(hosted.repository.protected_branch)
     facts = read_pulls(hosted, connection)
     for found in facts.values():
         note_pull(hosted, found, by=by)
-    GitHubRepository.objects.filter(pk=hosted.pk).update(tip_sha=tip)
+    if tip:
+        GitHubRepository.objects.filter(pk=hosted.pk).update(tip_sha=tip)
+    else:
+        trouble = ForgeError("forge.no_branch", f"{hosted.repository.protected_branch} is gone; {NO_BRANCH}")
     git = Git(Path(hosted.repository.path))
     follow_pulls(hosted, facts, git, began=began, by=by)
     _mend_blocks(hosted, connection, facts)
     follow_runs(hosted, connection)
+    if trouble is not None:
+        raise trouble
+
+
+def _fetch(forge: GitHub, protected: str) -> ForgeError | None:
+    """Bring the copy up to date. One branch that git refuses hides neither the protected one nor the portal's own.
+
+    Raises: ForgeError where GitHub is away, or where those cannot be had either.
+    """
+    try:
+        forge.refresh()
+    except ForgeError as error:
+        if error.code != "forge.fetch_failed":
+            raise
+        forge.refresh_only(protected, "feature/*")
+        return error
+    return None
 
 
 @transaction.atomic(durable=True)
@@ -73,14 +96,15 @@ def follow_name(hosted: GitHubRepository, full_name: str, *, by: Actor) -> bool:
 
 
 def read_pulls(hosted: GitHubRepository, connection: Connection) -> dict[int, PullFacts]:
-    """Every open pull request, and those that were open when we last looked.
+    """The open pull requests, and those that were open when we last looked: all of ours, some of the others.
 
     Raises: ForgeError.
     """
     found = by_number(open_pulls(connection, hosted.full_name))
     ours = PullRequest.objects.filter(repository=hosted.repository, status__in=PULL_OPEN)
-    theirs = RemotePull.objects.filter(repository=hosted.repository, is_open=True)
-    known = {*ours.values_list("number", flat=True), *theirs.values_list("number", flat=True)}
+    theirs = RemotePull.objects.filter(repository=hosted.repository, is_open=True).exclude(number__in=found)
+    others = theirs.order_by("seen_at").values_list("number", flat=True)[:MOST_OTHERS]
+    known = {*ours.values_list("number", flat=True), *others}
     for number in sorted(known - found.keys()):
         try:
             found[number] = one_pull(connection, hosted.full_name, number)
@@ -98,7 +122,12 @@ def _mend_blocks(hosted: GitHubRepository, connection: Connection, facts: dict[i
         found = facts[pull.number]
         mended = with_block(found.body.replace("\r\n", "\n"), pull.body)
         if found.is_open and mended.strip() != found.body.replace("\r\n", "\n").strip():
-            write_body(connection, hosted.full_name, pull.number, mended)
+            try:
+                write_body(connection, hosted.full_name, pull.number, mended)
+            except ForgeError as error:
+                if error.code not in {"github.refused", "github.forbidden", "github.not_found"}:
+                    raise
+                log.warning("%s %s: its text cannot be mended: %s", hosted, pull, error)  # others' words left no room
 
 
 def follow_runs(hosted: GitHubRepository, connection: Connection) -> None:

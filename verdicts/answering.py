@@ -38,7 +38,8 @@ from handoffs.models import GitHubCommand, GitHubRequest, Projection, PullReques
 from verdicts.showing import Tools
 
 SOON: Final = timedelta(seconds=2)  # until the verifier's lane has done its part
-UNTOLD: Final = frozenset({"comment.deleted", "command.none", "actor.bot", "command.no_pull"})
+UNTOLD: Final = frozenset({"comment.deleted", "command.none", "actor.bot", "command.no_pull", "command.too_many"})
+MOST_STRANGERS: Final = 20  # answers in an hour and repository to accounts that nobody linked
 
 
 class AnswerError(CodedError):
@@ -81,6 +82,9 @@ def answer_request(request: GitHubRequest, tools: Tools, *, rerun: Callable[[Git
 
 def _take(request: GitHubRequest, tools: Tools) -> Answer | None:
     """Look again at what was asked for and by whom; hand it on."""
+    identity = Identity.objects.current().filter(kind=GITHUB, value=str(request.actor_id)).first()
+    if identity is None and _is_crowded(request):
+        raise AnswerError("command.too_many", "too many accounts that nobody registered asked within the hour")
     comment = None
     if request.kind == GitHubRequest.Kind.COMMAND:
         comment = _read(request, tools)
@@ -92,7 +96,6 @@ def _take(request: GitHubRequest, tools: Tools) -> Answer | None:
         asked = _button(request)
     if asked.verb is Verb.HELP:
         return Answer(RequestStatus.DONE, "done", help_text())
-    identity = Identity.objects.current().filter(kind=GITHUB, value=str(request.actor_id)).first()
     if identity is None:
         if comment is not None and comment.is_bot:
             raise AnswerError("actor.bot", "a bot that nobody registered is not answered")
@@ -116,6 +119,16 @@ def _hand_on(request: GitHubRequest, asked: Command, pull: PullRequest, asker: i
         question=question,
         head_sha=request.head_sha,
     )
+
+
+def _is_crowded(request: GitHubRequest) -> bool:
+    """Whether strangers got enough answers: each costs GitHub's budgets of requests and comments, and one entry."""
+    linked = Identity.objects.current().filter(kind=GITHUB).values_list("value", flat=True)
+    lately = GitHubRequest.objects.filter(
+        repository=request.repository_id, answered_at__gt=timezone.now() - timedelta(hours=1)
+    )
+    strange = lately.exclude(actor_id__in=[int(value) for value in linked]).exclude(code="command.too_many")
+    return strange.filter(kind__in=(GitHubRequest.Kind.COMMAND, GitHubRequest.Kind.ACTION)).count() >= MOST_STRANGERS
 
 
 def _read(request: GitHubRequest, tools: Tools) -> Comment:
@@ -187,7 +200,7 @@ def _end(request: GitHubRequest, answer: Answer, tools: Tools, *, is_logged: boo
     rows = GitHubRequest.objects.filter(pk=request.pk, status=RequestStatus.WAITING)
     if not rows.update(status=answer.status, code=answer.code[:60], answered_at=timezone.now()):
         return
-    if not is_logged and answer.status == RequestStatus.REFUSED:
+    if not is_logged and answer.status == RequestStatus.REFUSED and answer.code != "command.too_many":
         body: dict[str, JsonValue] = {
             "repository": request.repository.full_name,
             "pr": request.pull_number,

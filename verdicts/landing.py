@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from audit import events
 from audit.actions import append_event
@@ -78,7 +78,7 @@ def judge_step(hosted: GitHubRepository, git: Git, step: Step) -> Judged:
     released = _release(pull, step, merged_at)
     if released is None:
         return _bypass("landed.no_release")
-    if merged_at is not None and _was_taken_back(pull, merged_at):
+    if _was_taken_back(pull, merged_at):
         return _bypass("landed.taken_back")
     kind, base_sha, merge_tree = released
     if base_sha != step.base_sha:
@@ -111,7 +111,10 @@ def _new_steps(hosted: GitHubRepository, git: Git) -> list[str]:
 def _read_step(hosted: GitHubRepository, git: Git, commit: str) -> Step:
     parents = git.parents_of(commit)
     remotes = RemotePull.objects.filter(repository=hosted.repository)
-    remote = remotes.filter(merge_sha=commit).first()
+    merged = remotes.filter(merge_sha=commit, base_ref=hosted.repository.protected_branch)
+    ours = PullRequest.objects.filter(repository=hosted.repository, number=OuterRef("number"))
+    # A head that two pull requests have is merged with both: one that nobody handed over hides no other.
+    remote = merged.order_by(Exists(ours).desc(), "number").first()
     head = parents[1] if len(parents) == 2 else (remote.head_sha if remote and len(parents) == 1 else "")
     rows = PullRequest.objects.filter(repository=hosted.repository).select_related("handoff")
     pull = rows.filter(number=remote.number).first() if remote else None
@@ -137,11 +140,14 @@ def _release(pull: PullRequest, step: Step, merged_at: datetime | None) -> tuple
     return None
 
 
-def _was_taken_back(pull: PullRequest, merged_at: datetime) -> bool:
-    """Whether the release was gone already: the row had left READY_TO_MERGE when it was merged."""
+def _was_taken_back(pull: PullRequest, merged_at: datetime | None) -> bool:
+    """Whether the release was gone already: the row had left READY_TO_MERGE when it was merged.
+
+    Of what was pushed nobody knows when: then it has to be released still.
+    """
     if pull.status in {PullStatus.READY_TO_MERGE, PullStatus.MERGED}:
         return False
-    return pull.moved_at < merged_at
+    return merged_at is None or pull.moved_at < merged_at
 
 
 def _merged(git: Git, step: Step) -> str:

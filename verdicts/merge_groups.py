@@ -8,17 +8,22 @@ Source: GATE-06 of the threat list; GitHub, "Managing a merge queue".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from django.db.models.functions import Now
 
+from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.models import GitHubRequest, PullRequest, RequestStatus
 from verdicts.lineage import Line, line_since
+from verdicts.models import VerdictError
 from verdicts.policy_document import Gate
 from verdicts.publication_rows import CheckPublication
 from verdicts.publisher import publish
@@ -26,7 +31,10 @@ from verdicts.publishing import Known, Wanted, desire_group
 from verdicts.publishing_facts import read_pulls
 from verdicts.publishing_plans import Desk, Intended, intend_plainly, policy_of_checks
 
+log = logging.getLogger(__name__)
 MOST_STEPS: Final = 100
+WAITS: Final = timedelta(days=1)  # GitHub's queue itself waits six hours at most
+GONE: Final = "group.gone"
 REFS: Final = "refs/heads/"
 
 
@@ -39,24 +47,58 @@ class Group:
 
 
 def publish_groups(desk: Desk) -> int:
-    """Answer the groups that GitHub asks about, and look again at those that were shown as passed."""
+    """Answer the groups that GitHub asks about, and look again at those that were shown as passed.
+
+    The newest first: a group that left the queue is asked about for ever. One group's trouble stops no other's.
+    Raises: ForgeError with when to come again, or the first trouble, once everything was looked at.
+    """
     asked = GitHubRequest.objects.filter(
         repository=desk.hosted.repository_id, kind=GitHubRequest.Kind.MERGE_GROUP, status=RequestStatus.WAITING
     )
-    count = 0
-    for request in asked.order_by("pk")[:100]:
-        if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:
-            _close(request, RequestStatus.REFUSED, "group.other_base")
-            continue
-        plan = plan_group(desk, request.head_sha)
-        count += publish_group(desk, request.head_sha)
-        if all(one.wanted.status == "completed" for one in plan):
-            _close(request, RequestStatus.DONE, "")
+    asked.filter(asked_at__lt=Now() - WAITS).update(status=RequestStatus.REFUSED, code=GONE, answered_at=Now())
     shown = CheckPublication.objects.unsettled().filter(repository=desk.hosted.repository_id, is_group=True)
-    for sha in list(shown.values_list("head_sha", flat=True)):
-        if not _has_landed(desk, sha):
-            count += publish_group(desk, sha)
+    work: list[Callable[[], int]] = [functools.partial(_answer, desk, one) for one in asked.order_by("-pk")[:100]]
+    work += [functools.partial(_look_again, desk, sha) for sha in shown.values_list("head_sha", flat=True)]
+    count, troubles = 0, []
+    for step in work:
+        try:
+            count += step()
+        except (VerdictError, ForgeError, GitError) as error:
+            if isinstance(error, ForgeError) and error.retry_in is not None:
+                raise
+            log.warning("%s: a merge group is not answered: %s", desk.hosted, error)
+            troubles.append(error)
+    if troubles:
+        raise troubles[0]
     return count
+
+
+def _answer(desk: Desk, request: GitHubRequest) -> int:
+    if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:
+        _close(request, RequestStatus.REFUSED, "group.other_base")
+        return 0
+    plan = plan_group(desk, request.head_sha)
+    try:
+        count = publish_group(desk, request.head_sha)
+    except ForgeError as error:
+        if error.code != "github.refused" or not _waits(plan):
+            raise
+        _close(request, RequestStatus.REFUSED, GONE)  # neither here nor at GitHub is there such a commit
+        return 0
+    if all(one.wanted.status == "completed" for one in plan):
+        _close(request, RequestStatus.DONE, "")
+    return count
+
+
+def _look_again(desk: Desk, sha: str) -> int:
+    """What was shown as passed is taken back if it does not hold; while nobody can say, it stays."""
+    if _has_landed(desk, sha) or _waits(plan_group(desk, sha)):
+        return 0
+    return publish_group(desk, sha)
+
+
+def _waits(plan: Sequence[Intended]) -> bool:
+    return any(one.wanted.status == "queued" for one in plan)
 
 
 def publish_group(desk: Desk, sha: str) -> int:

@@ -17,7 +17,7 @@ from audit.events import Actor, Role
 from handoffs.clocks import current_skew
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection
-from handoffs.github.pulls import Merge, merge_pull, one_pull
+from handoffs.github.pulls import Merge, PullFacts, branch_tip, merge_pull, one_pull
 from handoffs.models import GitHubRepository, Handoff, PullRequest, PullStatus, RemotePull
 from handoffs.protecting import expected_of, newest_expectation
 from verdicts.landing import intent_of
@@ -51,6 +51,8 @@ def merge_intended(intent: MergeIntent, hosted: GitHubRepository, connection: Co
         return False
     found = one_pull(connection, hosted.full_name, pull.number)
     if found.merged_at is None:
+        if moved := _moved(intent, found, branch_tip(connection, hosted.full_name, pull.base_ref)):
+            return _refused(hosted, pull, moved)
         title = f"Merge PR-{pull.number}: {pull.title}"
         try:
             wanted = Merge(intent.head_sha, title, intent.trailers, merge_method_of(hosted))
@@ -58,10 +60,7 @@ def merge_intended(intent: MergeIntent, hosted: GitHubRepository, connection: Co
         except ForgeError as error:
             if error.code not in {"github.conflict", "github.not_mergeable"}:
                 raise
-            rows = RemotePull.objects.filter(repository=hosted.repository, number=pull.number)
-            rows.update(merge_refusal=error.detail[:2000])
-            log.warning("%s %s: GitHub does not merge it: %s", hosted, pull, error)
-            return False
+            return _refused(hosted, pull, error.detail)
     GitHubRepository.objects.filter(pk=hosted.pk).update(enforcer_dirty_at=Now())
     return True
 
@@ -70,6 +69,22 @@ def merge_method_of(hosted: GitHubRepository) -> str:
     """The one way in which this repository takes pull requests, as it was put under the portal."""
     expectation = newest_expectation(hosted.repository)
     return expected_of(expectation).merge_method if expectation is not None else "merge"
+
+
+def _moved(intent: MergeIntent, found: PullFacts, tip: str) -> str:
+    """Why this is not the merge that was judged; empty if it is. GitHub is told the head alone; rules may be off."""
+    if found.base_ref != intent.pull_request.base_ref:
+        return f"it merges into {found.base_ref} now, and was judged for {intent.pull_request.base_ref}"
+    if tip != intent.base_sha:
+        return f"{found.base_ref} is at {tip[:12]}, and it was judged on {intent.base_sha[:12]}"
+    return ""
+
+
+def _refused(hosted: GitHubRepository, pull: PullRequest, why: str) -> bool:
+    rows = RemotePull.objects.filter(repository=hosted.repository, number=pull.number)
+    rows.update(merge_refusal=why[:2000])
+    log.warning("%s %s is not merged on GitHub: %s", hosted, pull, why)
+    return False
 
 
 def refusal_to_merge(pull_id: int) -> str:

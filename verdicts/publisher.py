@@ -206,7 +206,10 @@ def publish_repository(desk: Desk) -> int:
     left = [row for row in shown if row.head_sha not in heads and not _is_merged(desk, row)]
     first = list(dict.fromkeys(row.head_sha for row in (*left, *shown) if row in left or row.head_sha in heads))
     count, troubles = 0, []
-    for sha in dict.fromkeys((*first, *sorted(heads))):
+    known = {pull.head_sha for pull in pulls if pull.number in ours}
+    for sha in dict.fromkeys((*first, *sorted(heads, key=lambda head: (head not in known, head)))):
+        if sha not in known and sha not in first and not desk.checks.has_to_spare:
+            break  # anybody may open pull requests from forks: what was handed over does not wait for them
         try:
             count += publish_head(desk, sha, pulls)
         except (VerdictError, ForgeError) as error:
@@ -226,7 +229,8 @@ def _is_merged(desk: Desk, row: CheckPublication) -> bool:
     ).exists()
     if not merged and row.pull_number:
         there = desk.checks.pull(row.pull_number)
-        merged = there.is_merged and there.head_sha == row.head_sha
+        is_home = there.base_ref == desk.hosted.repository.protected_branch
+        merged = there.is_merged and is_home and there.head_sha == row.head_sha
     if merged:
         rows = CheckPublication.objects.filter(repository=row.repository_id, head_sha=row.head_sha, settled_at=None)
         rows.update(settled_at=Now())

@@ -188,7 +188,8 @@ def _merge_on_github(hosted: GitHubRepository) -> None:
             merge_intended(intent, hosted, connect(hosted, Side.ENFORCER))
         except ForgeError as error:
             log.warning("%s cannot be merged: %s", intent, error)
-            return
+            if error.retry_in is not None:
+                return
 
 
 def _follow(pull: PullRequest, git: Git, tip: str) -> None:

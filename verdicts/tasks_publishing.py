@@ -79,8 +79,10 @@ def publish(repository_id: int) -> str:
     hosted = rows.select_related("repository").get()
     try:
         desk = desk_of(hosted)
-        publish_groups(desk)
-        publish_repository(desk)
+        try:
+            publish_groups(desk)
+        finally:
+            publish_repository(desk)
     except (ForgeError, GitError, VerdictError, AuditError) as error:
         wait = (error.retry_in if isinstance(error, ForgeError) else None) or AGAIN
         said = redact(str(error))[:2000]

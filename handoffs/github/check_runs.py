@@ -99,6 +99,12 @@ class Checks:
         """The App that writes here."""
         return self._connection.app_id
 
+    @property
+    def has_to_spare(self) -> bool:
+        """Whether half of the hour's requests is left, by the last answer."""
+        budget = self._connection.budget
+        return budget.remaining * 2 >= budget.limit
+
     def open_pulls(self) -> tuple[RemotePull, ...]:
         """Every open pull request, forks' too."""
         with translated():

@@ -42,6 +42,10 @@ class GitHub(BareReads):
         """Fetch every branch."""
         self._mirror.fetch()
 
+    def refresh_only(self, *names: str) -> None:
+        """Fetch these branches, a `*` at an end stands for several, and leave all others as they are."""
+        self._mirror.fetch(*names)
+
     def tags(self) -> tuple[str, ...]:
         """The names of the tags on GitHub, which are no part of the copy."""
         return self._mirror.remote_tags()

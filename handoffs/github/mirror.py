@@ -18,7 +18,6 @@ from handoffs.git.process import GitError, start_git
 from handoffs.git.repository import Git
 from handoffs.github.connection import OUTAGE_WAIT, refuse_plain_http
 
-HEADS: Final = "+refs/heads/*:refs/heads/*"
 FETCH_SECONDS: Final = 600.0
 _AWAY: Final = ("could not resolve host", "failed to connect", "couldn't connect", "timed out", "error: 5", "reset by")
 
@@ -45,15 +44,16 @@ class Mirror:
             if done.status != 0:
                 raise ForgeError("forge.no_mirror", f"{self.path} cannot be made: {done.complaint()}")
 
-    def fetch(self, *more: str) -> None:
-        """Bring every branch up to date, those that are gone away too, and `more` refspecs.
+    def fetch(self, *names: str) -> None:
+        """Bring these branches up to date, all of them without a name; those that are gone go away here, too.
 
         Raises: ForgeError("forge.fetch_failed").
         """
         self.make()
         git = Git(self.path, timeout_seconds=FETCH_SECONDS)
+        wanted = [f"+refs/heads/{name}:refs/heads/{name}" for name in names or ("*",)]
         words = ("fetch", "--prune", "--no-tags", "--no-write-fetch-head", "--quiet", "--force", "--end-of-options")
-        done = git.finish((*words, self._url, HEADS, *more), env=self._environment())
+        done = git.finish((*words, self._url, *wanted), env=self._environment())
         if done.status != 0:
             raise self._failed("forge.fetch_failed", done.complaint())
 
@@ -83,8 +83,8 @@ class Mirror:
         done = Git(self.path, timeout_seconds=FETCH_SECONDS).finish(words, env=self._environment())
         if done.status != 0:
             raise self._failed("forge.fetch_failed", done.complaint())
-        found = done.output.decode("ascii", "replace").split()
-        return found[0] if found else ""
+        lines = (line.split("\t") for line in done.output.decode("utf-8", "replace").splitlines())
+        return next((sha for sha, ref in lines if ref == f"refs/heads/{name}"), "")  # git finds x/refs/heads/name, too
 
     def remote_tags(self) -> tuple[str, ...]:
         """The names of the tags on GitHub now; none of them is fetched.
@@ -103,6 +103,8 @@ class Mirror:
         secret = base64.b64encode(f"x-access-token:{self._token()}".encode()).decode()
         settings = {
             f"http.{parts.scheme}://{parts.netloc}/.extraHeader": f"Authorization: Basic {secret}",
+            # git sends the header on to wherever it is redirected; a new name is followed by the repository's number
+            "http.followRedirects": "false",
             "transfer.fsckObjects": "true",
             "fetch.fsckObjects": "true",
         }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection
@@ -39,15 +40,15 @@ class PullFacts:
 
 
 def open_pulls(connection: Connection, full_name: str) -> list[PullFacts]:
-    """Every open pull request, the newest first.
+    """The open pull requests, the newest first, at most `MOST_OPEN`: anybody may open one from a fork.
 
-    Raises: ForgeError; ("github.too_many") instead of a part of them.
+    Raises: ForgeError.
     """
     found: list[PullFacts] = []
     with connection.talking():
         for pull in connection.repository(full_name).get_pulls(state="open"):
             if len(found) == MOST_OPEN:
-                raise ForgeError("github.too_many", f"got more than {MOST_OPEN} open pull requests")
+                break
             found.append(_facts(pull.raw_data))
     return found
 
@@ -58,6 +59,15 @@ def one_pull(connection: Connection, full_name: str, number: int) -> PullFacts:
     Raises: ForgeError.
     """
     return _facts(connection.request("GET", f"/repos/{full_name}/pulls/{number}").data)
+
+
+def branch_tip(connection: Connection, full_name: str, branch: str) -> str:
+    """Where a branch is now.
+
+    Raises: ForgeError.
+    """
+    path = f"/repos/{full_name}/git/ref/heads/{quote(branch)}"
+    return str(connection.request("GET", path).data["object"]["sha"])
 
 
 def _facts(raw: dict[str, Any]) -> PullFacts:

@@ -95,8 +95,11 @@ def _facts(raw: dict[str, Any]) -> RunFacts:
 
 
 def run_of(asked: Asked, runs: Sequence[RunFacts]) -> RunFacts | None:
-    """The run that says it came of this intent; the one asked for, if there are several that say so."""
-    found = [run for run in runs if asked.intent in run.title.split()]
+    """The run that says it came of this intent; the one asked for, if there are several that say so.
+
+    The intent is the title's last word, so that no run says it came of two.
+    """
+    found = [run for run in runs if run.title.split()[-1:] == [asked.intent]]
     return min(found, key=lambda run: (bool(problem_of(asked, run)), run.number), default=None)
 
 

@@ -25,6 +25,7 @@ from tests.github.test_showing import hand_over, look, state, status_comment
 from tests.support.github.issues import Comment
 from tests.support.on_github import OnGitHub
 from tests.support.people import one_person, person
+from verdicts import answering
 from verdicts.models import VerificationWork, WorkStatus
 from verdicts.tasks_composing import sweep_commands
 from verdicts.tasks_projecting import sweep_projections, sweep_requests
@@ -202,7 +203,9 @@ def test_a_comment_that_is_gone_or_another_ones_is_nothing(stage: OnGitHub):
     assert [one for one in replies(stage) if "comment.edited" not in one] == []
 
 
-def test_status_help_and_a_draft_for_lead(stage: OnGitHub, settings: Any):
+def test_status_help_and_a_draft_for_lead_and_only_so_many_answers_to_strangers(
+    stage: OnGitHub, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
     stage.remote.comments.remove(status_comment(stage))
     assert reactions(ask(stage, "/leo-status", by="otto")) == ["eyes", "+1"]
     with stage.lane(Side.ENFORCER):
@@ -220,6 +223,12 @@ def test_status_help_and_a_draft_for_lead(stage: OnGitHub, settings: Any):
     assert 'value="ESCALATE" required checked' in page
     setup.ensure_person("prue", Role.PLAN)
     assert "Friday" not in draft(stage, "prue", command.pk), "it is filled in for who asked"
+    monkeypatch.setattr(answering, "MOST_STRANGERS", 1)
+    told = (len(replies(stage)), LogEntry.objects.count())
+    for line in ("/leo-help", "/leo-nonsense"):
+        assert reactions(ask(stage, line, by="mallory")) == []
+    assert (len(replies(stage)), LogEntry.objects.count()) == told
+    assert reactions(ask(stage, "/leo-help")) == ["eyes", "+1"]
 
 
 def draft(stage: OnGitHub, name: str, number: int) -> str:

@@ -128,10 +128,15 @@ def test_a_pull_request_merged_without_a_release_is_a_bypass_also_if_the_verdict
 
 @pytest.mark.threat("GATE-08")
 def test_what_a_person_merges_with_the_button_after_pass_is_no_bypass_in_the_portal_nor_in_a_pack(on_github: OnGitHub):
+    mallory, remote = on_github.user("mallory"), on_github.remote
+    remote.commit({"x.txt": "x"}, branch="decoy", by=mallory)
+    decoy = remote.open_pull("decoy", by=mallory)
     on_github.verified()
     on_github.verdict(VerdictKind.PASS)
     pull = on_github.pull()
     on_github.make_green(pull.head_sha)
+    remote.move("refs/heads/decoy", pull.head_sha, by=mallory)  # merged with it; nobody handed that one over
+    assert decoy.number < pull.number
     merge(on_github.remote_pull(), on_github.remote.actor(on_github.user("mallory")))
     assert look(on_github) == [("PASS", "")]
     on_github.enforce()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,6 +15,7 @@ from handoffs.forges.protocol import ForgeError, NewCommit, NewPull
 from handoffs.git.repository import Git
 from handoffs.github.connection import App, Connection, Installation
 from handoffs.github.forge import GitHub
+from handoffs.github.mirror import Mirror
 from handoffs.github.pulls import END, fenced, with_block, without_block
 from tests.support.github.house import House
 
@@ -66,6 +70,53 @@ def test_objects_that_git_would_refuse_do_not_come_in(house: House, forge: GitHu
     with pytest.raises(ForgeError, match=r"forge\.fetch_failed"):
         forge.refresh()
     assert forge.branch("bad") == ""
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Sends whoever comes to another host, and notes what that one is told. Answers as git's smart HTTP."""
+
+    told: ClassVar[list[str]]
+
+    def do_GET(self) -> None:
+        port = self.server.server_address[1]
+        if self.headers["Host"].startswith("127.0.0.1"):
+            self.send_response(301)
+            self.send_header("Location", f"http://localhost:{port}{self.path}")
+            self.end_headers()
+            return
+        ref = b"1" * 40 + b" refs/heads/main\0side-band-64k\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+        self.end_headers()
+        self.wfile.write(b"001e# service=git-upload-pack\n0000" + b"%04x" % (len(ref) + 4) + ref + b"0000")
+
+    def do_POST(self) -> None:
+        self.told.append(self.headers.get("Authorization", ""))
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_token_goes_to_no_other_host(tmp_path: Path):
+    Elsewhere.told = []
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = Mirror(
+            tmp_path / "m.git", f"http://127.0.0.1:{server.server_port}/acme/payments.git", lambda: "secret"
+        )
+        with pytest.raises(ForgeError, match=r"forge\.fetch_failed"):
+            mirror.fetch()
+        server.shutdown()
+    assert Elsewhere.told == []
+
+
+def test_a_branch_whose_name_ends_like_another_is_another(house: House, forge: GitHub):
+    new = commit_on(forge, house.repo.sha())
+    house.repo.git.run("update-ref", "refs/heads/a/refs/heads/feature/x", house.repo.sha())
+    forge.update_branch("feature/x", old="", new=new)
+    forge.update_branch("feature/x", old="", new=new)  # git refuses it; it is there already
+    assert house.repo.sha("feature/x") == new
 
 
 def test_a_push_moves_a_branch_once_and_knows_who_else_moved_it(house: House, forge: GitHub):

@@ -8,6 +8,10 @@ LANDING = "tests/github/test_landing.py"
 COVERS = f"{LANDING}::test_a_release_covers_what_was_judged_and_while_it_holds"
 ONE_COMMIT = f"{LANDING}::test_a_verdict_holds_for_one_commit_on_one_base_and_for_nothing_else"
 LATER = f"{LANDING}::test_a_pull_request_merged_without_a_release_is_a_bypass_also_if_the_verdict_comes_later"
+ATTACKS = "tests/github/test_attacks.py"
+JUDGED_BASE = f"{ATTACKS}::test_the_portal_merges_on_the_judged_base_alone_whatever_the_rules_let_through"
+KEEPS = f"{ATTACKS}::test_no_text_run_or_pull_on_github_keeps_the_rest_of_a_repository_from_being_looked_at"
+HIDES = f"{ATTACKS}::test_a_branch_that_git_refuses_hides_nothing_that_lands_and_a_lost_protected_one_is_said"
 RUNS = "tests/github/test_runs.py"
 GREEN = f"{RUNS}::test_a_gate_needs_the_right_workflow_and_its_evidence_not_a_green_run"
 FAULTS = "tests/github/test_faults.py"
@@ -22,7 +26,7 @@ UNRELEASED = f"{PACKS}::test_what_a_queue_landed_on_something_that_nobody_releas
 
 LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/landing.py", "    if step.tree != merge_tree:\n", "    if False:\n", COVERS),
-    Guard("verdicts/landing.py", "    if merged_at is not None and _was_taken_back(pull, merged_at):\n", "    if False:\n", COVERS),
+    Guard("verdicts/landing.py", "    if _was_taken_back(pull, merged_at):\n", "    if False:\n", COVERS),
     Guard("verdicts/landing.py", "        if line_since(hosted.repository_id, git, base_sha, step.base_sha) is not Line.RELEASED:\n", "        if False:\n", COVERS),
     Guard("verdicts/landing.py", "Q(created_at__lte=merged_at + SLACK) if merged_at else Q()", "Q()", LATER),
     Guard("handoffs/following.py", "        elif found.base_ref != pull.base_ref:\n", "        elif False:\n", ONE_COMMIT),
@@ -46,4 +50,17 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("audit/standalone_verifier.py", "        if not base or row[\"parents\"] not in ([base], [base, head]):\n", "        if False:\n", AS_JUDGED),
     Guard("audit/standalone_verifier.py", "        if not any((leaf.body or {}).items() >= wanted.items() for leaf in found):\n", "        if False:\n", VERIFIERS_WORD),
     Guard("audit/standalone_verifier.py", "            if self.commits[at].get(\"class\") not in RELEASED:\n", "            if False:\n", UNRELEASED),
+    Guard("verdicts/landing.py", "    return merged_at is None or pull.moved_at < merged_at\n", "    return merged_at is not None and pull.moved_at < merged_at\n", f"{ATTACKS}::test_a_pushed_merge_of_a_head_whose_verdict_was_superseded_is_a_bypass"),
+    Guard("verdicts/merging_github.py", "    if found.base_ref != intent.pull_request.base_ref:\n", "    if False:\n", f"{JUDGED_BASE}[base]"),
+    Guard("verdicts/merging_github.py", "    if tip != intent.base_sha:\n", "    if False:\n", f"{JUDGED_BASE}[tip]"),
+    Guard("handoffs/following.py", "        if found.merged_at is not None and _is_home(hosted, found.base_ref):\n", "        if found.merged_at is not None:\n", f"{JUDGED_BASE}[base]"),
+    Guard("handoffs/github/runs.py", "run.title.split()[-1:] == [asked.intent]", "asked.intent in run.title.split()", KEEPS),
+    Guard("handoffs/reconciling.py", "                if error.code not in {\"github.refused\", \"github.forbidden\", \"github.not_found\"}:\n                    raise\n                log", "                raise\n                log", KEEPS),
+    Guard("handoffs/reconciling.py", "        forge.refresh_only(protected, \"feature/*\")\n        return error\n", "        raise\n", HIDES),
+    Guard("handoffs/reconciling.py", "    if trouble is not None:\n        raise trouble\n", "", HIDES),
+    Guard("handoffs/following.py", "    base_ref = base_ref[:200]\n", "", KEEPS),
+    Guard("handoffs/github/mirror.py", "            \"http.followRedirects\": \"false\",\n", "", "tests/github/test_mirror.py::test_the_token_goes_to_no_other_host"),
+    Guard("handoffs/github/mirror.py", " if ref == f\"refs/heads/{name}\"), \"\")", "), \"\")", "tests/github/test_mirror.py::test_a_branch_whose_name_ends_like_another_is_another"),
+    Guard("verdicts/landing.py", "merged.order_by(Exists(ours).desc(), \"number\").first()", "merged.order_by(\"number\").first()", f"{LANDING}::test_what_a_person_merges_with_the_button_after_pass_is_no_bypass_in_the_portal_nor_in_a_pack"),
+    Guard("verdicts/answering.py", "    if identity is None and _is_crowded(request):\n", "    if False:\n", "tests/github/test_answering.py::test_status_help_and_a_draft_for_lead_and_only_so_many_answers_to_strangers"),
 )  # fmt: skip

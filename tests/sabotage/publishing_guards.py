@@ -9,6 +9,8 @@ LANE, FLOW = "tests/github/test_publishing_lane.py", "tests/github/test_publishi
 RACES, GROUPS = "tests/github/test_publishing_races.py", "tests/github/test_publishing_groups.py"
 ONE = f"{PURE}::test_one_thing_that_does_not_hold_is_enough"
 FAULTS = "tests/github/test_publishing_faults.py"
+ATTACKS = "tests/github/test_attacks_on_checks.py"
+ENDS = f"{ATTACKS}::test_a_merge_into_another_branch_ends_the_success_also_while_a_group_cannot_be_answered"
 DATABASE = f"{LANE}::test_the_database_takes_no_success_that_nothing_releases"
 OTHERS = f"{GROUPS}::test_a_group_with_anything_else_in_it_fails"
 EDITED = f"{FLOW}::test_a_publication_that_was_edited_or_deleted_past_its_guard_is_found"
@@ -33,12 +35,16 @@ PUBLISHING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/tasks_publishing.py", "    refuse_other_app(checks, hosted.gate_app)\n", "", f"{LANE}::test_the_key_of_another_app_publishes_nothing"),
     Guard("handoffs/github/check_runs.py", "        if run.conclusion in {\"success\", \"neutral\", \"skipped\"}:", "        if False:", f"{LANE}::test_what_satisfies_github_is_never_made_only_written_into_a_run_that_is_known"),
     Guard("verdicts/merge_groups.py", " and _merges_to(git, parents[0], head, tree)]", "]", OTHERS),
-    Guard("verdicts/merge_groups.py", "        if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:", "        if False:", f"{GROUPS}::test_nobody_else_gets_an_answer_for_a_branch_that_looks_like_the_queues"),
+    Guard("verdicts/merge_groups.py", "    if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:", "    if False:", f"{GROUPS}::test_nobody_else_gets_an_answer_for_a_branch_that_looks_like_the_queues"),
     Guard("verdicts/comparing.py", "        \"is_own\": \"own\",\n", "", EDITED),
     Guard("verdicts/comparing.py", "    \"check.intended\": CheckPublication,\n", "", EDITED),
     Guard("verdicts/tampering.py", "git.run(\"log\", \"-z\",", "git.run(\"log\", \"-z\", \"--no-walk\",", f"{FORGING}::test_a_marker_in_twelve_places_by_four_actors_changes_nothing"),
     Guard("handoffs/deliveries.py", "text=\"\" if asked.kind is AskedKind.COMMAND else asked.text,", "text=asked.text,", f"{ANSWERING}::test_a_question_is_erased_with_its_authors_other_texts"),
-    Guard("verdicts/views.py", "principal=request.actor.principal_id, verb=Verb.ESCALATE", "verb=Verb.ESCALATE", f"{ANSWERING}::test_status_help_and_a_draft_for_lead"),
+    Guard("verdicts/views.py", "principal=request.actor.principal_id, verb=Verb.ESCALATE", "verb=Verb.ESCALATE", f"{ANSWERING}::test_status_help_and_a_draft_for_lead_and_only_so_many_answers_to_strangers"),
+    Guard("verdicts/publisher.py", "        merged = there.is_merged and is_home and there", "        merged = there.is_merged and there", ENDS),
+    Guard("verdicts/tasks_publishing.py", "        try:\n            publish_groups(desk)\n        finally:\n            publish_repository(desk)\n", "        publish_groups(desk)\n        publish_repository(desk)\n", ENDS),
+    Guard("verdicts/publisher.py", "key=lambda head: (head not in known, head)", "key=str", ENDS),
+    Guard("verdicts/publisher.py", "        if sha not in known and sha not in first and not desk.checks.has_to_spare:\n", "        if False:\n", ENDS),
     Guard(GUARDED, "NOT leo_log_covers(cause) OR ", "", DATABASE),
     Guard(GUARDED, "(NEW.is_group OR p.number = NEW.pull_number AND p.head_sha = NEW.head_sha)", "true", DATABASE),
 )  # fmt: skip

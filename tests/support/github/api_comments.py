@@ -15,6 +15,7 @@ from tests.support.github.show import stamp
 
 COMMENT = "/repos/{owner}/{repo}/issues/comments/{comment_id}"
 LONGEST_BODY = 65536
+TOO_LONG = "Body is too long (maximum is 65536 characters)"
 
 
 def one_comment(call: Call) -> Comment:
@@ -34,7 +35,7 @@ def body_text(call: Call) -> str:
             resource="IssueComment",
             code="unprocessable",
             field="data",
-            message="Body is too long (maximum is 65536 characters)",
+            message=TOO_LONG,
         )
     return text
 

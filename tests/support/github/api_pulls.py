@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.github import show_git, show_pulls
+from tests.support.github.api_comments import LONGEST_BODY, TOO_LONG
 from tests.support.github.exchange import Answer, Call, Page, invalid, not_found
 from tests.support.github.opening import open_pull
 from tests.support.github.pulls import Pull
@@ -73,6 +74,8 @@ def update_pull(call: Call) -> Any:
     base = call.body.get("base", "")
     if base and not call.repository.git.resolve(f"refs/heads/{base}"):
         raise invalid(resource="PullRequest", field="base", code="invalid")
+    if len(call.body.get("body") or "") > LONGEST_BODY:
+        raise invalid(resource="PullRequest", code="unprocessable", field="data", message=TOO_LONG)
     pull.change(by, base=base, title=call.body.get("title", ""), body=call.body.get("body"))
     if call.body.get("state") == "closed":
         pull.close(by)
