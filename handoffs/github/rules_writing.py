@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.live import Bypass, Expected
@@ -197,10 +198,11 @@ def _plain(value: Any) -> Any:
 
 def _plan_classic(reader: Reader, at: str, expected: Expected) -> Iterator[Change]:
     """Classic protection of the one branch. It has no patterns: the lanes stay open, and a check says so."""
-    path = f"{at}/branches/{expected.branch}/protection"
+    path = f"{at}/branches/{quote(expected.branch, safe='')}/protection"
     wanted = {
         "required_status_checks": {
             "strict": True,
+            "contexts": [],  # GitHub's description wants it; a name in it would be anybody's to report
             "checks": [{"context": name, "app_id": expected.gate_app} for name in expected.contexts],
         },
         "enforce_admins": True,

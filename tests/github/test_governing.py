@@ -69,6 +69,37 @@ def test_a_repository_is_enforced_only_once_everything_is_green_and_a_canary_was
 
 
 @pytest.mark.threat("GATE-01")
+@pytest.mark.threat("GATE-08")
+def test_where_github_has_no_rule_sets_classic_protection_is_written_proved_and_watched(town: Town):
+    town.repo.has_rulesets = False
+    town.repo.merge_methods = {"merge"}
+    next(one for one in town.github.installations if one.app is town.gate).permissions["administration"] = "read"
+    assert town.govern().ending is Ending.OPEN
+    assert open_codes(town) == {"config.lanes"}  # it knows no patterns
+    accepted = ("config.lanes", "config.history")  # leo-gate is not shown how the repository lets merge
+    done = town.govern(accepted=accepted)
+    assert done.ending is Ending.ENFORCED, town.said
+    assert [(one["status"], one["refused"]) for one in CanaryRun.objects.get().said] == [(405, True), (422, True)]
+    assert no_canary_is_left(town)
+    assert not town.repo.rulesets
+    names = {gate.check_name for gate in parse_policy(policy_in_force().document.encode()).gates}
+    (asked, *again) = [one.json() for one in town.github.requests if one.method == "PUT" and "protection" in one.path]
+    pinned = [{"context": name, "app_id": town.gate.id} for name in names]
+    assert sorted(asked["required_status_checks"]["checks"], key=str) == sorted(pinned, key=str)
+    assert (asked["required_status_checks"]["contexts"], asked["enforce_admins"], again) == ([], True, [])
+
+    repository = GitHubRepository.objects.get().repository_id
+    assert watch_protection(repository)
+    assert standing().state is Protection.ENFORCED, standing().open_findings
+    town.repo.protections["main"]["enforce_admins"] = False
+    assert watch_protection(repository)
+    assert (standing().state, open_codes(town) & {"config.bypass"}) == (Protection.UNENFORCED, {"config.bypass"})
+    assert LogEntry.objects.filter(kind="protection.drifted").last().role == "REPORTER"
+    assert town.govern(accepted=accepted).ending is Ending.ENFORCED  # repaired
+    assert town.repo.protections["main"]["enforce_admins"]
+
+
+@pytest.mark.threat("GATE-01")
 def test_what_is_required_is_reported_by_the_gate_alone(town: Town):
     town.govern()
     head = town.repo.commit({"a.txt": "a"}, branch="change", by=town.dev)

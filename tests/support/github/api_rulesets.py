@@ -82,6 +82,8 @@ def keep(one: Ruleset, call: Call) -> None:
 
 @route("GET", "/repos/{owner}/{repo}/rulesets", "metadata:read")
 def list_rulesets(call: Call) -> Any:
+    if not call.repository.has_rulesets:
+        raise not_found()
     return Page(call.repository.rulesets, lambda one: ruleset(one, whole=False, bypass=False))
 
 

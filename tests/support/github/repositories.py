@@ -50,6 +50,7 @@ class Repository:
     remarks: list[Remark] = field(default_factory=list)
     rulesets: list[Ruleset] = field(default_factory=list)
     rule_suites: list[RuleSuite] = field(default_factory=list)
+    has_rulesets: bool = True  # an older server, or a plan without them, has none
     protections: dict[str, dict[str, Any]] = field(default_factory=dict)
     hooks: list[Hook] = field(default_factory=list)
     workflows: list[Workflow] = field(default_factory=list)
