@@ -25,7 +25,7 @@ from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.api_github import router as github_router
 from leoportal.machines import enter_lane, leaving_its_lane, signed_in
 from leoportal.web import open_to_all
-from verdicts import actions, evidence
+from verdicts import actions, evidence, rounds
 from verdicts.actions import GateReport
 from verdicts.models import AgentReport, GateExecution, VerdictError, VerificationWork
 from verdicts.policy import judgement_to_json
@@ -220,7 +220,7 @@ def verify_again(request: HttpRequest, owner: str, name: str, number: int) -> St
     """PLAN's `/leo-verify`: run the built-in gates and all five sub-agents again on this head."""
     require(_actor(request), Act.RUN_VERIFICATION)
     pull = _pull(owner, name, number)
-    queued = actions.verify_again(pull.pk, by=_actor(request))
+    queued = rounds.verify_again(pull.pk, by=_actor(request))
     nudge("verdicts.tasks.sweep_work")
     return Status(202, {"queued": queued, "round": pull.round})
 

@@ -28,12 +28,13 @@ from handoffs.tasks import advance, sweep_staging
 from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, Portal, git
 from verdicts import evidence
-from verdicts.actions import GateReport, report_gate, verify_again
+from verdicts.actions import GateReport, report_gate
 from verdicts.deciding import VerdictRequest, record_verdict
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import DecisionKind, VerdictError, VerificationWork
 from verdicts.results import GateOutcome
+from verdicts.rounds import verify_again
 from verdicts.tasks import run_work, sweep_verification, sweep_work
 
 WHEN = datetime(2026, 11, 1, tzinfo=UTC)

@@ -1,6 +1,7 @@
-"""Every write of the verification: policies, triggers, gate and sub-agent reports, rounds, deadlines.
+"""Every write of the verification: policies, triggers, gate and sub-agent reports, deadlines.
 
-Verdicts and decisions are in `verdicts.deciding`, merging is in `verdicts.merging`.
+Verdicts and decisions are in `verdicts.deciding`, merging is in `verdicts.merging`, rounds are in `verdicts.rounds`,
+what takes a release back in `verdicts.reopening`.
 """
 
 from __future__ import annotations
@@ -42,13 +43,12 @@ from verdicts.models import (
     VerificationWork,
     WorkStatus,
 )
-from verdicts.policy import disagreements, parse_policy, policy_to_json
+from verdicts.policy import parse_policy, policy_to_json
+from verdicts.reopening import reopen_if_worse, subject_of
 from verdicts.results import AgentKind, AgentResult, GateOutcome, from_json, to_json
-from verdicts.subagents import AGENTS
+from verdicts.rounds import BUILT_IN_GATES, start_round
 
 MAX_RUN_ID = 120
-BUILT_IN_GATES = ("slsa", "policy-bundle")
-JUDGED = (PullStatus.READY_TO_MERGE, PullStatus.GATES_PASSING, PullStatus.LEAD_REVIEW)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def report_gate(pull_id: int, report: GateReport, *, by: Actor) -> GateExecution
         raise VerdictError("gate.conclusion", "missing is what the portal says of a gate that did not report")
     take_part_as_reporter(pull, by)
     execution = _store_gate(pull, gate.key, report, by)
-    _reopen_if_worse(pull, f"gate {gate.key} ended in {report.conclusion}", by)
+    reopen_if_worse(pull, f"gate {gate.key} ended in {report.conclusion}", by)
     return execution
 
 
@@ -202,7 +202,7 @@ def _store_gate(pull: PullRequest, gate: str, report: GateReport, by: Actor) -> 
         "head": report.head_sha,
         "evidence": report.evidence,
     }
-    entry = append_event(events.GATE_REPORTED, by, _subject(pull), body)
+    entry = append_event(events.GATE_REPORTED, by, subject_of(pull), body)
     return GateExecution.objects.create(
         pull_request=pull,
         gate=gate,
@@ -242,7 +242,7 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
         "round": pull.round,
         "result": stored,
     }
-    entry = append_event(events.AGENT_REPORTED, by, _subject(pull), body)
+    entry = append_event(events.AGENT_REPORTED, by, subject_of(pull), body)
     report = AgentReport.objects.create(
         pull_request=pull,
         agent=result.kind.value,
@@ -253,9 +253,9 @@ def report_agent(pull_id: int, result: AgentResult, *, by: Actor, work: Verifica
         created_at=entry.created_at,
         log_entry=entry,
     )
-    _reopen_if_worse(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
+    reopen_if_worse(pull, f"sub-agent {result.kind} reported {result.outcome}", by)
     if work is not None:
-        _start_round(pull, by)
+        start_round(pull, by)
     return report
 
 
@@ -268,77 +268,14 @@ def finish_gate_work(work: VerificationWork, report: GateReport, *, by: Actor) -
     if pull.head_sha == work.head_sha and pull.triggered_at is not None:
         take_part_as_reporter(pull, by)
         _store_gate(pull, work.name, report, by)
-        _reopen_if_worse(pull, f"gate {work.name} ended in {report.conclusion}", by)
-    _start_round(pull, by)
+        reopen_if_worse(pull, f"gate {work.name} ended in {report.conclusion}", by)
+    start_round(pull, by)
 
 
 def take_part_as_reporter(pull: PullRequest, by: Actor) -> None:
     """Outside reporters are principals like any other: who built or decides does not report."""
     handoff = Handoff.objects.get(pk=pull.handoff_id)
     take_part(handoff.chain, by)
-
-
-def _start_round(pull: PullRequest, by: Actor) -> None:
-    """With the last result, let disagreeing sub-agents judge again with each other's findings.
-
-    In that result's transaction, on the locked row: a worker that dies cannot lose the round. At most the policy's.
-    """
-    policy = parse_policy(evidence.policy_in_force().document.encode())
-    if pull.triggered_at is None or pull.status != PullStatus.GATES_PASSING or pull.round >= policy.max_rounds:
-        return
-    if evidence.has_work_left(pull):
-        return
-    found = disagreements(evidence.gather(pull, tree="").inputs.results, policy)
-    kinds = sorted({kind.value for item in found for kind in (item.passed, item.failed)})
-    if not kinds:
-        return
-    pull.round += 1
-    pull.save(update_fields=["round"])
-    run = pull.work.aggregate(newest=Max("run"))["newest"] or 1
-    VerificationWork.objects.bulk_create(
-        VerificationWork(
-            pull_request=pull,
-            head_sha=pull.head_sha,
-            round=pull.round,
-            kind=VerificationWork.Kind.AGENT,
-            name=kind,
-            run=run,
-        )
-        for kind in kinds
-    )
-    append_event(events.ROUND_STARTED, by, _subject(pull), {"round": pull.round, "agents": list(kinds)})
-
-
-@transaction.atomic(durable=True)
-def verify_again(pull_id: int, *, by: Actor) -> int:
-    """PLAN has all five sub-agents and the built-in gates run on this head once more.
-
-    Returns how many pieces of work were queued; 0 when they are queued already.
-    """
-    return queue_verification(pull_id, by=by)
-
-
-def queue_verification(pull_id: int, *, by: Actor) -> int:
-    """`verify_again` in the caller's transaction.
-
-    Raises: AuditError("role.not_allowed"), ("sod.conflict"); VerdictError("verification.not_now").
-    """
-    require(by, Act.RUN_VERIFICATION)
-    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.triggered_at is None or pull.status not in JUDGED:
-        raise VerdictError("verification.not_now", f"PR-{pull.number} is {pull.label}; nothing can be verified on it")
-    take_part(Handoff.objects.get(pk=pull.handoff_id).chain, by)
-    if evidence.has_work_left(pull):
-        return 0
-    run = 1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0)
-    names = [(VerificationWork.Kind.GATE, gate) for gate in BUILT_IN_GATES]
-    names += [(VerificationWork.Kind.AGENT, kind.value) for kind in AGENTS]
-    VerificationWork.objects.bulk_create(
-        VerificationWork(pull_request=pull, head_sha=pull.head_sha, round=pull.round, kind=kind, name=name, run=run)
-        for kind, name in names
-    )
-    append_event(events.ROUND_STARTED, by, _subject(pull), {"round": pull.round, "agents": [n for _, n in names]})
-    return len(names)
 
 
 @transaction.atomic(durable=True)
@@ -356,87 +293,8 @@ def time_out(pull_id: int, *, by: Actor) -> bool:
     PullRequest.objects.move(
         pull.pk, old=PullStatus.GATES_PASSING, new=PullStatus.LEAD_REVIEW, timed_out_at=timezone.now()
     )
-    append_event(events.PULL_TIMED_OUT, by, _subject(pull), {"missing": list(missing), "head": pull.head_sha})
+    append_event(events.PULL_TIMED_OUT, by, subject_of(pull), {"missing": list(missing), "head": pull.head_sha})
     return True
-
-
-@transaction.atomic(durable=True)
-def move_base(pull_id: int, *, base_sha: str, merge_tree: str, by: Actor) -> bool:
-    """The protected branch moved: every verdict is stale, the gates run again. `merge_tree` empty: it conflicts."""
-    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.base_sha == base_sha or pull.status not in JUDGED:
-        return False
-    new = PullStatus.GATES_PASSING if merge_tree else PullStatus.NEEDS_REVISION
-    changes = {"base_sha": base_sha, "triggered_at": None, "deadline_at": None, "merge_sha": ""}
-    if merge_tree:
-        changes["merge_tree"] = merge_tree
-    if pull.status == new:
-        PullRequest.objects.filter(pk=pull.pk).update(**changes)
-    else:
-        PullRequest.objects.move(pull.pk, old=PullStatus(pull.status), new=new, **changes)
-    append_event(
-        events.VERDICT_STALE,
-        by,
-        _subject(pull),
-        {"old_base": pull.base_sha, "new_base": base_sha, "conflict": not merge_tree},
-    )
-    return True
-
-
-@transaction.atomic(durable=True)
-def expire_approval(pull_id: int, *, by: Actor) -> bool:
-    """Take a release back whose approval ran out before anybody merged: a broken glass closes by itself."""
-    pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.status != PullStatus.READY_TO_MERGE or evidence.released_judgement(pull) is not None:
-        return False
-    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
-    append_event(events.APPROVAL_EXPIRED, by, _subject(pull), {"pr": pull.number, "head": pull.head_sha})
-    return True
-
-
-def distrust_bundle(pull: PullRequest, why: str, by: Actor) -> None:
-    """The signature of a pull request's bundle no longer holds: run the SLSA gate again, and take a release back.
-
-    In the caller's transaction, on the locked row. Without weighing anything: who revokes a key may be of the
-    enforcer's lane, which sees no gates.
-    """
-    verify_signature_again(pull)
-    if pull.status == PullStatus.READY_TO_MERGE:
-        _reopen(pull, why, by, computed="", news=[why])
-
-
-def verify_signature_again(pull: PullRequest) -> None:
-    """Run the SLSA gate once more, in the caller's transaction, on the locked row; once, if it waits to run already."""
-    waiting = pull.work.filter(name="slsa", head_sha=pull.head_sha, status=WorkStatus.WAITING)
-    if pull.triggered_at is not None and pull.status in JUDGED and not waiting.exists():
-        VerificationWork.objects.create(
-            pull_request=pull,
-            head_sha=pull.head_sha,
-            round=pull.round,
-            kind=VerificationWork.Kind.GATE,
-            name="slsa",
-            run=1 + (pull.work.aggregate(newest=Max("run"))["newest"] or 0),
-        )
-
-
-def _reopen_if_worse(pull: PullRequest, why: str, by: Actor) -> None:
-    """Anything that speaks against the merge and was not known when it was released takes the permission away.
-
-    In the caller's transaction. The whole judgement is made again: what a reporter calls its result decides nothing,
-    and news of the same weight as what LEAD accepted is news all the same.
-    """
-    if pull.status != PullStatus.READY_TO_MERGE:
-        return
-    now = evidence.gather(pull, tree=pull.handoff.result_tree).judgement
-    news = evidence.news_since(evidence.released_judgement(pull), now)
-    if news:
-        said = now.verdict.value if now.verdict else ""
-        _reopen(pull, why, by, computed=said, news=[reason.sentence for reason in news[:20]])
-
-
-def _reopen(pull: PullRequest, why: str, by: Actor, *, computed: str, news: list[str]) -> None:
-    PullRequest.objects.move(pull.pk, old=PullStatus.READY_TO_MERGE, new=PullStatus.GATES_PASSING, merge_sha="")
-    append_event(events.VERDICT_STALE, by, _subject(pull), {"why": why, "computed": computed, "news": [*news]})
 
 
 def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:
@@ -444,7 +302,3 @@ def _refuse_other_head(pull: PullRequest, head_sha: str, what: str) -> None:
         raise VerdictError(f"{what}.not_triggered", f"PR-{pull.number} is not being verified now ({pull.label})")
     if head_sha != pull.head_sha:
         raise VerdictError(f"{what}.head_moved", f"got {head_sha[:80]}, expected the head {pull.head_sha}")
-
-
-def _subject(pull: PullRequest) -> str:
-    return f"H-{pull.handoff_id}"

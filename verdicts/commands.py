@@ -25,12 +25,12 @@ from handoffs.github.commands import Verb
 from handoffs.github.markdown import inert
 from handoffs.models import GitHubCommand, PullRequest
 from verdicts import evidence
-from verdicts.actions import queue_verification
 from verdicts.composing import facts_of
 from verdicts.models import VerdictError
 from verdicts.policy import parse_policy
 from verdicts.projecting import blocking_list
 from verdicts.queueing import for_glance
+from verdicts.rounds import queue_verification
 
 # Who may ask for what; a verb that is not here is for anybody who is registered.
 _ACTS: Final = {

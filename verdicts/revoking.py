@@ -16,8 +16,8 @@ from handoffs.keys import confirm_active
 from handoffs.models import PullRequest, Signature, SigningKey
 from handoffs.resigning import record_renewal, sign_again
 from handoffs.revocations import affected_handoffs, record_revocation
-from verdicts.actions import distrust_bundle, verify_signature_again
 from verdicts.models import STATEMENTS
+from verdicts.reopening import distrust_bundle, verify_signature_again
 
 
 @dataclass(frozen=True)

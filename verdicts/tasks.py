@@ -33,7 +33,7 @@ from handoffs.models import GitHubRepository, HandoffError, PullRequest, PullSta
 from handoffs.resigning import fallen_signatures
 from handoffs.signatures.openpgp import SignatureError
 from handoffs.tasks import enforcer, forge_for, nudge, nudge_publisher, tools_for
-from verdicts import actions, evidence
+from verdicts import actions, evidence, reopening
 from verdicts.actions import GateReport
 from verdicts.comparing import check_everything
 from verdicts.export_rows import Export
@@ -160,7 +160,7 @@ def sweep_deadlines() -> int:
     )
     for pk in set(expired.values_list("pull_request", flat=True)[:200]):
         with alone(f"the approval of pull request {pk}"):
-            count += actions.expire_approval(pk, by=verifier())
+            count += reopening.expire_approval(pk, by=verifier())
     return count
 
 
@@ -209,7 +209,7 @@ def _follow(pull: PullRequest, git: Git, tip: str) -> None:
         tree = ""
     if tree and holds_in_queue(pull, git, tip):
         return
-    actions.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
+    reopening.move_base(pull.pk, base_sha=tip, merge_tree=tree, by=enforcer())
 
 
 def _holds(git: Git, tip: str, commit: str) -> bool:

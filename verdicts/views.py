@@ -24,7 +24,7 @@ from handoffs.models import GitHubCommand, HandoffError, PullRequest, PullStatus
 from handoffs.tasks import nudge, nudge_publisher, tools_for
 from leoportal.live import render_live
 from leoportal.web import Request, page, render_page
-from verdicts import actions
+from verdicts import rounds
 from verdicts.deciding import record_verdict
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.forms import VerdictForm
@@ -117,7 +117,7 @@ def verify_pull(request: Request, owner: str, repo: str, number: int) -> HttpRes
     """Run the built-in gates and all sub-agents on this head once more."""
     pull = _pull(owner, repo, number)
     try:
-        queued = actions.verify_again(pull.pk, by=request.actor)
+        queued = rounds.verify_again(pull.pk, by=request.actor)
     except (VerdictError, AuditError) as refusal:
         return _render_review(request, read_review(pull, request.actor), _blank(pull), refusal=refusal)
     nudge("verdicts.tasks.sweep_work")

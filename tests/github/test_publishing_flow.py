@@ -25,12 +25,13 @@ from tests.github.publishing import GATE_3, Published, contexts
 from tests.support.github import GitHub
 from tests.support.github.pulls import Pull
 from tests.support.portal import Portal
-from verdicts.actions import move_base, verify_again
 from verdicts.break_glass import BreakGlassRequest, open_break_glass, request_break_glass
 from verdicts.comparing import find_changed_rows
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.publication_rows import CheckPublication
+from verdicts.reopening import move_base
 from verdicts.results import GateOutcome
+from verdicts.rounds import verify_again
 from verdicts.tasks_publishing import desk_of, sweep_publishing
 
 

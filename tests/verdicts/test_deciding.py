@@ -18,13 +18,14 @@ from handoffs.tasks import advance, sweep_staging
 from leoportal.setup import OPERATOR
 from tests.support.portal import GOOD_CHANGE, START, Portal
 from verdicts import evidence
-from verdicts.actions import time_out, verify_again
+from verdicts.actions import time_out
 from verdicts.deciding import VerdictRequest, record_verdict
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.models import Decision, DecisionKind, GateExecution, Verdict, VerdictError
 from verdicts.policy import decide, inputs_from_json
 from verdicts.results import GateOutcome
+from verdicts.rounds import verify_again
 from verdicts.tasks import sweep_verification
 
 UNTESTED_CHANGE = {"payments/fees.py": START["payments/fees.py"] + "\n\ndef double(cents):\n    return 2 * cents\n"}

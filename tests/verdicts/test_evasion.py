@@ -8,7 +8,7 @@ import pytest
 
 from handoffs.models import PullStatus
 from tests.support.portal import Portal
-from verdicts import actions, evidence
+from verdicts import actions, evidence, rounds
 from verdicts.actions import GateReport
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
@@ -104,7 +104,7 @@ def test_a_reviewer_cannot_take_a_finding_back(portal: Portal):
 def test_a_built_in_gate_that_fails_when_it_runs_again_takes_the_release_back(portal: Portal):
     pull = portal.verified()
     portal.verdict(VerdictKind.PASS)
-    actions.verify_again(pull.pk, by=portal.actor("plan"))
+    rounds.verify_again(pull.pk, by=portal.actor("plan"))
     work = VerificationWork.objects.filter(kind="gate", name="slsa").latest("pk")
     failed = GateReport("slsa", GateOutcome.FAILURE, "again", pull.head_sha, {})
     actions.finish_gate_work(work, failed, by=portal.actor("leoportal-verifier"))

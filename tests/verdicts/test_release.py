@@ -22,7 +22,7 @@ from handoffs.models import PullRequest, PullStatus
 from leoportal import setup
 from tests.support.portal import Portal, git
 from tests.verdicts.test_evasion import UNTESTED_CHANGE, finding, outside, report
-from verdicts import actions, evidence
+from verdicts import actions, evidence, rounds
 from verdicts.actions import GateReport, enact_policy
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
@@ -145,12 +145,12 @@ def test_a_reviewer_cannot_take_an_opinion_back(portal: Portal, said: str):
 
 def test_nothing_passes_or_merges_while_checks_run(portal: Portal):
     portal.verified()
-    actions.verify_again(portal.pull().pk, by=portal.actor("plan"))
+    rounds.verify_again(portal.pull().pk, by=portal.actor("plan"))
     with pytest.raises(VerdictError, match=r"verdict\.still_running"):
         portal.verdict(VerdictKind.PASS)
     portal.run_work()
     portal.verdict(VerdictKind.PASS)
-    actions.verify_again(portal.pull().pk, by=portal.actor("plan"))
+    rounds.verify_again(portal.pull().pk, by=portal.actor("plan"))
     with pytest.raises(VerdictError, match=r"merge\.still_running"):
         merge(portal)
     portal.run_work()

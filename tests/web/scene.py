@@ -36,6 +36,7 @@ from verdicts import actions
 from verdicts.actions import GateReport
 from verdicts.models import VerificationWork
 from verdicts.results import AgentKind, AgentOutcome, AgentResult, Finding, GateOutcome, Grade, Severity, Tool
+from verdicts.rounds import BUILT_IN_GATES
 
 BUILDER_ID = "https://builders.example/codex-a"
 CAST = {
@@ -226,7 +227,7 @@ class Scene:
         for gate in ("story-release", "slsa", "policy-bundle"):
             evidence: dict[str, Any] = {"checks": [{"name": "the bytes", "met": True, "got": "71be"}]}
             report = GateReport(gate, conclusion, f"run-{gate}-{pull.pk}", pull.head_sha, evidence)
-            if gate in actions.BUILT_IN_GATES:
+            if gate in BUILT_IN_GATES:
                 work = VerificationWork.objects.create(
                     pull_request=pull, head_sha=pull.head_sha, round=1, kind=VerificationWork.Kind.GATE, name=gate
                 )
