@@ -18,7 +18,7 @@ import typer
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection, Nobody
 from handoffs.github.manifests import SIDES, ManifestError, is_code, refuse_other_app
-from handoffs.github.templates import REPORT, Commands, Release, TemplateError, render_templates
+from handoffs.github.templates import POLICY, REPORT, Commands, PolicyKey, Release, TemplateError, render_templates
 from leoportal.cli_output import NEGATIVE, USAGE, say, stop
 
 PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -125,6 +125,8 @@ def workflows(  # noqa: PLR0913 - options of a command
     wheel: Annotated[str, typer.Option("--wheel", help="address of the leoportal wheel that the workflows install")],
     sha256: Annotated[str, typer.Option("--sha256", help="its SHA-256, 64 hex digits")],
     portal: Annotated[str, typer.Option("--portal", help="address of the portal")],
+    policy_key: Annotated[str, typer.Option("--policy-key", help="fingerprint, as `operate policy-export` says it")],
+    policy_received: Annotated[str, typer.Option("--policy-received", help="when, as `operate policy-export` says it")],
     branch: Annotated[str, typer.Option("--branch", help="the protected branch")] = "main",
     test: Annotated[str, typer.Option("--test", help="the repository's own test command")] = "make test",
     analyse: Annotated[
@@ -134,7 +136,13 @@ def workflows(  # noqa: PLR0913 - options of a command
 ) -> None:
     """The four gates' workflows and the action they share, for the governed repository."""
     try:
-        files = render_templates(Release(wheel, sha256), portal=portal, branch=branch, commands=Commands(test, analyse))
+        files = render_templates(
+            Release(wheel, sha256),
+            portal=portal,
+            branch=branch,
+            policy=PolicyKey(policy_key, policy_received),
+            commands=Commands(test, analyse),
+        )
     except TemplateError as error:
         stop(error.code, error.detail, "leo repo workflows --help", status=USAGE)
     for name, text in files.items():
@@ -146,4 +154,5 @@ def workflows(  # noqa: PLR0913 - options of a command
         path.write_text(text)
         say(f"wrote {path}")
     if write is not None:
+        say(f"The signed policy goes into {POLICY}: manage.py operate policy-export {write / POLICY}")
         say("Next: commit them to the protected branch, with owners for /.github/ in CODEOWNERS")

@@ -16,12 +16,15 @@ from audit.coded import CodedError
 
 CHECKOUT: Final = "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2"
 REPORT: Final = "leo-report.sarif"
+POLICY: Final = ".github/leoportal"  # where the signed policy lies, below what has owners
 # Gates in which the change's own code runs, and the job that it runs in.
 _OWN_CODE: Final = {"story": "test", "agents": "analyse"}
 _WHEEL: Final = re.compile(r"https://[A-Za-z0-9._~/%-]{1,400}/(leoportal-[A-Za-z0-9.+_]{1,60}-py3-none-any\.whl)\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PORTAL: Final = re.compile(r"https://[A-Za-z0-9.-]{1,200}(?::[0-9]{1,5})?\Z")
 _BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}\Z")
+_FINGERPRINT: Final = re.compile(r"[0-9A-F]{40}(?:[0-9A-F]{24})?\Z")
+_RECEIVED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)\Z", re.ASCII)
 # Words of a command as the shell splits them, and nothing that it would expand.
 _COMMAND: Final = re.compile(r"[A-Za-z0-9_./=:@,+-]+(?: [A-Za-z0-9_./=:@,+-]+){0,40}\Z")
 
@@ -48,6 +51,26 @@ class Release:
 
 
 @dataclass(frozen=True)
+class PolicyKey:
+    """Who signed the policy, and when that was received: pinned, since a key that retired meanwhile still counts."""
+
+    fingerprint: str
+    received_at: str
+
+    @property
+    def command(self) -> str:
+        """The line that verifies document, signature and attestation. Raises: TemplateError("workflows.policy_key")."""
+        if not _FINGERPRINT.match(self.fingerprint) or not _RECEIVED.match(self.received_at):
+            detail = f"got {self.fingerprint[:80]!r} at {self.received_at[:40]!r}, expected what policy-export said"
+            raise TemplateError("workflows.policy_key", detail)
+        return (
+            f"leo verify policy {POLICY}/policy.yaml --signature {POLICY}/policy.yaml.asc"
+            f" --attestation {POLICY}/policy.dsse.json --key {POLICY}/key.asc"
+            f" --fingerprint {self.fingerprint} --received-at {self.received_at}"
+        )
+
+
+@dataclass(frozen=True)
 class Commands:
     """The repository's own: its tests, and what writes its analysers' report, REPORT."""
 
@@ -55,7 +78,9 @@ class Commands:
     analyse: str = "make leo-report.sarif"
 
 
-def render_templates(release: Release, *, portal: str, branch: str, commands: Commands) -> dict[str, str]:
+def render_templates(
+    release: Release, *, portal: str, branch: str, policy: PolicyKey, commands: Commands
+) -> dict[str, str]:
     """Every file by its path in the governed repository.
 
     Raises: TemplateError for what would be a hole in a workflow, or none at all.
@@ -73,7 +98,7 @@ def render_templates(release: Release, *, portal: str, branch: str, commands: Co
     install = _install(release)
     gates = {
         "slsa": ("LEO SLSA", (f"leo evidence slsa --target origin/{branch}",)),
-        "policy": ("LEO Policy", ("leo evidence policy",)),
+        "policy": ("LEO Policy", (policy.command, "leo evidence policy")),
         "story": ("LEO Story", (f"leo evidence story -- {commands.test}",)),
         "agents": ("LEO Agents", (commands.analyse, f"leo evidence agents {REPORT} --agent SECURITY")),
     }

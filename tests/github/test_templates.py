@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 
 from audit import events
@@ -23,15 +24,17 @@ from audit.actions import append_event
 from audit.events import Role
 from audit.models import Kind, Principal
 from handoffs.github.oidc import IssuerKeys
-from handoffs.github.templates import Commands, Release, TemplateError, render_templates
+from handoffs.github.templates import POLICY, Commands, PolicyKey, Release, TemplateError, render_templates
 from handoffs.models import GitHubRepository, WorkflowEvidence
 from handoffs.scope.workflow_lint import lint_workflow
 from handoffs.strict_yaml import parse_yaml_lines
 from leoportal import api_github, setup
 from tests.github.issuer import ISSUER, Issuer
 from tests.support.portal import Portal, git
+from verdicts.statement_rows import PolicyStatement
 
 RELEASE = Release("https://dist.example/leoportal-0.1.0-py3-none-any.whl", "ab" * 32)
+PINNED = PolicyKey("AB" * 20, "2026-11-26T08:00:00.123456+00:00")
 COMMANDS = Commands("python3 -c pass", "cp ../report.sarif leo-report.sarif")
 GATES = ("slsa", "policy", "story", "agents")
 SARIF = {
@@ -41,7 +44,12 @@ SARIF = {
 
 
 def render(**changes) -> dict[str, str]:
-    given: dict[str, Any] = {"portal": "https://portal.example", "branch": "main", "commands": COMMANDS} | changes
+    given: dict[str, Any] = {
+        "portal": "https://portal.example",
+        "branch": "main",
+        "policy": PINNED,
+        "commands": COMMANDS,
+    } | changes
     return render_templates(given.pop("release", RELEASE), **given)
 
 
@@ -95,6 +103,9 @@ BAD: dict[str, dict[str, Any]] = {
     "swallowed": {"commands": Commands("make test || true")},
     "two lines": {"commands": Commands("make test\ntrue")},
     "no command": {"commands": Commands("")},
+    "half a fingerprint": {"policy": replace(PINNED, fingerprint="AB" * 19)},
+    "no time": {"policy": replace(PINNED, received_at="")},
+    "a time with more": {"policy": replace(PINNED, received_at=f"{PINNED.received_at} || true")},
     "a branch with a space": {"branch": "main x"},
     "a branch that is an option": {"branch": "--output=x"},
 }
@@ -160,7 +171,15 @@ def checkout(portal: Portal, settings, monkeypatch, live_server, tokens: str, tm
     git(tmp_path, "clone", "--quiet", str(portal.bare), str(work))
     git(work, "checkout", "--quiet", "--detach", pull.head_sha)
     (work.parent / "report.sarif").write_text(json.dumps(SARIF))
+    call_command("operate", "policy-export", str(work / POLICY))
     return work
+
+
+def workflow(gate: str) -> Any:
+    """A gate's workflow with the key that signed the policy in force pinned in it."""
+    signed = PolicyStatement.objects.latest("pk")
+    policy = PolicyKey(signed.key.fingerprint, signed.signed_at.isoformat())
+    return document(render(policy=policy)[f".github/workflows/leo-{gate}.yml"])
 
 
 def run_job(job: dict[str, Any], work: Path, environment: dict[str, str]) -> tuple[int, str, dict[str, str]]:
@@ -201,7 +220,7 @@ def test_each_workflow_finds_its_evidence_on_a_real_head_and_the_portal_takes_it
         ref = f"acme/payments/{path}@refs/heads/feature/net"
         _Tokens.claims |= {"workflow_ref": ref, "job_workflow_ref": ref, "run_id": str(700 + number)}
         evidence = ""
-        for job in WORKFLOWS[gate]["jobs"].values():
+        for job in workflow(gate)["jobs"].values():
             status, said, outputs = run_job(job, checkout, {**around, "EVIDENCE": evidence})
             assert status == 0, (gate, said)
             evidence = outputs.get("evidence", "")
@@ -218,18 +237,28 @@ SPOILED = {
     "slsa": "git -c user.name=x -c user.email=x@x.invalid commit --quiet --allow-empty -m other",
     "policy": "mkdir -p .github/workflows && printf 'on: push\\njobs:\\n  a:\\n    runs-on: x\\n    steps:\\n      - run: make test || true\\n'"
     " > .github/workflows/a.yml && git add . && git -c user.name=x -c user.email=x@x.invalid commit --quiet -m lax",
+    "policy edited": f"echo '# laxer' >> {POLICY}/policy.yaml",
+    "policy without its attestation": f"rm {POLICY}/policy.dsse.json",
+    "policy without its key": f"rm {POLICY}/key.asc",
     "agents": 'sed -i \'s/"results": \\[\\]/"results": [{"ruleId": "B1", "level": "error", "message": {"text": "bad"}}]/\' ../report.sarif',
 }
 
 
+REFUSED = {
+    "policy edited": "refused: signature.bad",
+    "policy without its attestation": "policy.dsse.json: No such file",
+    "policy without its key": "key.asc: No such file",
+}
+
+
 @pytest.mark.threat("GATE-10")
-@pytest.mark.parametrize("gate", SPOILED)
-def test_a_gate_that_does_not_hold_fails_its_job_and_sends_nothing(checkout: Path, live_server, tokens, gate: str):
-    subprocess.run(["bash", "-ec", SPOILED[gate]], cwd=checkout, check=True, capture_output=True)
-    first = next(iter(WORKFLOWS[gate]["jobs"].values()))
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_gate_that_does_not_hold_fails_its_job_and_sends_nothing(checkout: Path, live_server, tokens, case: str):
+    subprocess.run(["bash", "-ec", SPOILED[case]], cwd=checkout, check=True, capture_output=True)
+    first = next(iter(workflow(case.partition(" ")[0])["jobs"].values()))
     status, said, _ = run_job(first, checkout, environment(live_server.url, tokens))
     assert status != 0
-    assert "refused: evidence." in said
+    assert REFUSED.get(case, "refused: evidence.") in said, said
     assert not WorkflowEvidence.objects.exists()
 
 
@@ -239,7 +268,7 @@ def test_a_story_whose_tests_fail_or_whose_evidence_is_refused_fails_its_job(che
     lax = document(render(commands=Commands("false"))[".github/workflows/leo-story.yml"])
     assert run_job(lax["jobs"]["test"], checkout, around)[0] != 0
     _Tokens.claims |= {"sha": "e" * 40}
-    policy = WORKFLOWS["policy"]["jobs"]["policy"]
+    policy = workflow("policy")["jobs"]["policy"]
     status, said, _ = run_job(policy, checkout, around)
     assert status == 1
     assert "refused: evidence.head" in said

@@ -255,9 +255,11 @@ class Command(BaseCommand):
         (folder / "policy.yaml").write_bytes(version.document.encode())
         (folder / "policy.yaml.asc").write_text(found.signature)
         (folder / "policy.dsse.json").write_bytes(bytes(found.envelope))
+        (folder / "key.asc").write_text(found.key.public_key)
         self.stdout.write(
             f"policy v{version.number} by {found.key.fingerprint}, received {found.signed_at.isoformat()}; next: "
-            "leo verify policy policy.yaml --signature policy.yaml.asc --attestation policy.dsse.json --key … "
+            "leo verify policy policy.yaml --signature policy.yaml.asc --attestation policy.dsse.json --key key.asc "
+            f"--fingerprint {found.key.fingerprint} --received-at {found.signed_at.isoformat()}"
         )
 
     def _trusted_root(self, options: dict[str, Any]) -> None:
