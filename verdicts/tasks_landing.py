@@ -6,12 +6,10 @@ import logging
 from pathlib import Path
 
 from celery import shared_task
-from django.db import InterfaceError, OperationalError
 
 from audit.actions import actor_of
 from audit.events import Actor, AuditError
 from audit.models import Principal
-from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import GitHubRepository, WorkflowRun
@@ -19,6 +17,7 @@ from verdicts import evidence
 from verdicts.actions import GateReport, report_gate
 from verdicts.landing import judge_landed
 from verdicts.models import VerdictError
+from verdicts.tasks import alone
 from verdicts.workflow_gates import STORY, judge_run
 
 log = logging.getLogger(__name__)
@@ -30,12 +29,8 @@ def sweep_landed() -> int:
     by = actor_of(Principal.objects.get(name=evidence.VERIFIER))
     count = 0
     for hosted in GitHubRepository.objects.select_related("repository"):
-        try:
+        with alone(f"what landed in {hosted}"):
             count += judge_landed(hosted, by=by)
-        except (OperationalError, InterfaceError):
-            raise
-        except (GitError, AuditError) as error:
-            log.warning("what landed in %s cannot be judged: %s", hosted, error)
     return count
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from audit import events
+from audit.events import Actor
 from audit.models import LogEntry
 from handoffs.github import pulls
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, PullStatus, RemotePull, WorkflowRun
+from tests.github.conftest import enrol
 from tests.github.test_landing import look
 from tests.support.github.merging import merge
 from tests.support.github.runs import definitions, start_run
 from tests.support.on_github import OnGitHub
 from tests.support.portal_packs import sign_log
+from verdicts import tasks_landing
 from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.tasks import sweep_verification
@@ -111,3 +116,18 @@ def test_a_branch_that_git_refuses_hides_nothing_that_lands_and_a_lost_protected
     on_github.enforce()
     on_github.hosted.refresh_from_db()
     assert "forge.no_branch" in on_github.hosted.enforcer_error
+
+
+def test_one_repository_whose_landings_cannot_be_judged_hides_no_others(
+    hosted: GitHubRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    enrol(tmp_path, github_id=4712, name="acme/other")
+    looked: list[int] = []
+
+    def broken(one: GitHubRepository, *, by: Actor) -> int:
+        looked.append(one.github_id)
+        raise ValueError(by.name)
+
+    monkeypatch.setattr(tasks_landing, "judge_landed", broken)
+    assert tasks_landing.sweep_landed() == 0
+    assert sorted(looked) == [4711, 4712]
