@@ -83,6 +83,9 @@ def test_no_text_run_or_pull_on_github_keeps_the_rest_of_a_repository_from_being
         run.workflow, of, "workflow_dispatch", pull.head_sha, pull.head_ref, mallory, ref="refs/heads/main",
         inputs={"intent": both},
     )  # fmt: skip
+    on_github.enforce()
+    on_github.hosted.refresh_from_db()
+    assert on_github.hosted.enforcer_error == ""
     monkeypatch.setattr(pulls, "MOST_OPEN", 1)
     remote.commit({}, branch="release/" + "x" * 220, by=mallory)
     remote.commit({"x": "x"}, branch="topic", by=mallory)

@@ -60,8 +60,6 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/reconciling.py", "    if trouble is not None:\n        raise trouble\n", "", HIDES),
     Guard("handoffs/following.py", "    base_ref = base_ref[:200]\n", "", KEEPS),
     Guard("handoffs/github/mirror.py", "            \"http.followRedirects\": \"false\",\n", "", "tests/github/test_mirror.py::test_the_token_goes_to_no_other_host"),
-    Guard("handoffs/github/mirror.py", " if ref == f\"refs/heads/{name}\"), \"\")", "), \"\")", "tests/github/test_mirror.py::test_a_branch_whose_name_ends_like_another_is_another"),
-    Guard("verdicts/landing.py", "merged.order_by(Exists(ours).desc(), \"number\").first()", "merged.order_by(\"number\").first()", f"{LANDING}::test_what_a_person_merges_with_the_button_after_pass_is_no_bypass_in_the_portal_nor_in_a_pack"),
     Guard("verdicts/answering.py", "    if identity is None and _is_crowded(request):\n", "    if False:\n", "tests/github/test_answering.py::test_status_help_and_a_draft_for_lead_and_only_so_many_answers_to_strangers"),
     Guard("verdicts/tasks_landing.py", "        with alone(f\"what landed in {hosted}\"):\n            count +=", "        if True:\n            count +=", f"{ATTACKS}::test_one_repository_whose_landings_cannot_be_judged_hides_no_others"),
 )  # fmt: skip
