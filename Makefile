@@ -82,18 +82,19 @@ decisions: $(INSTALLED)   ## the portal's verdict and the single file's on 10,00
 	@DECISION_EXAMPLES=$${DECISION_EXAMPLES:-10000} $(PY) -m pytest -n 0 tests/verdicts/test_decisions_twice.py $(ARGS)
 
 publishing: $(INSTALLED)   ## what leo-gate shows on GitHub: 2,000 histories of 50 steps, an error at every passage of every call site
-	@PUBLISHING_EXAMPLES=$${PUBLISHING_EXAMPLES:-2000} LEO_FAULTS=1 $(PY) -m pytest -n 0 tests/verdicts/test_publishing.py tests/github/test_publishing_faults.py tests/github/test_publishing_races.py $(ARGS)
+	@PUBLISHING_EXAMPLES=$${PUBLISHING_EXAMPLES:-2000} LEO_FAULTS=1 $(PY) -m pytest -n 0 -s tests/verdicts/test_publishing.py tests/github/test_publishing_faults.py tests/github/test_publishing_races.py $(ARGS)
 
 races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
 	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)
 
-hooks: $(INSTALLED)   ## webhooks: 3,000 in 60 s while the worker dies, 10,000 sent 1 to 5 times, 50,000 made up, about 30 min
-	@LEO_HOOKS=1 $(PY) -m pytest -n 0 -s tests/kill/test_webhooks.py tests/github/test_deliveries.py $(ARGS)
+hooks: $(INSTALLED)   ## webhooks: 3,000 in 60 s while the worker dies, 10,000 sent 1 to 5 times, 50,000 made up, 20,000 interleavings, about 2 h
+	@LEO_HOOKS=1 $(PY) -m pytest -n 0 -s tests/kill/test_webhooks.py tests/github/test_deliveries.py tests/github/test_interleavings.py $(ARGS)
 
 bench: $(INSTALLED) $(SCANNERS_INSTALLED)   ## figures: the speed goals, a bundle stage by stage, pages with 100 and 100,000 handoffs. ARGS=goal1, bundle or pages
 	@$(PY) -m bench $(ARGS)
 
-kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
+kill: $(INSTALLED) $(SCANNERS_INSTALLED)   ## kill -9 around each effect on GitHub, at every place of the lanes, then at random moments. MINUTES=10 SEED=n TIMES=25
+	@LEO_KILLS=1 $(PY) -m pytest -n 0 tests/github/test_killed_enforcer.py
 	@exec $(PY) -m tests.kill.campaign --minutes $${MINUTES:-10} --signings $${TIMES:-25} $${SEED:+--seed "$$SEED"}
 
 sabotage: $(INSTALLED)   ## take each guard of tests/sabotage out of a copy: its test must fail. ARGS=word for some of them

@@ -63,26 +63,26 @@ def note_pull(hosted: GitHubRepository, facts: PullFacts, *, by: Actor) -> Remot
 def follow_pulls(
     hosted: GitHubRepository, facts: Mapping[int, PullFacts], git: Git, *, began: datetime, by: Actor
 ) -> None:
-    """Move each row whose pull request is another now. A row that moved since `began` is left for the next look."""
+    """Move each row whose pull request is another now. A row that moved since `began` is left for the next look.
+
+    Base and head are followed also where it is closed meanwhile: it may come back with others, and how often somebody
+    looked makes no difference.
+    """
     rows = PullRequest.objects.filter(repository=hosted.repository, number__in=facts, moved_at__lt=began)
     for pull in rows.exclude(status=PullStatus.MERGED).select_related("handoff"):
         found = facts[pull.number]
-        if found.merged_at is not None and _is_home(hosted, found.base_ref):
+        is_home = found.base_ref == hosted.repository.protected_branch
+        if found.merged_at is not None and is_home:
             continue  # what landed is judged first (verdicts.landing)
+        if found.base_ref != pull.base_ref:
+            retarget_pull(pull.pk, found.base_ref, is_protected=is_home, by=by)
+        is_moved = found.head_sha != pull.head_sha and not _is_ours(pull, found.head_sha)
+        if is_home and is_moved:
+            move_head(pull.pk, found.head_sha, _merged(git, pull.base_sha, found.head_sha), by=by)
         if not found.is_open:
             close_pull(pull.pk, by=by)
-        elif found.base_ref != pull.base_ref:
-            retarget_pull(pull.pk, found.base_ref, is_protected=_is_home(hosted, found.base_ref), by=by)
-        elif not _is_home(hosted, found.base_ref):
-            continue
-        elif found.head_sha != pull.head_sha and not _is_ours(pull, found.head_sha):
-            move_head(pull.pk, found.head_sha, _merged(git, pull.base_sha, found.head_sha), by=by)
-        elif pull.status == PullStatus.CLOSED:
-            reopen_pull(pull.pk, by=by)
-
-
-def _is_home(hosted: GitHubRepository, base_ref: str) -> bool:
-    return base_ref == hosted.repository.protected_branch
+        elif is_home and pull.status == PullStatus.CLOSED:
+            reopen_pull(pull.pk, has_tree=bool(_merged(git, pull.base_sha, found.head_sha)), by=by)
 
 
 def _is_ours(pull: PullRequest, head_sha: str) -> bool:
@@ -110,9 +110,11 @@ def move_head(pull_id: int, head_sha: str, merge_tree: str, *, by: Actor) -> boo
     Also on the same patch or the same tree: a verdict is on a commit.
     """
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.head_sha == head_sha or pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:
+    if pull.head_sha == head_sha or pull.status == PullStatus.MERGED:
         return False
     new = PullStatus.GATES_PASSING if merge_tree else PullStatus.NEEDS_REVISION
+    if pull.status == PullStatus.CLOSED:
+        new = PullStatus.CLOSED
     changes = {"head_sha": head_sha, **({"merge_tree": merge_tree} if merge_tree else {})}
     _start_over(pull, new, changes)
     _say_stale(pull, by, {"why": "the head moved", "old_head": pull.head_sha, "new_head": head_sha})
@@ -124,9 +126,11 @@ def retarget_pull(pull_id: int, base_ref: str, *, is_protected: bool, by: Actor)
     """Somebody changed where it merges to: a verdict on the old base holds for no other one."""
     base_ref = base_ref[:200]
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
-    if pull.base_ref == base_ref or pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:
+    if pull.base_ref == base_ref or pull.status == PullStatus.MERGED:
         return False
     new = PullStatus.GATES_PASSING if is_protected else PullStatus.NEEDS_REVISION
+    if pull.status == PullStatus.CLOSED:
+        new = PullStatus.CLOSED
     _start_over(pull, new, {"base_ref": base_ref})
     _say_stale(pull, by, {"why": "the base branch was changed", "old_ref": pull.base_ref, "new_ref": base_ref})
     return True
@@ -144,12 +148,12 @@ def close_pull(pull_id: int, *, by: Actor) -> bool:
 
 
 @transaction.atomic(durable=True)
-def reopen_pull(pull_id: int, *, by: Actor) -> bool:
-    """Somebody opened it again: it is verified from the beginning."""
+def reopen_pull(pull_id: int, *, has_tree: bool, by: Actor) -> bool:
+    """Somebody opened it again: it is verified from the beginning, if it merges at all."""
     pull = PullRequest.objects.select_for_update().get(pk=pull_id)
     if pull.status != PullStatus.CLOSED:
         return False
-    _start_over(pull, PullStatus.GATES_PASSING, {})
+    _start_over(pull, PullStatus.GATES_PASSING if has_tree else PullStatus.NEEDS_REVISION, {})
     _say(pull, events.PULL_REOPENED, by, {})
     return True
 

@@ -23,7 +23,7 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.git.repository import Git
 from handoffs.github.connection import Connection
 from handoffs.github.forge import GitHub
-from handoffs.github.pulls import PullFacts, by_number, one_pull, open_pulls, with_block, write_body
+from handoffs.github.pulls import PullFacts, by_number, merged_lately, one_pull, open_pulls, with_block, write_body
 from handoffs.github.runs import Asked, RunFacts, dispatch, problem_of, run_of, runs_on
 from handoffs.hosting import Side, connect, github_forge
 from handoffs.models import PULL_OPEN, GitHubRepository, PullRequest, RemotePull, WorkflowRun
@@ -47,7 +47,7 @@ def reconcile_repository(hosted: GitHubRepository, *, by: Actor) -> None:
     forge = github_forge(hosted.repository)
     trouble = _fetch(forge, hosted.repository.protected_branch)
     tip = forge.branch(hosted.repository.protected_branch)
-    facts = read_pulls(hosted, connection)
+    facts = read_pulls(hosted, connection, has_moved=tip != hosted.tip_sha != "")
     for found in facts.values():
         note_pull(hosted, found, by=by)
     if tip:
@@ -95,8 +95,9 @@ def follow_name(hosted: GitHubRepository, full_name: str, *, by: Actor) -> bool:
     return True
 
 
-def read_pulls(hosted: GitHubRepository, connection: Connection) -> dict[int, PullFacts]:
-    """The open pull requests, and those that were open when we last looked: all of ours, some of the others.
+def read_pulls(hosted: GitHubRepository, connection: Connection, *, has_moved: bool) -> dict[int, PullFacts]:
+    """The open pull requests, and those that were open when we last looked: all of ours, some of the others. Where
+    the protected branch has moved since, also those that were opened and merged in between.
 
     Raises: ForgeError.
     """
@@ -112,6 +113,11 @@ def read_pulls(hosted: GitHubRepository, connection: Connection) -> dict[int, Pu
             if error.code != "github.not_found":
                 raise
             log.warning("%s: pull request %s is gone", hosted, number)
+    if has_moved:
+        merged = by_number(merged_lately(connection, hosted.full_name))
+        rows = RemotePull.objects.filter(repository=hosted.repository, number__in=merged)
+        seen = {*rows.values_list("number", flat=True), *found}
+        found |= {number: facts for number, facts in merged.items() if number not in seen}
     return found
 
 

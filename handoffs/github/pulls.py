@@ -53,6 +53,17 @@ def open_pulls(connection: Connection, full_name: str) -> list[PullFacts]:
     return found
 
 
+def merged_lately(connection: Connection, full_name: str) -> list[PullFacts]:
+    """The merged ones among the hundred pull requests that were closed and changed last.
+
+    Raises: ForgeError.
+    """
+    with connection.talking():
+        closed = connection.repository(full_name).get_pulls(state="closed", sort="updated", direction="desc")
+        found = [_facts(pull.raw_data) for pull in closed.get_page(0)]
+    return [facts for facts in found if facts.merged_at is not None]
+
+
 def one_pull(connection: Connection, full_name: str, number: int) -> PullFacts:
     """One pull request, open or not.
 

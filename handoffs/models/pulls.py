@@ -73,7 +73,7 @@ PULL_TRANSITIONS: dict[str, frozenset[str]] = {
         }
     ),
     PullStatus.MERGED: frozenset(),
-    PullStatus.CLOSED: frozenset({PullStatus.GATES_PASSING, PullStatus.MERGED}),
+    PullStatus.CLOSED: frozenset({PullStatus.GATES_PASSING, PullStatus.NEEDS_REVISION, PullStatus.MERGED}),
 }
 
 

@@ -7,6 +7,9 @@ from tests.sabotage.engine import Guard
 LANDING = "tests/github/test_landing.py"
 COVERS = f"{LANDING}::test_a_release_covers_what_was_judged_and_while_it_holds"
 ONE_COMMIT = f"{LANDING}::test_a_verdict_holds_for_one_commit_on_one_base_and_for_nothing_else"
+INTERLEAVED = (
+    "tests/github/test_interleavings.py::test_interleaved_lives_of_three_pull_requests_end_in_what_github_shows"
+)
 LATER = f"{LANDING}::test_a_pull_request_merged_without_a_release_is_a_bypass_also_if_the_verdict_comes_later"
 ATTACKS = "tests/github/test_attacks.py"
 JUDGED_BASE = f"{ATTACKS}::test_the_portal_merges_on_the_judged_base_alone_whatever_the_rules_let_through"
@@ -29,11 +32,16 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/landing.py", "    if _was_taken_back(pull, merged_at):\n", "    if False:\n", COVERS),
     Guard("verdicts/landing.py", "        if line_since(hosted.repository_id, git, base_sha, step.base_sha) is not Line.RELEASED:\n", "        if False:\n", COVERS),
     Guard("verdicts/landing.py", "Q(created_at__lte=merged_at + SLACK) if merged_at else Q()", "Q()", LATER),
-    Guard("handoffs/following.py", "        elif found.base_ref != pull.base_ref:\n", "        elif False:\n", ONE_COMMIT),
+    Guard("handoffs/following.py", "        if found.base_ref != pull.base_ref:\n", "        if False:\n", ONE_COMMIT),
     Guard("handoffs/following.py", "found.head_sha != pull.head_sha and not _is_ours(pull, found.head_sha)", "False", ONE_COMMIT),
     Guard("verdicts/workflow_gates.py", "    if not code and not is_own:\n", "    if False:\n", GREEN),
     Guard("verdicts/workflow_gates.py", "    if not code and not _is_same_file(git, row.workflow, row.head_sha, pull.base_sha):\n", "    if False:\n", f"{RUNS}::test_a_workflow_that_the_protected_branch_does_not_have_counts_for_nothing"),
     Guard("handoffs/github/runs.py", "    if run.path != asked.path and not run.path.endswith(f\"/{asked.path}\"):\n", "    if False:\n", f"{RUNS}::test_a_run_is_the_one_that_was_asked_for_in_every_respect"),
+    Guard("handoffs/following.py", "if pull.head_sha == head_sha or pull.status == PullStatus.MERGED:", "if pull.head_sha == head_sha or pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:", INTERLEAVED),
+    Guard("handoffs/following.py", "if pull.base_ref == base_ref or pull.status == PullStatus.MERGED:", "if pull.base_ref == base_ref or pull.status in {PullStatus.MERGED, PullStatus.CLOSED}:", INTERLEAVED),
+    Guard("handoffs/following.py", "PullStatus.GATES_PASSING if has_tree else PullStatus.NEEDS_REVISION, {}", "PullStatus.GATES_PASSING, {}", INTERLEAVED),
+    Guard("handoffs/reconciling.py", "    if has_moved:\n", "    if False:\n", INTERLEAVED),
+    Guard("handoffs/tasks_github.py", "enforcer_looked_at=began, enforcer_error", "enforcer_looked_at=Now(), enforcer_error", "tests/github/test_hooks_over_http.py::test_what_came_while_somebody_looked_makes_them_look_again"),
     Guard("handoffs/reconciling.py", "            elif row.tried_at is None or row.tried_at < now - APPEARS:\n", "            else:\n", f"{FAULTS}::test_a_run_that_does_not_show_yet_is_not_asked_for_twice"),
     Guard("handoffs/github/forge.py", "            if error.code == \"github.refused\" and (number := self._open_pull(wanted)):\n", "            if False:\n", "tests/github/test_mirror.py::test_a_pull_request_that_somebody_opens_meanwhile_is_found"),
     Guard("handoffs/github/connection.py", "            self._begin()\n            raise", "            raise", "tests/github/test_connection.py::test_a_token_is_used_until_it_ends_and_then_renewed"),
