@@ -82,7 +82,7 @@ decisions: $(INSTALLED)   ## the portal's verdict and the single file's on 10,00
 	@DECISION_EXAMPLES=$${DECISION_EXAMPLES:-10000} $(PY) -m pytest -n 0 tests/verdicts/test_decisions_twice.py $(ARGS)
 
 publishing: $(INSTALLED)   ## what leo-gate shows on GitHub: 2,000 histories of 50 steps, an error at every passage of every call site
-	@PUBLISHING_EXAMPLES=$${PUBLISHING_EXAMPLES:-2000} LEO_FAULTS=1 $(PY) -m pytest -n 0 -s tests/verdicts/test_publishing.py tests/github/test_publishing_faults.py tests/github/test_publishing_races.py $(ARGS)
+	@PUBLISHING_EXAMPLES=$${PUBLISHING_EXAMPLES:-2000} LEO_FAULTS=1 $(PY) -m pytest -n 0 -s tests/verdicts/test_publishing.py tests/github/test_publishing_faults.py tests/github/test_publishing_races.py tests/github/test_outage.py $(ARGS)
 
 races: $(INSTALLED)   ## everything that may be there once, fought over by 400 twos and 200 eights of real connections
 	@LEO_RACES=1 $(PY) -m pytest -n 0 tests/test_races.py $(ARGS)

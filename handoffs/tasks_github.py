@@ -19,6 +19,7 @@ from handoffs.deliveries import forget_deliveries, give_up, process_delivery
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.github.admission import Outcome
+from handoffs.github.connection import wait_after
 from handoffs.github.events import Wake
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, HandoffError, StaleStatusError, WebhookDelivery
@@ -89,7 +90,8 @@ def reconcile(repository_id: int) -> str:
     try:
         reconcile_repository(hosted, by=enforcer())
     except (ForgeError, GitError, HandoffError, StaleStatusError) as error:
-        wait = (error.retry_in if isinstance(error, ForgeError) else None) or AGAIN
+        away = began - (hosted.enforcer_looked_at or hosted.created_at)
+        wait = (wait_after(error, away=away) if isinstance(error, ForgeError) else None) or AGAIN
         said = redact(str(error))[:2000]
         rows.update(enforcer_next_try_at=Now() + wait, enforcer_error=said)
         log.warning("%s cannot be looked at: %s", hosted, said)

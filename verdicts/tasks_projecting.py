@@ -33,7 +33,7 @@ ASKED: Final = (GitHubRequest.Kind.COMMAND, GitHubRequest.Kind.ACTION)
 def sweep_projections() -> int:
     """Show what is not shown, and compare what was not compared for a while. Returns how many pull requests."""
     count = 0
-    for hosted in GitHubRepository.objects.select_related("repository").order_by("pk"):
+    for hosted in GitHubRepository.objects.reachable("enforcer").select_related("repository").order_by("pk"):
         try:
             count += _show_repository(hosted)
         except ForgeError as error:

@@ -40,7 +40,7 @@ def due_for_reading(*, seconds: float) -> QuerySet[GitHubRepository]:
     read_at = "repository__protection_watch__read_at"
     is_old = Q(**{read_at: None}) | Q(**{f"{read_at}__lt": Now() - timedelta(seconds=seconds)})
     is_news = Q(gate_dirty_at__gt=F(read_at)) | Q(enforcer_dirty_at__gt=F(read_at))
-    enrolled = GitHubRepository.objects.filter(repository__expectations__isnull=False)
+    enrolled = GitHubRepository.objects.reachable("gate").filter(repository__expectations__isnull=False)
     return enrolled.filter(is_old | is_news).distinct().order_by("pk")
 
 

@@ -21,6 +21,7 @@ from audit.models import Principal
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.github.check_runs import Checks, refuse_other_app
+from handoffs.github.connection import wait_after
 from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository
 from handoffs.redelivering import ask_again
@@ -84,7 +85,8 @@ def publish(repository_id: int) -> str:
         finally:
             publish_repository(desk)
     except (ForgeError, GitError, VerdictError, AuditError) as error:
-        wait = (error.retry_in if isinstance(error, ForgeError) else None) or AGAIN
+        away = began - (hosted.gate_looked_at or hosted.created_at)
+        wait = (wait_after(error, away=away) if isinstance(error, ForgeError) else None) or AGAIN
         said = redact(str(error))[:2000]
         mine.update(gate_next_try_at=Now() + wait, gate_error=said)
         log.warning("%s is not published: %s", hosted, said)

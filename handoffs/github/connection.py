@@ -26,6 +26,8 @@ API_VERSION: Final = "2022-11-28"
 PER_PAGE: Final = 100
 SECONDARY_WAIT: Final = timedelta(seconds=60)  # "wait for at least one minute before retrying"
 OUTAGE_WAIT: Final = timedelta(seconds=15)
+LONGEST_WAIT: Final = timedelta(seconds=60)  # so that the end of an outage is seen as soon as any event that is lost
+_OUTAGES: Final = frozenset({"github.unavailable", "github.unreachable"})
 TOKEN_WAIT: Final = timedelta(seconds=5)  # a new token is asked for then
 RESERVE: Final = 50  # requests of the hour that are left for what cannot wait
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -218,6 +220,13 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     data: Any
+
+
+def wait_after(error: ForgeError, *, away: timedelta) -> timedelta | None:
+    """When GitHub may be asked again: as it says; in an outage after a quarter of the time it lasts, up to a minute."""
+    if error.retry_in is None or error.code not in _OUTAGES:
+        return error.retry_in
+    return max(error.retry_in, min(away / 4, LONGEST_WAIT))
 
 
 @contextlib.contextmanager

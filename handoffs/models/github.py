@@ -28,6 +28,10 @@ class GitHubRepositoryQuerySet(models.QuerySet["GitHubRepository"]):
         """What the gate's App has to look at: events came, or nobody looked for so long."""
         return self._due("gate", seconds)
 
+    def reachable(self, app: str) -> Self:
+        """All but those where this App met a trouble and waits: whoever asks meanwhile makes an outage a storm."""
+        return self.exclude(~Q(**{f"{app}_error": ""}), **{f"{app}_next_try_at__gt": Now()})
+
     def late(self) -> Self:
         """What one of the two Apps has not looked at for `RECONCILE_LATE`; counted from its enrolment at first."""
         before = Now() - RECONCILE_LATE

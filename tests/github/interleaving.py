@@ -101,7 +101,7 @@ LIVES: Final[Mapping[int, tuple[Step, ...]]] = {
 END: Final = {
     "pulls": [(1, "needs-revision", CONFLICT, "main", TREE), (2, "closed", FIRST, "main", TREE)],
     "remote": [(1, CONFLICT, "main", True, ""), (2, FIRST, "main", False, ""), (3, FIRST, "main", False, MERGED)],
-    "requests": [("action", 2, "explain"), ("command", 1, "/leo-verify PR-1"), ("command", FOREIGN, "/leo-status")],
+    "requests": [("action", 2, 800), ("command", 1, 901), ("command", FOREIGN, 903)],
     "unfinished": set(),
 }
 
@@ -247,7 +247,7 @@ class Scene:
         remote = RemotePull.objects.order_by("number").values_list(
             "number", "head_sha", "base_ref", "is_open", "merge_sha"
         )
-        asked = GitHubRequest.objects.order_by("kind", "pull_number").values_list("kind", "pull_number", "text")
+        asked = GitHubRequest.objects.order_by("kind", "pull_number").values_list("kind", "pull_number", "remote_id")
         return {
             "pulls": list(pulls),
             "remote": list(remote),

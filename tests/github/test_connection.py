@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import App, Connection, Installation, Token
+from handoffs.github.connection import App, Connection, Installation, Token, wait_after
 from tests.support.github.house import House
 
 
@@ -103,6 +103,18 @@ def test_every_failure_is_a_code_and_nothing_is_tried_behind_the_callers_back(
         enforcer.request("GET", f"/repos/{house.repo.full_name}")
     assert (refused.value.code, refused.value.retry_in is not None) == (code, waits)
     assert len(house.github.requests) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "away", "wait"),
+    [
+        ("github.unavailable", 15, 20, 15), ("github.unreachable", 15, 100, 25), ("github.unavailable", 15, 1800, 60),
+        ("github.rate_limited", 3600, 10, 3600), ("github.rate_limited", 5, 1800, 5), ("github.not_found", None, 1800, None),
+    ],
+)  # fmt: skip
+def test_an_outage_is_asked_about_less_often_the_longer_it_lasts_and_a_limit_as_github_says(code, said, away, wait):
+    error = ForgeError(code, "", retry_in=said and timedelta(seconds=said))
+    assert wait_after(error, away=timedelta(seconds=away)) == (wait and timedelta(seconds=wait))
 
 
 def test_a_slow_answer_ends_at_the_timeout(house: House):

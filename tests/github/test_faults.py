@@ -55,7 +55,7 @@ def test_an_outage_that_outlives_the_tokens_costs_time_and_nothing_else(on_githu
     on_github.enforce()
     on_github.github.chaos.outage()
     on_github.push_bundle_past_the_outage({"notes.md": "x\n"})
-    for _ in range(5):  # nothing is remembered of a look that failed, so that half an hour is no other thing
+    for _ in range(2):  # tests/github/test_outage.py takes half an hour
         hurry(on_github)
     row = GitHubRepository.objects.get()
     assert row.enforcer_error.startswith("github.unavailable")

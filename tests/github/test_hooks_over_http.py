@@ -18,12 +18,14 @@ from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, GitHubRequest, WebhookDelivery
 from handoffs.reconciling import reconcile_repository
 from handoffs.redelivering import ask_again
-from handoffs.tasks_github import reconcile, sweep_github, take_deliveries
+from handoffs.tasks_github import reconcile, sweep_failed_deliveries, sweep_github, take_deliveries
 from leoportal import setup
 from tests.github.delivering import SECRETS
 from tests.support.github import GitHub
+from tests.support.github.checks import CheckRun, suite_for
 from tests.support.github.house import ENFORCER, GATE
 from tests.support.github.repositories import Repository
+from verdicts.tasks_publishing import sweep_gate_deliveries
 
 EVENTS = ["push", "pull_request", "issue_comment", "check_run", "merge_group", "workflow_run"]
 
@@ -189,3 +191,43 @@ def test_health_says_when_github_was_not_looked_at_for_ten_minutes(repo: Reposit
     assert health() == ("ok", "")
     GitHubRepository.objects.update(gate_looked_at=Now() - timedelta(minutes=11))
     assert health() == ("degraded", "reconcile.late")
+
+
+@pytest.mark.threat("HOK-04")
+def test_what_did_not_reach_the_gate_is_asked_for_again_by_its_own_worker_and_processed(
+    github: GitHub, repo: Repository, settings
+):
+    """The task as the beat calls it, in the publisher's lane and with that App's key alone."""
+    dev = github.create_user("dev")
+    repo.add(dev, "push")
+    gate = next(one for one in github.apps if one.id == settings.GITHUB_GATE_APP_ID)
+    repo.commit({"a.txt": "new\n"}, branch="feature/a", by=dev)
+    pull = repo.open_pull("feature/a", by=dev)
+    now = github.clock.now()
+    suite = suite_for(repo, gate, pull.head_sha)
+    run = CheckRun(suite, github.new_id(), "Gate 3", pull.head_sha, "completed", "failure", now, now)
+    run.actions = [{"label": "Explain", "description": "What blocks it", "identifier": "explain"}]
+    repo.check_runs.append(run)
+    github.deliveries.settle()
+    take_deliveries()
+    GitHubRepository.objects.update(enforcer_dirty_at=None, gate_dirty_at=None)
+    WebhookDelivery.objects.all().delete()
+    github.clock.advance(-180)  # it was three minutes ago
+    github.deliveries.drop(lambda one: one.target is gate)
+    run.press("explain", dev)
+    github.deliveries.deliver_all()
+    github.clock.advance(180)
+    (lost,) = [one for one in github.deliveries.log if one.status_code == 502]
+    settings.GITHUB_ENFORCER_KEY = ""
+    assert sweep_failed_deliveries() == 0
+    assert sweep_gate_deliveries() == 1
+    github.deliveries.settle()
+    again = github.deliveries.log[-1]
+    assert (again.guid, again.redelivery, again.status_code) == (lost.guid, True, 202)
+    assert list(WebhookDelivery.objects.values_list("app", "delivery_id", "status")) == [("gate", lost.guid, "stored")]
+    assert sweep_gate_deliveries() == 0
+    assert take_deliveries() == 1
+    assert statuses() == {("done", "")}
+    request, hosted = GitHubRequest.objects.get(), GitHubRepository.objects.get()
+    assert (request.kind, request.remote_id, request.text, request.actor_id) == ("action", run.id, "explain", dev.id)
+    assert hosted.gate_dirty_at is not None

@@ -15,7 +15,13 @@ FOREIGN = f"{READ}::test_what_belongs_to_another_repository_installation_or_fork
 CLAIMS = f"{TOKEN}::test_a_token_that_says_something_else_is_refused"
 OTHER = f"{EVIDENCE}::test_evidence_of_another_file_repository_event_or_commit_is_refused"
 
+OUTAGE = "tests/github/test_outage.py::test_half_an_hour_without_github"
+
 HOOK_GUARDS: tuple[Guard, ...] = (
+    Guard("verdicts/tasks_projecting.py", "GitHubRepository.objects.reachable(\"enforcer\").select_related", "GitHubRepository.objects.select_related", OUTAGE),
+    Guard("verdicts/tasks_protection.py", "GitHubRepository.objects.reachable(\"gate\").filter", "GitHubRepository.objects.filter", OUTAGE),
+    Guard("handoffs/github/connection.py", "    return max(error.retry_in, min(away / 4, LONGEST_WAIT))", "    return error.retry_in", OUTAGE),
+    Guard("leoportal/lanes/matrix.toml", "publisher = \"S(app delivery_id)\"\n", "", "tests/github/test_hooks_over_http.py::test_what_did_not_reach_the_gate_is_asked_for_again_by_its_own_worker_and_processed"),
     Guard(VIEW, "        _refuse_forged(body, signature, secrets)\n", "", FORGED),
     Guard(VIEW, "    if signed is None:", "    if False:", FORGED),
     Guard(VIEW, "int(length) > MAX_BODY_BYTES:", "int(length) > 99 * MAX_BODY_BYTES:", LENGTH),
