@@ -61,7 +61,7 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/landing.py", "    return merged_at is None or pull.moved_at < merged_at\n", "    return merged_at is not None and pull.moved_at < merged_at\n", f"{ATTACKS}::test_a_pushed_merge_of_a_head_whose_verdict_was_superseded_is_a_bypass"),
     Guard("verdicts/merging_github.py", "    if found.base_ref != intent.pull_request.base_ref:\n", "    if False:\n", f"{JUDGED_BASE}[base]"),
     Guard("verdicts/merging_github.py", "    if tip != intent.base_sha:\n", "    if False:\n", f"{JUDGED_BASE}[tip]"),
-    Guard("handoffs/following.py", "        if found.merged_at is not None and _is_home(hosted, found.base_ref):\n", "        if found.merged_at is not None:\n", f"{JUDGED_BASE}[base]"),
+    Guard("handoffs/following.py", "        if found.merged_at is not None and is_home:\n", "        if found.merged_at is not None:\n", f"{JUDGED_BASE}[base]"),
     Guard("handoffs/github/runs.py", "run.title.split()[-1:] == [asked.intent]", "asked.intent in run.title.split()", KEEPS),
     Guard("handoffs/reconciling.py", "                if error.code not in {\"github.refused\", \"github.forbidden\", \"github.not_found\"}:\n                    raise\n                log", "                raise\n                log", KEEPS),
     Guard("handoffs/reconciling.py", "        forge.refresh_only(protected, \"feature/*\")\n        return error\n", "        raise\n", HIDES),
