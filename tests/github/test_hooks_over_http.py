@@ -76,15 +76,14 @@ def test_what_github_sends_is_taken_and_understood(github: GitHub, repo: Reposit
     repo.add(dev, "push")
     repo.commit({"a.txt": "new\n"}, branch="feature/a", by=dev)
     pull = repo.open_pull("feature/a", by=dev)
-    pull.comment("/leo-status", by=dev)
+    comment = pull.comment("/leo-status", by=dev)
     github.deliveries.settle()
     assert {one.status_code for one in github.deliveries.log} == {202}
     assert take_deliveries() > 3
     assert statuses() == {("done", "")}
     request = GitHubRequest.objects.get()
-    assert (request.kind, request.pull_number, request.actor_id, request.text) == (
-        "command", pull.number, dev.id, "/leo-status",
-    )  # fmt: skip
+    asked = (request.kind, request.pull_number, request.actor_id, request.remote_id)
+    assert asked == ("command", pull.number, dev.id, comment.id)
 
 
 @pytest.mark.threat("HOK-04")
@@ -94,7 +93,7 @@ def test_what_did_not_arrive_is_asked_for_again_and_stored_once(github: GitHub, 
     github.deliveries.drop()
     repo.commit({"a.txt": "new\n"}, branch="feature/a", by=dev)
     pull = repo.open_pull("feature/a", by=dev)
-    pull.comment("/leo-status", by=dev)
+    comment = pull.comment("/leo-status", by=dev)
     github.deliveries.deliver_all()
     lost = {one.guid for one in github.deliveries.log if one.status_code == 502}
     assert lost
@@ -107,7 +106,7 @@ def test_what_did_not_arrive_is_asked_for_again_and_stored_once(github: GitHub, 
     assert set(WebhookDelivery.objects.values_list("delivery_id", flat=True)) == lost
     assert ask_again(Side.ENFORCER, now=later) == ask_again(Side.GATE, now=later) == 0
     take_deliveries()
-    assert GitHubRequest.objects.get().text == "/leo-status"
+    assert GitHubRequest.objects.get().remote_id == comment.id
 
 
 def test_each_app_asks_with_its_own_key_and_without_one_nobody_asks(github: GitHub, repo: Repository, settings):
