@@ -184,7 +184,7 @@ def test_what_was_asked_for_is_kept_once_under_whatever_number_it_comes(hosted):
     take(("check_run", events.check_run("requested_action", requested_action={"identifier": "rerun"}, pushed=2)))
     found = GitHubRequest.objects.order_by("pk").values_list("kind", "pull_number", "remote_id", "head_sha", "text")
     assert list(found) == [
-        ("command", 7, 900, "", "/leo-verify PR-7"),
+        ("command", 7, 900, "", ""),  # its text is its author's and stays with GitHub
         ("action", 7, 800, HEAD, "rerun"),
         ("merge_group", 0, 0, HEAD, "refs/heads/main"),
         ("action", 7, 800, HEAD, "rerun"),
