@@ -218,7 +218,7 @@ class Stack:
 
     def send(self, *messages: tuple[object, ...]) -> None:
         """Messages to the workers: a task and its arguments each."""
-        with Celery(broker=self.broker.url) as app:
+        with Celery(broker=self.broker.url, set_as_current=False) as app:
             for task, *arguments in messages:
                 queue = "enforcer" if str(task).startswith("handoffs.") else "verifier"
                 app.send_task(str(task), args=arguments, queue=queue, retry=False)
