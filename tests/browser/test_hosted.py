@@ -79,7 +79,8 @@ def prove(pull: PullRequest, path: str, number: int) -> None:
 
 def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path, settings):  # noqa: F811
     mirror = tmp_path / "11.git"
-    git(tmp_path, "clone", "--quiet", "--bare", str(site.portal.bare), str(mirror))
+    # Without the staging branches of tests before: they would be handed over here, too.
+    git(tmp_path, "clone", "--quiet", "--bare", "--single-branch", str(site.portal.bare), str(mirror))
     enrol(11, LIVE, tmp_path)
     hosted = GitHubRepository.objects.get(github_id=11)
     pull = site.portal.verified(change("netted"), branch="staging/codex-netted", task="Net the fee")
