@@ -85,6 +85,8 @@ def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path
     hosted = GitHubRepository.objects.get(github_id=11)
     pull = site.portal.verified(change("netted"), branch="staging/codex-netted", task="Net the fee")
     git(mirror, "fetch", "--quiet", str(site.portal.bare), pull.head_sha)
+    # It belongs to the other repository from here on: here nobody hands it over again.
+    git(site.portal.bare, "update-ref", "-d", "refs/heads/staging/codex-netted")
     PullRequest.objects.filter(pk=pull.pk).update(repository=hosted.repository)
     Handoff.objects.filter(pk=pull.handoff_id).update(repository=hosted.repository)
     pull.refresh_from_db()
