@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.conftest import with_database
 from tests.support.browser import ARGUMENTS, Site, find_chromium, running_site
 from tests.support.emptying import empty
+from tests.support.gallery import Gallery
 
 UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
 
@@ -74,3 +75,18 @@ def site(site_of_folder: Site) -> Iterator[Site]:
     problems = site_of_folder.close()
     site_of_folder.put_away()
     assert problems == []
+
+
+@pytest.fixture
+def gallery(site: Site):
+    """Galleries of people; at the end nothing may be wrong in any of them."""
+    galleries: list[Gallery] = []
+
+    def of(name: str) -> Gallery:
+        galleries.append(Gallery(site.visitor(name)))
+        return galleries[-1]
+
+    yield of
+    wrong = [f"{what} ({', '.join(sides)})" for gallery in galleries for what, sides in gallery.wrong.items()]
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)

@@ -28,7 +28,6 @@ from handoffs.models import (
 from handoffs.protecting import record_reading
 from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
-from tests.browser.test_pages import gallery  # noqa: F401  a fixture
 from tests.browser.test_repositories import DRIFTED, enrol
 from tests.support.browser import Site, address, change, rows_of, tab_to
 from tests.support.portal import git
@@ -77,7 +76,7 @@ def prove(pull: PullRequest, path: str, number: int) -> None:
     )  # fmt: skip
 
 
-def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path, settings):  # noqa: F811
+def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path, settings):
     mirror = tmp_path / "11.git"
     # Without the staging branches of tests before: they would be handed over here, too.
     git(tmp_path, "clone", "--quiet", "--bare", "--single-branch", str(site.portal.bare), str(mirror))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
-import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from audit.events import AuditError
 from audit.models import LogEntry
@@ -20,10 +15,9 @@ from handoffs.models import KeyRotation, Lane, PullRequest, SigningKey, Status
 from handoffs.rotating import advance_rotation
 from handoffs.tasks import advance, key_vault, rotate_key
 from leoportal.setup import ensure_keys
-from tests.support.browser import Site, Visitor, address, change
+from tests.support.browser import Site, address, change
 from tests.support.log import settle_log
 from tests.support.loopback_sigstore import LoopbackSigstore
-from tests.support.page_checks import problems_of
 from tests.support.portal import START
 from tests.support.signing import enact_signing, fail_probes, use_sigstore
 from verdicts.decision import Verdict as VerdictKind
@@ -32,66 +26,8 @@ from verdicts.exporting import fail_export, request_export
 from verdicts.merging import merge_pull_request
 from verdicts.tasks import run_export
 
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-WIDTHS = (1360, 390, 320)
 UNTESTED = START["payments/fees.py"] + "\n\ndef double_{number}(cents):\n    return 2 * cents\n"
 QUESTION = "May this merge before the yearly audit, although nothing tests it?"
-
-
-class Gallery:
-    """Looks at a page from every side, and keeps a picture of each if SCREENSHOTS names a folder."""
-
-    def __init__(self, visitor: Visitor) -> None:
-        self.visitor = visitor
-        self.wrong: dict[str, list[str]] = {}
-        folder = os.environ.get("SCREENSHOTS", "")
-        self.folder = Path(folder) if folder else None
-
-    def visit(self, path: str, name: str, *, status: int = 200) -> None:
-        """Open an address and look."""
-        self.visitor.open(path, status=status)
-        self.look(name)
-
-    def look(self, name: str) -> None:
-        """What is open now, in both themes and three widths; pictures as it opens, checks with everything unfolded."""
-        page = self.visitor.page
-        if self.folder is not None:
-            for width, theme in self._sides(page):
-                self._keep(page, f"{name}-{width}-{theme}")
-        page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
-        self.visitor.page.wait_for_load_state("networkidle")
-        for width, theme in self._sides(page):
-            for sentence in problems_of(page):
-                self.wrong.setdefault(f"{name}: {sentence}", []).append(f"{theme} {width}")
-
-    def _sides(self, page: Page) -> Iterator[tuple[int, str]]:
-        """Show the page from each side, one after the other."""
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            for theme in THEMES:
-                page.emulate_media(color_scheme=theme)
-                yield width, theme
-        page.set_viewport_size({"width": WIDTHS[0], "height": 900})
-
-    def _keep(self, page: Page, name: str) -> None:
-        assert self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name)}.png", full_page=True)
-
-
-@pytest.fixture
-def gallery(site: Site):
-    """Galleries of people; at the end nothing may be wrong in any of them."""
-    galleries: list[Gallery] = []
-
-    def of(name: str) -> Gallery:
-        galleries.append(Gallery(site.visitor(name)))
-        return galleries[-1]
-
-    yield of
-    wrong = [f"{what} ({', '.join(sides)})" for gallery in galleries for what, sides in gallery.wrong.items()]
-    if wrong:
-        pytest.fail("\n".join(wrong), pytrace=False)
 
 
 def escalated(site: Site) -> PullRequest:

@@ -12,7 +12,6 @@ from handoffs.models import CanaryOutcome, Reader
 from handoffs.protecting import Attempt, Canary, expect_protection, record_canary, record_reading
 from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
-from tests.browser.test_pages import gallery  # noqa: F401  a fixture
 from tests.support.browser import Site
 from tests.support.protection import CONTEXTS, EXPECTED, LIVE, NOW, required, swap
 
@@ -35,7 +34,7 @@ def enrol(number: int, live: Live, folder: Path, *, is_observed: bool = False) -
         record_reading(expectation, check_onboarding(EXPECTED, live, now=NOW), reader=Reader.ADMINISTRATOR, by=OPERATOR)
 
 
-def test_the_repositories_pages(site: Site, gallery, tmp_path: Path, settings):  # noqa: F811
+def test_the_repositories_pages(site: Site, gallery, tmp_path: Path, settings):
     xena = gallery("xena")
     xena.visit("/repositories/", "repositories-local")
     xena.visit("/repositories/apps/?owner=acme", "apps")
