@@ -36,7 +36,7 @@ def write_xlsx(path: Path, sheet: Sheet, head: Head, progress: Progress) -> int:
         page = book.add_worksheet("export")
         page.write_row(0, 0, sheet.names)
         for rows in _chunks(sheet, head, progress):
-            for *values, index, leaf_hash, _leaf, _body, _salt in rows:
+            for *values, index, leaf_hash, _leaf, _body, _salt, _key in rows:
                 count += 1
                 if count > MAX_XLSX_ROWS - 2:
                     raise AuditError(
@@ -94,7 +94,7 @@ def _write(page: Any, row: int, column: int, value: object) -> None:
 
 
 def _texts(row: Sequence[Any]) -> tuple[Any, ...]:
-    *values, index, leaf_hash, leaf, body, salt = row
+    *values, index, leaf_hash, leaf, body, salt, _key = row
     opened = (None if raw is None else bytes(raw) for raw in (leaf, body, salt))
     return (*map(_text, values), index, bytes(leaf_hash).hex(), *opened)
 

@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 
 from audit.events import Role
-from audit.export import Head, TextExport, bounds, log_sheet
+from audit.export import WINDOW, Head, TextExport, bounds, log_sheet
 from audit.models import LogEntry
 from audit.views import PAGE_SIZE
 from bench.goals import Measured
@@ -82,8 +82,8 @@ def goal8(sizes: dict[str, BaseDatabaseWrapper], rows: int) -> list[Measured]:
         text, digest = TextExport(sheet, "csv", head), hashlib.sha256()
         first, last = bounds(sheet, head)
         with tempfile.TemporaryFile() as file:
-            for start in range(first, last + 1, 100_000):
-                for block in text.window(start, min(start + 100_000, last + 1)):
+            for start in range(first, last + 1, WINDOW):
+                for block in text.window(start, min(start + WINDOW, last + 1)):
                     file.write(block)
                     digest.update(block)
 

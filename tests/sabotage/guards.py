@@ -630,7 +630,7 @@ GUARDS: tuple[Guard, ...] = (
     *_of(
         "audit/export.py",
         [
-            ("return f\"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END\"", "return text", f"{EXPORTS}::test_csv_cells_are_read_back_and_none_is_a_formula"),
+            ("CASE WHEN {is_formula} THEN '''' ELSE '' END || ", "", f"{EXPORTS}::test_csv_cells_are_read_back_and_none_is_a_formula"),
             ("    require(by, Act.EXPORT_TRAIL)\n", "", f"{EXPORTS}::test_only_an_auditor_downloads"),
         ],
     ),
