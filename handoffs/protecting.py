@@ -21,6 +21,7 @@ from handoffs.models import (
     CanaryOutcome,
     CanaryRun,
     GitHubRepository,
+    HandoffError,
     ProtectionExpectation,
     ProtectionReading,
     ProtectionWatch,
@@ -148,6 +149,18 @@ def record_canary(expectation: ProtectionExpectation, canary: Canary, *, by: Act
         created_at=entry.created_at,
         log_entry=entry,
     )
+
+
+def refuse_trial(hosted: GitHubRepository) -> None:
+    """What one token wrote and judged does not become separated afterwards: a trail that began so ends so.
+
+    Raises: HandoffError("repository.trial").
+    """
+    if not hosted.is_separated:
+        detail = (
+            f"{hosted} is tried out here with one token, and its trail stays so; next: an empty portal, then govern"
+        )
+        raise HandoffError("repository.trial", detail)
 
 
 def newest_expectation(repository: Repository) -> ProtectionExpectation | None:

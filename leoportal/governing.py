@@ -16,8 +16,6 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from audit.events import Role
-from audit.models import Kind, Principal
 from handoffs.actions import Enrolment, govern_on_github
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.canary import Flight, fly_canary
@@ -38,10 +36,10 @@ from handoffs.protecting import (
     newest_expectation,
     record_canary,
     record_reading,
+    refuse_trial,
 )
-from leoportal.api_github import REPORTER
-from leoportal.setup import OPERATOR, ensure_principal
-from verdicts.evidence import VERIFIER, policy_in_force
+from leoportal.setup import OPERATOR
+from verdicts.evidence import policy_in_force
 from verdicts.policy import parse_policy
 
 type Say = Callable[[str], None]
@@ -71,6 +69,7 @@ class Ending(StrEnum):
 
     ENFORCED = "enforced"
     OBSERVED = "observed"
+    TRIAL = "tried out, not separated"
     OPEN = "open"
     UNPROVEN = "unproven"
     INCIDENT = "incident"
@@ -97,7 +96,6 @@ def govern(wish: Wish, connection: Connection, *, say: Say, pause: Callable[[], 
     say(f"2 Apps        leo-enforcer {apps['enforcer'].app_id} and leo-gate {apps['gate'].app_id} are installed")
     hosted = _enrol(wish, reader, about, apps)
     say(f"3 registered  {hosted.full_name}, {wish.branch} at {hosted.enrolled_sha[:12]}")
-    _ensure_reporter()
     expected = _expected(wish, apps)
     if not wish.is_observed:
         expected = _write(reader, hosted.full_name, expected, say)
@@ -123,6 +121,7 @@ def check(full_name: str, connection: Connection, *, say: Say) -> tuple[Finding,
     expectation = newest_expectation(hosted.repository) if hosted else None
     if hosted is None or expectation is None:
         raise HandoffError("repository.unknown", f"{full_name} is not governed; next: leo repo govern {full_name}")
+    refuse_trial(hosted)
     reader = Reader(connection)
     policy = parse_policy(policy_in_force().document.encode())
     wish = _wish_of(full_name, expectation)
@@ -192,15 +191,10 @@ def _enrol(wish: Wish, reader: Reader, about: dict[str, Any], apps: dict[str, In
         ),
         by=OPERATOR,
     )
+    refuse_trial(hosted)
     if hosted.gate_app != apps["gate"].app_id or hosted.repository.protected_branch != wish.branch:
         raise HandoffError("repository.other", f"{hosted} is governed with another leo-gate or branch; it keeps them")
     return hosted
-
-
-def _ensure_reporter() -> None:
-    """Who the evidence of workflows is recorded by: a machine of whoever answers for the portal's own gates."""
-    verifier = Principal.objects.select_related("sponsor").get(name=VERIFIER)
-    ensure_principal(REPORTER, kind=Kind.MACHINE, role=Role.REPORTER, sponsor=verifier.sponsor)
 
 
 def _expected(wish: Wish, apps: dict[str, Installed]) -> Expected:

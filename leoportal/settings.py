@@ -295,7 +295,7 @@ GITHUB_ENFORCER_APP_ID = env.int("GITHUB_ENFORCER_APP_ID", default=0)
 GITHUB_ENFORCER_KEY = env.str("GITHUB_ENFORCER_KEY", default="")
 GITHUB_GATE_APP_ID = env.int("GITHUB_GATE_APP_ID", default=0)
 GITHUB_GATE_KEY = env.str("GITHUB_GATE_KEY", default="")
-# A personal access token in place of both Apps, for trying out: it separates nothing, and every page says so.
+# A token in place of both Apps, for `leo repo govern --trial`: it separates nothing, and every page says so.
 GITHUB_TOKEN = env.str("GITHUB_TOKEN", default="")
 # The newest first, at most two of each, so that a new one can be put in before the old one is taken out.
 GITHUB_ENFORCER_WEBHOOK_SECRETS = [one.strip() for one in env.list("GITHUB_ENFORCER_WEBHOOK_SECRETS", default=[])]

@@ -11,7 +11,15 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from handoffs.models import PULL_OPEN, Notice, Projection, PullRequest, PullRequestQuerySet, Repository
+from handoffs.models import (
+    PULL_OPEN,
+    GitHubRepository,
+    Notice,
+    Projection,
+    PullRequest,
+    PullRequestQuerySet,
+    Repository,
+)
 from verdicts import evidence
 from verdicts.models import Decision, DecisionKind, Verdict
 from verdicts.policy import parse_policy
@@ -44,6 +52,7 @@ def facts_of(pulls: Sequence[PullRequest], *, portal_url: str) -> Iterable[tuple
     version = evidence.policy_in_force()
     policy = parse_policy(version.document.encode())
     said = _said(pulls)
+    trials = set(GitHubRepository.objects.filter(gate_installation=0).values_list("repository_id", flat=True))
     for glance in glance_at(pulls):
         pull = glance.pull
         done = evidence.gate_executions(pull, policy)
@@ -64,6 +73,7 @@ def facts_of(pulls: Sequence[PullRequest], *, portal_url: str) -> Iterable[tuple
                 said=tuple(said.get(pull.pk, ())),
                 has_work_left=evidence.has_work_left(pull),
                 is_timed_out=pull.timed_out_at is not None,
+                is_separated=pull.repository_id not in trials,
                 deadline_key=f"{pull.head_sha} {pull.deadline_at:%Y%m%d%H%M%S}" if pull.deadline_at else "",
             ),
         )

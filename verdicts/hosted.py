@@ -12,6 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
+from handoffs.github.contexts import NOT_SEPARATED, TRIAL, context_of
 from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import (
     RECONCILE_LATE,
@@ -54,8 +55,12 @@ class CheckLine:
 
     @property
     def url(self) -> str:
-        """Its page at GitHub, once GitHub gave it a number."""
-        return f"{self.home}/runs/{self.row.run_number}" if self.row and self.row.run_number else ""
+        """Its page at GitHub, once GitHub gave it a number; a status has none but the commit's."""
+        if self.row is None or not self.row.run_number:
+            return ""
+        if self.context.startswith(TRIAL):
+            return f"{self.home}/commit/{self.row.head_sha}"
+        return f"{self.home}/runs/{self.row.run_number}"
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ def read_hosted(pull: PullRequest, policy: Policy, standing: Standing) -> Hosted
     if hosted is None:
         return None
     home = home_of(hosted)
+    names = [context_of(gate.check_name, is_separated=hosted.is_separated) for gate in policy.gates]
     said = CheckPublication.objects.newest(pull.repository_id, pull.head_sha)
     shown = CheckPublication.objects.unsettled().filter(repository=pull.repository_id, pull_number=pull.number)
     others = shown.exclude(head_sha=pull.head_sha).order_by("-pk")
@@ -163,7 +169,7 @@ def read_hosted(pull: PullRequest, policy: Policy, standing: Standing) -> Hosted
     return Hosted(
         repository=hosted,
         url=f"{home}/pull/{pull.number}",
-        checks=tuple(CheckLine(gate.check_name, said.get(gate.check_name), home) for gate in policy.gates),
+        checks=tuple(CheckLine(name, said.get(name), home) for name in names),
         runs=tuple(_runs(pull, home)),
         landed=landed,
         remote=RemotePull.objects.filter(repository=pull.repository_id, number=pull.number).first(),
@@ -192,8 +198,8 @@ def lateness(hosted: GitHubRepository) -> Iterator[Warned]:
     """Why what the portal shows of a repository on GitHub may be old, or is not published there."""
     if not hosted.is_separated:
         yield Warned(
-            "One token in place of two Apps: the lanes are not separated and no check run is published.",
-            "make both Apps (Repositories, Set up GitHub) and run `leo repo govern OWNER/NAME`",
+            f"{NOT_SEPARATED}. What GitHub shows below {TRIAL} blocks no merge and proves nothing.",
+            "for real: an empty portal, both Apps (Repositories, Set up GitHub), `leo repo govern OWNER/NAME`",
         )
     before = timezone.now() - RECONCILE_LATE
     sides = (

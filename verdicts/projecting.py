@@ -11,6 +11,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from audit.canonical import digest_json
+from handoffs.github.contexts import NOT_SEPARATED
 from handoffs.github.markdown import code, inert
 from verdicts.decision import Clearer, Judgement, Verdict
 from verdicts.results import AgentOutcome, GateOutcome
@@ -71,6 +72,7 @@ class Facts:
     has_work_left: bool = False
     is_timed_out: bool = False
     deadline_key: str = ""
+    is_separated: bool = True
 
     @property
     def approval(self) -> Said | None:
@@ -148,6 +150,7 @@ def _comment(facts: Facts) -> str:
     judgement = facts.judgement
     verdict = judgement.verdict.value if judgement.verdict else "not ready"
     parts = [
+        "" if facts.is_separated else f"**{NOT_SEPARATED}. Nothing here blocks a merge.**",
         f"### {_words(facts.label if facts.status not in _ENDED else facts.status)}: the turn of {who} ({what})",
         f"Computed now: **{inert(verdict)}** · {_percent(judgement.confidence)} · round {facts.round} · head "
         f"{code(facts.head_sha[:12])} · policy v{facts.policy}",

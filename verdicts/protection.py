@@ -138,6 +138,9 @@ def current_label(repository: Repository) -> str:
 
 def _judge(rows: Rows, policy: Policy) -> tuple[Protection, str, str]:
     expectation, reading, canary, watch = rows.expectation, rows.reading, rows.canary, rows.watch
+    if not expectation.expected.get("gateApp"):
+        why = "One token in place of both Apps: nothing is separated and nothing blocks."
+        return Protection.OBSERVED, why, f"an empty portal with both Apps, then {GOVERN}"
     if expectation.is_observed:
         return Protection.OBSERVED, "Everything runs, nothing blocks.", f"{GOVERN}, without --observe"
     if canary is None or canary.outcome != CanaryOutcome.REFUSED:

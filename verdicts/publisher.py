@@ -62,14 +62,15 @@ def publish(desk: Desk, sha: str, plan: Sequence[Intended], again: Plan) -> int:
     """
     said = CheckPublication.objects.newest(desk.hosted.repository_id, sha)
     plan = [_foldable(one, said[one.run.context].status if one.run.context in said else "") for one in plan]
-    if all(_is_said(one, said.get(one.run.context)) for one in plan) and not any(one.wanted.is_release for one in plan):
+    is_known = desk.checks.is_ours_alone and not any(one.wanted.is_release for one in plan)
+    if is_known and all(_is_said(one, said.get(one.run.context)) for one in plan):
         return 0
     found = dict(desk.checks.runs_on(sha))
     count = 0
     by_context = {one.run.context: _foldable(one, _status(found.get(one.run.context))) for one in plan}
     for wanted in in_order([one.wanted for one in by_context.values()]):
         one, there = by_context[wanted.context], found.get(wanted.context)
-        if there is not None and _shows(one, there) and _is_said(one, said.get(one.run.context)):
+        if there is not None and desk.checks.shows(one.run, there) and _is_said(one, said.get(one.run.context)):
             continue
         if one.wanted.is_release:
             _release(desk, one, there, again)
@@ -94,11 +95,6 @@ def _foldable(one: Intended, status: str) -> Intended:
 
 def _is_said(one: Intended, row: CheckPublication | None) -> bool:
     return row is not None and row.is_certain and row.digest == one.digest
-
-
-def _shows(one: Intended, found: FoundRun) -> bool:
-    state = (found.status, found.conclusion, found.title)
-    return state == (one.run.status, one.run.conclusion, one.run.title)
 
 
 @transaction.atomic(durable=True)

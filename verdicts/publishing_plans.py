@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from audit.canonical import JsonValue, digest_json
 from audit.covering import wait_covered
 from audit.events import Actor
-from handoffs.github.check_runs import CheckRun, Checks, RemotePull
-from handoffs.github.contexts import context_problems
+from handoffs.github.check_runs import CheckRun, RemotePull, Target
+from handoffs.github.contexts import context_of, context_problems
 from handoffs.models import GitHubRepository
 from verdicts import evidence
 from verdicts.check_text import BUTTONS, link, remarks
@@ -23,10 +23,13 @@ from verdicts.publishing_facts import Reading, gate_3_summary, input_summary, la
 
 @dataclass(frozen=True)
 class Desk:
-    """Where leo-gate publishes to, and as whom. `log_seconds`: how long a verdict's checkpoint is waited for."""
+    """Where is published, and as whom. `log_seconds`: how long a verdict's checkpoint is waited for.
+
+    `checks` are leo-gate's check runs, or the statuses of a token, for trying out.
+    """
 
     hosted: GitHubRepository
-    checks: Checks
+    checks: Target
     by: Actor
     portal_url: str
     log_seconds: float
@@ -84,7 +87,8 @@ def plan_head(desk: Desk, sha: str, pulls: Sequence[RemotePull]) -> tuple[Intend
 def intend_plainly(desk: Desk, sha: str, wanted: Wanted, *, number: int = 0, is_group: bool = False) -> Intended:
     """What is said of a commit that no pull request of ours explains: its title, and the way to the portal."""
     labels = labels_of(desk.hosted, policy_of_checks()) if wanted.is_own else ()
-    wanted = replace(wanted, title=" · ".join((*labels, wanted.title))[:TITLE])
+    context = context_of(wanted.context, is_separated=desk.hosted.is_separated)
+    wanted = replace(wanted, context=context, title=" · ".join((*labels, wanted.title))[:TITLE])
     run = CheckRun(
         context=wanted.context,
         head_sha=sha,

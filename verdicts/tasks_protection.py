@@ -40,7 +40,8 @@ def due_for_reading(*, seconds: float) -> QuerySet[GitHubRepository]:
     read_at = "repository__protection_watch__read_at"
     is_old = Q(**{read_at: None}) | Q(**{f"{read_at}__lt": Now() - timedelta(seconds=seconds)})
     is_news = Q(gate_dirty_at__gt=F(read_at)) | Q(enforcer_dirty_at__gt=F(read_at))
-    enrolled = GitHubRepository.objects.reachable("gate").filter(repository__expectations__isnull=False)
+    rows = GitHubRepository.objects.reachable("gate").filter(gate_app__gt=0)  # a trial has no rules to read
+    enrolled = rows.filter(repository__expectations__isnull=False)
     return enrolled.filter(is_old | is_news).distinct().order_by("pk")
 
 

@@ -20,8 +20,9 @@ from audit.events import AuditError
 from audit.models import Principal
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
-from handoffs.github.check_runs import Checks, refuse_other_app
+from handoffs.github.check_runs import Checks, Target, refuse_other_app
 from handoffs.github.connection import wait_after
+from handoffs.github.statuses import Statuses
 from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository
 from handoffs.redelivering import ask_again
@@ -38,20 +39,19 @@ AGAIN: Final = timedelta(seconds=5)  # after a trouble that does not say when to
 
 
 def desk_of(hosted: GitHubRepository) -> Desk:
-    """Where and as whom leo-gate publishes, from settings.
+    """Where and as whom is published, from settings: leo-gate's check runs, or a token's statuses, which block nothing.
 
-    Raises: ForgeError("github.no_key"), ("github.other_app"), ("github.token_mode").
+    Raises: ForgeError("github.no_key"), ("github.other_app").
     """
+    target: Target
     connection = connect(hosted, Side.GATE)
-    checks = Checks(connection, hosted.full_name)
-    if not hosted.is_separated:
-        raise ForgeError(
-            "github.token_mode",
-            "got a token, expected leo-gate: GitHub takes check runs from Apps alone. Next: `leo repo govern`",
-        )
-    refuse_other_app(checks, hosted.gate_app)
+    if hosted.is_separated:
+        target = checks = Checks(connection, hosted.full_name)
+        refuse_other_app(checks, hosted.gate_app)
+    else:
+        target = Statuses(connection, hosted.full_name)
     by = actor_of(Principal.objects.get(name=VERIFIER))
-    return Desk(hosted, checks, by, settings.PORTAL_URL, settings.LOG_WAIT_SECONDS)
+    return Desk(hosted, target, by, settings.PORTAL_URL, settings.LOG_WAIT_SECONDS)
 
 
 @shared_task(ignore_result=True)

@@ -5,9 +5,10 @@ Source: GitHub REST API, "Check runs" and "Pulls"; its limits of 50 annotations 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from github.GithubObject import NotSet
 
@@ -63,7 +64,7 @@ class CheckRun:
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A check run of ours that is there. `annotated` is how many annotations it has."""
+    """A check run, or a status, of ours that is there. `annotated` is how many annotations it has."""
 
     number: int
     context: str
@@ -72,6 +73,7 @@ class FoundRun:
     conclusion: str
     title: str
     annotated: int
+    head_sha: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,40 @@ class RemotePull:
     is_merged: bool
 
 
-class Checks:
-    """The check runs of one App in one repository. Every method asks GitHub; nothing is kept.
+class Target(ABC):
+    """Where it is shown what a commit's checks say. Every method asks GitHub; nothing is kept.
 
+    `is_ours_alone`: nobody else can write what is shown, so that our rows say whether it still stands.
     Raises: ForgeError from each.
     """
+
+    is_ours_alone: ClassVar[bool]
 
     def __init__(self, connection: Connection, full_name: str) -> None:
         self._connection, self._full_name = connection, full_name
 
-    @property
-    def app_id(self) -> int:
-        """The App that writes here."""
-        return self._connection.app_id
+    @abstractmethod
+    def runs_on(self, sha: str) -> Mapping[str, FoundRun]:
+        """The newest one of each name on a commit that counts for what we show there."""
+
+    @abstractmethod
+    def shows(self, run: CheckRun, found: FoundRun) -> bool:
+        """Whether what is there says what this run says."""
+
+    @abstractmethod
+    def make(self, run: CheckRun) -> FoundRun:
+        """Make one that waits. What satisfies GitHub is never made, only written into one that is known.
+
+        Raises: ForgeError; ValueError for a success.
+        """
+
+    @abstractmethod
+    def write(self, run: CheckRun, found: FoundRun) -> FoundRun:
+        """Say it where something is said already."""
+
+    @abstractmethod
+    def withdraw(self, found: FoundRun, title: str, summary: str) -> None:
+        """Take a success back, with as little as it takes."""
 
     @property
     def has_to_spare(self) -> bool:
@@ -125,6 +148,17 @@ class Checks:
             is_merged=data["merged"] is True,
         )
 
+
+class Checks(Target):
+    """The check runs of one App in one repository."""
+
+    is_ours_alone = True
+
+    @property
+    def app_id(self) -> int:
+        """The App that writes here."""
+        return self._connection.app_id
+
     def runs_on(self, sha: str) -> Mapping[str, FoundRun]:
         """The newest run of each name that this App made on a commit."""
         path = f"/repos/{self._full_name}/commits/{sha}/check-runs"
@@ -132,19 +166,19 @@ class Checks:
         rows = self._connection.request("GET", path, parameters=parameters).data["check_runs"]
         return {row["name"]: _found(row) for row in rows if row["app"]["id"] == self.app_id}
 
-    def make(self, run: CheckRun) -> FoundRun:
-        """Make a check run. What satisfies GitHub is never made, only written into a run whose number is known.
+    def shows(self, run: CheckRun, found: FoundRun) -> bool:
+        """Whether state and title are the same."""
+        return (found.status, found.conclusion, found.title) == (run.status, run.conclusion, run.title)
 
-        Raises: ForgeError; ValueError for a success.
-        """
-        if run.conclusion in {"success", "neutral", "skipped"}:
-            raise ValueError(f"got a new check run with the conclusion {run.conclusion}, expected one that waits")
+    def make(self, run: CheckRun) -> FoundRun:
+        """Make a check run."""
+        refuse_new_success(run)
         first = run.annotations[:ANNOTATIONS]
         with translated():
             made = self._connection.repository(self._full_name).create_check_run(
                 head_sha=run.head_sha, name=run.context, **_said(run, first)
             )
-        return FoundRun(made.id, run.context, run.external_id, run.status, run.conclusion, run.title, len(first))
+        return _said_in(made.id, run, len(first))
 
     def write(self, run: CheckRun, found: FoundRun) -> FoundRun:
         """Say it in the run that is there. More than 50 annotations go in batches, and the state with the last one.
@@ -156,8 +190,7 @@ class Checks:
             self._edit(found, output=_output(run, rest[:ANNOTATIONS]))
             rest = rest[ANNOTATIONS:]
         self._edit(found, **_said(run, rest))
-        annotated = max(found.annotated, len(run.annotations))
-        return FoundRun(found.number, run.context, run.external_id, run.status, run.conclusion, run.title, annotated)
+        return _said_in(found.number, run, max(found.annotated, len(run.annotations)))
 
     def withdraw(self, found: FoundRun, title: str, summary: str) -> None:
         """Take a success back, with as little as it takes."""
@@ -166,6 +199,15 @@ class Checks:
     def _edit(self, found: FoundRun, **said: Any) -> None:
         with translated():
             self._connection.repository(self._full_name).get_check_run(found.number).edit(**said)
+
+
+def refuse_new_success(run: CheckRun) -> None:
+    """What satisfies GitHub is only written where something is known to stand: an error in between could not undo it.
+
+    Raises: ValueError.
+    """
+    if run.conclusion in {"success", "neutral", "skipped"}:
+        raise ValueError(f"got a new check run with the conclusion {run.conclusion}, expected one that waits")
 
 
 def refuse_other_app(checks: Checks, expected: int) -> None:
@@ -178,6 +220,11 @@ def refuse_other_app(checks: Checks, expected: int) -> None:
             f"got the key of App {checks.app_id}, expected that of {expected}, which the repository was enrolled with"
         )
         raise ForgeError("github.other_app", detail)
+
+
+def _said_in(number: int, run: CheckRun, annotated: int) -> FoundRun:
+    parts = (number, run.context, run.external_id, run.status, run.conclusion, run.title, annotated, run.head_sha)
+    return FoundRun(*parts)
 
 
 def _said(run: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
@@ -218,4 +265,5 @@ def _found(row: Mapping[str, Any]) -> FoundRun:
         str(row["conclusion"] or ""),
         str(row["output"]["title"] or ""),
         int(row["output"]["annotations_count"]),
+        str(row["head_sha"]),
     )

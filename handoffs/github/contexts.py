@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 MOST_CHARACTERS: Final = 100
+# What a token shows in place of the Apps stands below this, so that no rule can take it for a check of leo-gate.
+TRIAL: Final = "leo-trial/"
+NOT_SEPARATED: Final = "Not separated: one token writes and judges"
 _PATTERN: Final = frozenset("*?[]")
 _TEMPLATE: Final = ("${{", "}}")
 
@@ -20,6 +23,8 @@ def context_problem(name: str) -> str:
         return "it is empty"
     if len(name) > MOST_CHARACTERS:
         return f"it has {len(name)} characters, expected at most {MOST_CHARACTERS}"
+    if name.lower().startswith(TRIAL):
+        return f"it begins with {TRIAL}, which is kept for repositories that are tried out with a token"
     if name != name.strip():
         return "it begins or ends with a space"
     if wild := sorted(_PATTERN & set(name)):
@@ -34,6 +39,11 @@ def context_problem(name: str) -> str:
     if name != unicodedata.normalize("NFKC", name):
         return "it holds characters that look like others (not in the form NFKC)"
     return ""
+
+
+def context_of(name: str, *, is_separated: bool) -> str:
+    """Under what name GitHub shows a check: its own, or below `TRIAL` where one token acts in place of both Apps."""
+    return name if is_separated else f"{TRIAL}{name}"
 
 
 def context_problems(names: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,10 @@ DATABASE = f"{LANE}::test_the_database_takes_no_success_that_nothing_releases"
 OTHERS = f"{GROUPS}::test_a_group_with_anything_else_in_it_fails"
 EDITED = f"{FLOW}::test_a_publication_that_was_edited_or_deleted_past_its_guard_is_found"
 FORGING, ANSWERING = "tests/github/test_forging.py", "tests/github/test_answering.py"
+TRIAL = "tests/github/test_trying_out.py"
+SHOWN_ON_TRIAL = f"{TRIAL}::test_a_trial_shows_four_statuses_that_no_rule_takes_for_the_gates"
+OVERWRITTEN = f"{TRIAL}::test_a_status_that_somebody_else_wrote_is_written_over"
+STAYS = f"{TRIAL}::test_a_trial_stays_a_trial_and_its_names_are_nobody_elses"
 GUARDED = "verdicts/migrations/0027_check_publications_guarded.py"
 
 PUBLISHING_GUARDS: tuple[Guard, ...] = (
@@ -33,7 +37,7 @@ PUBLISHING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/publishing_facts.py", "    if current_skew():", "    if False:", f"{FLOW}::test_a_success_is_taken_back_at_once[skew]"),
     Guard("verdicts/publishing_facts.py", "    if news := evidence.news_since(", "    if news := () and evidence.news_since(", f"{FLOW}::test_a_success_is_taken_back_at_once[builder_gone]"),
     Guard("verdicts/tasks_publishing.py", "    refuse_other_app(checks, hosted.gate_app)\n", "", f"{LANE}::test_the_key_of_another_app_publishes_nothing"),
-    Guard("handoffs/github/check_runs.py", "        if run.conclusion in {\"success\", \"neutral\", \"skipped\"}:", "        if False:", f"{LANE}::test_what_satisfies_github_is_never_made_only_written_into_a_run_that_is_known"),
+    Guard("handoffs/github/check_runs.py", "    if run.conclusion in {\"success\", \"neutral\", \"skipped\"}:", "    if False:", f"{LANE}::test_what_satisfies_github_is_never_made_only_written_into_a_run_that_is_known"),
     Guard("verdicts/merge_groups.py", " and _merges_to(git, parents[0], head, tree)]", "]", OTHERS),
     Guard("verdicts/merge_groups.py", "    if request.text.removeprefix(REFS) != desk.hosted.repository.protected_branch:", "    if False:", f"{GROUPS}::test_nobody_else_gets_an_answer_for_a_branch_that_looks_like_the_queues"),
     Guard("verdicts/comparing.py", "        \"is_own\": \"own\",\n", "", EDITED),
@@ -45,6 +49,13 @@ PUBLISHING_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/tasks_publishing.py", "        try:\n            publish_groups(desk)\n        finally:\n            publish_repository(desk)\n", "        publish_groups(desk)\n        publish_repository(desk)\n", ENDS),
     Guard("verdicts/publisher.py", "key=lambda head: (head not in known, head)", "key=str", ENDS),
     Guard("verdicts/publisher.py", "        if sha not in known and sha not in first and not desk.checks.has_to_spare:\n", "        if False:\n", ENDS),
+    Guard("handoffs/github/contexts.py", "return name if is_separated else", "return name if True else", SHOWN_ON_TRIAL),
+    Guard("handoffs/github/contexts.py", "if name.lower().startswith(TRIAL):", "if False:", STAYS),
+    Guard("handoffs/github/statuses.py", "    is_ours_alone = False", "    is_ours_alone = True", OVERWRITTEN),
+    Guard("handoffs/github/statuses.py", "f\"{NOT_SEPARATED} · {title}\"", "title", SHOWN_ON_TRIAL),
+    Guard("handoffs/protecting.py", "    if not hosted.is_separated:", "    if False:", STAYS),
+    Guard("verdicts/protection.py", "    if not expectation.expected.get(\"gateApp\"):", "    if False:", SHOWN_ON_TRIAL),
+    Guard("verdicts/projecting.py", "\"\" if facts.is_separated else", "\"\" if True else", SHOWN_ON_TRIAL),
     Guard(GUARDED, "NOT leo_log_covers(cause) OR ", "", DATABASE),
     Guard(GUARDED, "(NEW.is_group OR p.number = NEW.pull_number AND p.head_sha = NEW.head_sha)", "true", DATABASE),
 )  # fmt: skip

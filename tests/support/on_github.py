@@ -30,6 +30,7 @@ from handoffs.tasks import advance, sweep_staging
 from handoffs.tasks_github import reconcile, take_deliveries
 from leoportal import governing, setup
 from leoportal.lanes.switching import acting_in
+from leoportal.trying_out import try_out
 from tests.support.github import GitHub
 from tests.support.github.accounts import Account, App
 from tests.support.github.checks import CheckRun, suite_for
@@ -85,11 +86,13 @@ class OnGitHub(Portal):
 
     @classmethod
     def on(
-        cls, github: GitHub, folder: Path, settings: Any, *, portal_url: str = "", is_proved: bool = False, **wish: Any
-    ) -> OnGitHub:
+        cls, github: GitHub, folder: Path, settings: Any, *, portal_url: str = "", is_proved: bool = False,
+        is_trial: bool = False, **wish: Any
+    ) -> OnGitHub:  # fmt: skip
         """`acme/payments` on the stand-in, governed; nothing of it is mirrored yet. With `portal_url`: webhooks go there,
         and then nobody looks without one; else everybody looks all the time. `is_proved`: as `leo repo govern` does it,
         rules, check and canary, with `wish`; otherwise the rules are just there, and leo-gate publishes no success.
+        `is_trial`: as `leo repo govern --trial` does it, with a token of `tess`, who may push, in place of both Apps.
         """
         make_people()
         files = {f".github/workflows/{name}.yml": WORKFLOW.format(name=name) for name in WORKFLOWS}
@@ -103,13 +106,15 @@ class OnGitHub(Portal):
         gate = create_app(github, Side.GATE, portal_url)
         settings.GITHUB_ENFORCER_WEBHOOK_SECRETS = settings.GITHUB_GATE_WEBHOOK_SECRETS = [SECRET]
         settings.GITHUB_POLL_SECONDS = 1e6 if portal_url else 0.0
-        if not is_proved:
+        if not (is_proved or is_trial):
             protect(github, remote, leo_enforcer, gate)
         settings.GITHUB_URL, settings.GITHUB_API_URL = github.url, github.api
         settings.GITHUB_ENFORCER_APP_ID, settings.GITHUB_GATE_APP_ID = leo_enforcer.id, gate.id
         settings.GITHUB_ENFORCER_KEY = settings.GITHUB_GATE_KEY = settings.GITHUB_TOKEN = ""
         installed = {app: github.install(app, remote).id for app in (leo_enforcer, gate)}
-        if is_proved:
+        if is_trial:
+            hosted = try_out_remote(remote, settings, folder)
+        elif is_proved:
             hosted = govern(remote, settings, folder, **wish)
         else:
             hosted = govern_on_github(
@@ -301,6 +306,16 @@ def govern(remote: Remote, settings: Any, folder: Path, **wish: Any) -> GitHubRe
         asked = governing.Wish(remote.full_name, builders=builders, **wish)
         done = governing.govern(asked, connection, say=said.append, pause=lambda: None)
     assert done.ending is governing.Ending.ENFORCED, said
+    return GitHubRepository.objects.get()
+
+
+def try_out_remote(remote: Remote, settings: Any, folder: Path) -> GitHubRepository:
+    """What `leo repo govern --trial` does; then the workers have that token."""
+    settings.FORGE_ROOT = folder / "forge"
+    remote.add(remote.github.create_user("tess"))
+    settings.GITHUB_TOKEN = remote.github.account("tess").token()
+    with acting_in("operator"):
+        try_out(remote.full_name, "main", Connection(remote.github.api, Token(settings.GITHUB_TOKEN)), say=print)
     return GitHubRepository.objects.get()
 
 

@@ -22,11 +22,14 @@ from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import Connection, Token
 from handoffs.github.findings import ACCEPTABLE, broken
 from handoffs.github.live import Bypass
-from leoportal.governing import Ending, Wish, check, govern
+from leoportal.governing import Ending, Governed, Wish, check, govern
+from leoportal.trying_out import try_out
 
 TOKEN: Final = "LEO_GITHUB_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 KINDS: Final = {"team": "Team", "app": "Integration", "user": "User"}
-EXITS: Final = {Ending.ENFORCED: 0, Ending.OBSERVED: 0, Ending.OPEN: 1, Ending.UNPROVEN: 1, Ending.INCIDENT: 5}
+EXITS: Final = {
+    Ending.ENFORCED: 0, Ending.OBSERVED: 0, Ending.TRIAL: 0, Ending.OPEN: 1, Ending.UNPROVEN: 1, Ending.INCIDENT: 5,
+}  # fmt: skip
 UNREACHABLE: Final = frozenset({"github.unreachable", "github.unavailable", "github.rate_limited"})
 
 
@@ -41,6 +44,7 @@ class Command(BaseCommand):
         govern_ = acts.add_parser("govern", help="Apps, rules, onboarding check, canary; safe to repeat")
         govern_.add_argument("--branch", default="main", help="the protected branch")
         govern_.add_argument("--observe", action="store_true", help="observe mode: everything but blocking")
+        govern_.add_argument("--trial", action="store_true", help="one token, no Apps: not separated, blocks nothing")
         govern_.add_argument("--builders", default="", help="who may push to staging/*: team:ID, app:ID or user:ID")
         govern_.add_argument(
             "--break-glass-team", type=int, default=0, metavar="ID", help="the one team that may bypass"
@@ -69,6 +73,9 @@ class Command(BaseCommand):
             connection.close()
 
     def _govern(self, options: dict[str, Any], connection: Connection) -> None:
+        if options["trial"]:
+            self._end(options["full_name"], try_out(options["full_name"], options["branch"], connection, say=self._say))
+            return
         wish = Wish(
             options["full_name"],
             branch=options["branch"],
@@ -81,10 +88,12 @@ class Command(BaseCommand):
             accepted=tuple(options["accept"]),
             installations=_installations(options["installations"]),
         )
-        done = govern(wish, connection, say=self._say, pause=lambda: time.sleep(1))
+        self._end(wish.full_name, govern(wish, connection, say=self._say, pause=lambda: time.sleep(1)))
+
+    def _end(self, full_name: str, done: Governed) -> None:
         self._say(f"{done.ending}{f'. Next: {done.next_step}' if done.next_step else ''}")
         if EXITS[done.ending]:
-            raise CommandError(f"{wish.full_name} is {done.ending}, not enforced", returncode=EXITS[done.ending])
+            raise CommandError(f"{full_name} is {done.ending}, not enforced", returncode=EXITS[done.ending])
 
     def _check(self, options: dict[str, Any], connection: Connection) -> None:
         findings = check(options["full_name"], connection, say=self._say)
