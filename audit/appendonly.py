@@ -1,7 +1,8 @@
-"""Migration operations that make a table append-only by trigger. The grants follow in `leo db lanes`.
+"""Migration operations that guard a table by trigger: append-only, say. The grants follow in `leo db lanes`.
 
 The triggers are ENABLE ALWAYS, so that replica mode does not silence them. A table's owner can still disable
-them: that is why the portal runs under another login, and why the log is hashed.
+them: that is why the portal runs under another login, and why the log is hashed. No operation is undone by migrating
+backwards: a later migration that takes a guard away has to say so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from django.db import migrations
 
 CREATE_FUNCTION = """
-CREATE OR REPLACE FUNCTION leo_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION leo_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'append-only: % on % is refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END $$
@@ -18,26 +19,36 @@ END $$
 
 def create_function() -> migrations.RunSQL:
     """The trigger function. Once, before the first `append_only`."""
-    return migrations.RunSQL(CREATE_FUNCTION, "DROP FUNCTION IF EXISTS leo_refuse_change()")
+    return migrations.RunSQL(CREATE_FUNCTION)
+
+
+def on_rows(table: str, name: str, when: str, call: str) -> migrations.RunSQL:
+    """A trigger for each row, such as "BEFORE INSERT", which calls a function of the database."""
+    return migrations.RunSQL(_always(table, name, when, "ROW", call))
+
+
+def _always(table: str, name: str, when: str, each: str, call: str) -> str:
+    return (
+        f"CREATE TRIGGER {name} {when} ON {table} FOR EACH {each} EXECUTE FUNCTION {call};\n"
+        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name};\n"
+    )
 
 
 def append_only(table: str) -> migrations.RunSQL:
     """Refuse UPDATE, DELETE and TRUNCATE on `table`, whoever asks."""
     return migrations.RunSQL(
-        [
-            f"CREATE TRIGGER append_only_rows BEFORE UPDATE OR DELETE ON {table} "
-            "FOR EACH ROW EXECUTE FUNCTION leo_refuse_change()",
-            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION leo_refuse_change()",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_rows",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table",
-        ],
-        [f"DROP TRIGGER append_only_rows ON {table}", f"DROP TRIGGER append_only_table ON {table}"],
+        _always(table, "append_only_rows", "BEFORE UPDATE OR DELETE", "ROW", "leo_refuse_change()")
+        + _always(table, "append_only_table", "BEFORE TRUNCATE", "STATEMENT", "leo_refuse_change()")
     )
 
 
+def refuse_truncate(table: str) -> migrations.RunSQL:
+    """Refuse TRUNCATE on a table whose rows have a guard of their own."""
+    return migrations.RunSQL(_always(table, "append_only_table", "BEFORE TRUNCATE", "STATEMENT", "leo_refuse_change()"))
+
+
 CREATE_HISTORY_FUNCTION = """
-CREATE OR REPLACE FUNCTION leo_keep_history() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION leo_keep_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         RAISE EXCEPTION 'history: DELETE on % is refused', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
@@ -53,22 +64,15 @@ END $$
 
 def create_history_function() -> migrations.RunSQL:
     """The trigger function of `keep_history`. Once, before the first of them."""
-    return migrations.RunSQL(CREATE_HISTORY_FUNCTION, "DROP FUNCTION IF EXISTS leo_keep_history()")
+    return migrations.RunSQL(CREATE_HISTORY_FUNCTION)
 
 
 def keep_history(table: str, *columns: str) -> migrations.RunSQL:
     """Rows of `table` are never deleted, and only these columns change, until the first of them is set."""
     named = ", ".join(f"'{column}'" for column in columns)
     return migrations.RunSQL(
-        [
-            f"CREATE TRIGGER history_rows BEFORE UPDATE OR DELETE ON {table} "
-            f"FOR EACH ROW EXECUTE FUNCTION leo_keep_history({named})",
-            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION leo_refuse_change()",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER history_rows",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table",
-        ],
-        [f"DROP TRIGGER history_rows ON {table}", f"DROP TRIGGER append_only_table ON {table}"],
+        _always(table, "history_rows", "BEFORE UPDATE OR DELETE", "ROW", f"leo_keep_history({named})")
+        + _always(table, "append_only_table", "BEFORE TRUNCATE", "STATEMENT", "leo_refuse_change()")
     )
 
 
@@ -97,7 +101,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-REVOKE ALL ON FUNCTION leo_{name}_{table}() FROM PUBLIC
+REVOKE ALL ON FUNCTION leo_{name}_{table}() FROM PUBLIC;
 """
 
 
@@ -121,25 +125,7 @@ def names_entry(
         said=" or ".join(kinds) or "any kind",
     )
     return migrations.RunSQL(
-        [
-            create,
-            f"CREATE TRIGGER {name} {when} INSERT OR UPDATE OF {updated} ON {table} "
-            f"FOR EACH ROW EXECUTE FUNCTION leo_{name}_{table}()",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-        ],
-        [f"DROP TRIGGER {name} ON {table}", f"DROP FUNCTION leo_{name}_{table}()"],
-    )
-
-
-def refuse_truncate(table: str) -> migrations.RunSQL:
-    """Refuse TRUNCATE on a table whose rows have a guard of their own."""
-    return migrations.RunSQL(
-        [
-            f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION leo_refuse_change()",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_table",
-        ],
-        f"DROP TRIGGER append_only_table ON {table}",
+        create + _always(table, name, f"{when} INSERT OR UPDATE OF {updated}", "ROW", f"leo_{name}_{table}()")
     )
 
 
@@ -162,17 +148,9 @@ REVOKE ALL ON FUNCTION leo_refuse_unplaced() FROM PUBLIC
 
 def create_placed_function() -> migrations.RunSQL:
     """The trigger function of `keeps_until_placed`. Once, before the first of them."""
-    return migrations.RunSQL(CREATE_PLACED_FUNCTION, "DROP FUNCTION leo_refuse_unplaced()")
+    return migrations.RunSQL(CREATE_PLACED_FUNCTION)
 
 
 def keeps_until_placed(table: str, column: str) -> migrations.RunSQL:
     """`column` of `table` names another entry only once the one it names is in the tree."""
-    name = f"placed_{column}"
-    return migrations.RunSQL(
-        [
-            f"CREATE TRIGGER {name} BEFORE UPDATE OF {column} ON {table} "
-            f"FOR EACH ROW EXECUTE FUNCTION leo_refuse_unplaced('{column}')",
-            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-        ],
-        f"DROP TRIGGER {name} ON {table}",
-    )
+    return on_rows(table, f"placed_{column}", f"BEFORE UPDATE OF {column}", f"leo_refuse_unplaced('{column}')")

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
+from django.db.migrations import RunSQL
+from django.db.migrations.loader import MigrationLoader
 from typer.testing import CliRunner
 
 from audit import events
@@ -115,6 +117,16 @@ def test_the_rules_of_the_database_are_those_that_were_reviewed(db):
         RULES.write_text("".join(f"{name} = {text}\n" for name, text in sorted(found.items())), "utf-8")
         read_rules.cache_clear()
     assert found == read_rules()
+
+
+def test_a_database_of_migrations_that_are_gone_is_refused(db):
+    refuse = MigrationLoader(None).get_migration("audit", "0002_log_guards").operations[0]
+    assert isinstance(refuse, RunSQL)
+    with connection.cursor() as cursor:
+        cursor.execute(str(refuse.sql))
+        cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('audit', '0002_append_only', now())")
+        with pytest.raises(DatabaseError, match=r"^schema\.older: .*begin anew \(make reset\)"):
+            cursor.execute(str(refuse.sql))
 
 
 def test_a_server_that_may_lose_what_it_acknowledged_is_told(db, address: Callable[[str], str]):

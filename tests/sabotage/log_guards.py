@@ -18,7 +18,7 @@ CATALOGUE, WATCHING = "tests/lanes/test_catalogue.py", "tests/lanes/test_watchin
 LOG_GUARDS: tuple[Guard, ...] = (
     # Append and sequence.
     Guard("audit/actions.py", "    if not connection.in_atomic_block:", "    if False:", "tests/audit/test_trail.py::test_no_act_without_a_leaf"),
-    Guard("audit/migrations/0008_log_guards.py", "    NEW.created_at := clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
+    Guard("audit/migrations/0002_log_guards.py", "    NEW.created_at := clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
     Guard("leoportal/lanes/guards.py", "IF NOT {_keys(_loggable(matrix))} ?", "IF FALSE AND {_keys(_loggable(matrix))} ?", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
     Guard("leoportal/lanes/guards.py", "for role in (Role if (lane, kind) in matrix.in_anothers_role else says[lane])", "for role in Role", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
     Guard("audit/sequencing.py", "AND e.xid < coalesce(%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)", "AND e.xid < coalesce(%s, 1::bigint << 62)", f"{LOG}::test_no_leaf_is_skipped_that_commits_late_and_none_counts_that_was_taken_back"),
@@ -33,8 +33,8 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/appendonly.py", " AND xid = pg_current_xact_id()::text::bigint", "", f"{NAMED}::test_an_entry_of_another_transaction_says_nothing"),
     Guard("audit/appendonly.py", " AND {is_kind}", "", f"{NAMED}::test_no_lane_changes_a_row_without_the_entry_that_says_so"),
     Guard("audit/appendonly.py", "IF ({new}) IS DISTINCT FROM ({old}) THEN", "IF false THEN", f"{NAMED}::test_no_lane_changes_a_row_without_the_entry_that_says_so"),
-    Guard("handoffs/migrations/0025_rows_name_true_entries.py", "        names_entry(KEY, \"log_entry_id\", \"key.created\"),\n", "", f"{NAMED}::test_no_lane_inserts_a_row_that_names_no_entry_of_its_transaction"),
-    Guard("handoffs/migrations/0025_rows_name_true_entries.py", "        OR NEW.next_number < OLD.next_number THEN", "        THEN", f"{NAMED}::test_a_repository_stays_what_was_enrolled"),
+    Guard("handoffs/migrations/0003_signing_guards.py", "        names_entry(KEY, \"log_entry_id\", \"key.created\"),\n", "", f"{NAMED}::test_no_lane_inserts_a_row_that_names_no_entry_of_its_transaction"),
+    Guard("handoffs/migrations/0002_record_guards.py", "        OR NEW.next_number < OLD.next_number THEN", "        THEN", f"{NAMED}::test_a_repository_stays_what_was_enrolled"),
     Guard("handoffs/expiring.py", "        _record(done.filter(digest__in=due, erase_entry=None), before, by)", "        pass", "tests/handoffs/test_expiring.py"),
     Guard("handoffs/tasks.py", "        record_expired(lane, by=enforcer())", "        pass", "tests/handoffs/test_rotating.py::test_that_a_key_expired_is_put_on_record_once_and_its_private_half_goes"),
     Guard("verdicts/comparing.py", "    return [found for model in _COLUMNS for found in _changed(model)] + list(_gone())", "    return []", f"{NAMED}::test_a_row_beside_its_entry_and_an_entry_without_its_row_are_found"),
@@ -65,11 +65,11 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/witness.py", "        self._store(checkpoint)\n", "", f"{LOG}::test_a_witness_stores_before_it_signs"),
     Guard("audit/notes.py", "        if not found:\n            names", "        if False:\n            names", f"{LOG}::test_only_the_witness_that_was_named_counts"),
     # What may be relied on.
-    Guard("audit/migrations/0008_log_guards.py", ">= coalesce((SELECT witnesses FROM quorum), 0)", ">= 0", QUORUM),
-    Guard("audit/migrations/0007_log.py", "fields=(\"checkpoint\", \"witness\"), name", "fields=(\"checkpoint\", \"witness\", \"line\"), name", QUORUM),
-    Guard("audit/migrations/0008_log_guards.py", "       AND NOT EXISTS (SELECT FROM leo_log_alarm a", "       AND 0 <= (SELECT count(*) FROM leo_log_alarm a", QUORUM),
+    Guard("audit/migrations/0002_log_guards.py", ">= coalesce((SELECT witnesses FROM quorum), 0)", ">= 0", QUORUM),
+    Guard("audit/migrations/0001_initial.py", "fields=(\"checkpoint\", \"witness\"), name", "fields=(\"checkpoint\", \"witness\", \"line\"), name", QUORUM),
+    Guard("audit/migrations/0002_log_guards.py", "       AND NOT EXISTS (SELECT FROM leo_log_alarm a", "       AND 0 <= (SELECT count(*) FROM leo_log_alarm a", QUORUM),
     Guard("verdicts/merging.py", "    _wait_for_the_log(pull, tools.log_seconds)\n", "", f"{COVERED}::test_a_merge_waits_for_its_quorum_and_lands_with_it"),
-    Guard("verdicts/migrations/0016_covered_before_merge.py", "AND live.merge_tree = pull.merge_tree AND leo_log_covers(live.log_entry_id))", "AND live.merge_tree = pull.merge_tree)", f"{COVERED}::test_the_hook_takes_no_merge_that_is_not_covered_whatever_the_portal_thinks"),
+    Guard("verdicts/migrations/0003_release_guards.py", "AND live.merge_tree = pull.merge_tree AND leo_log_covers(live.log_entry_id))", "AND live.merge_tree = pull.merge_tree)", f"{COVERED}::test_the_hook_takes_no_merge_that_is_not_covered_whatever_the_portal_thinks"),
     Guard("audit/epochs.py", " or len(people) != 2", "", f"{LOG}::test_an_epoch_takes_two_people_quotes_the_last_checkpoint_and_ends_the_alarm"),
     Guard("audit/views_log.py", "if tile.last_leaf > size:", "if False:", f"{LOG}::test_checkpoint_and_tiles_are_served_and_entries_only_to_who_sees_the_trail"),
 )  # fmt: skip

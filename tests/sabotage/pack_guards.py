@@ -76,8 +76,8 @@ PACK_GUARDS: tuple[Guard, ...] = (
     Guard("audit/standalone_verifier.py", 'if name != f"artifact-{digest}.tar.gz" or digest not in signed:', "if digest not in signed:", f"{NAMED_FILE}[another name]"),
     Guard("audit/standalone_verifier.py", 'if name != f"artifact-{digest}.tar.gz" or digest not in signed:', 'if name != f"artifact-{digest}.tar.gz":', f"{NAMED_FILE}[nobody signed it]"),
     # Rows of the registry name the entry that ended them, once.
-    Guard("audit/migrations/0011_acts_name_their_entry.py", "        migrations.AddConstraint(table, named),\n", "", f"{NAMED}::test_nothing_of_the_registry_ends_without_an_entry_that_says_so[RoleGrant]"),
-    Guard("audit/migrations/0011_acts_name_their_entry.py", "AND (NEW.ends_at, NEW.end_entry_id) IS DISTINCT FROM (OLD.ends_at, OLD.end_entry_id)", "AND NEW.ends_at IS DISTINCT FROM OLD.ends_at", f"{AGAIN}[Identity]"),
-    Guard("audit/migrations/0016_tokens_end_once.py", "OLD.revoked_at IS NOT NULL AND (NEW.revoked_at, NEW.end_entry_id, NEW.expires_at)", "FALSE AND (NEW.revoked_at, NEW.end_entry_id, NEW.expires_at)", f"{AGAIN}[ApiToken]"),
+    Guard("audit/migrations/0001_initial.py", "models.Q((\"end_entry\", None), (\"ends_at\", None)),\n                            _connector=\"OR\",\n                        ),\n                        name=\"rolegrant_end_is_named\"", "models.Q((\"id__gt\", 0)),\n                            _connector=\"OR\",\n                        ),\n                        name=\"rolegrant_end_is_named\"", f"{NAMED}::test_nothing_of_the_registry_ends_without_an_entry_that_says_so[RoleGrant]"),
+    Guard("audit/migrations/0003_people_guards.py", "AND (NEW.ends_at, NEW.end_entry_id) IS DISTINCT FROM (OLD.ends_at, OLD.end_entry_id)", "AND NEW.ends_at IS DISTINCT FROM OLD.ends_at", f"{AGAIN}[Identity]"),
+    Guard("audit/migrations/0003_people_guards.py", "OLD.revoked_at IS NOT NULL AND (NEW.revoked_at, NEW.end_entry_id, NEW.expires_at)", "FALSE AND (NEW.revoked_at, NEW.end_entry_id, NEW.expires_at)", f"{AGAIN}[ApiToken]"),
     Guard("audit/appendonly.py", "    IF to_jsonb(OLD) ->> TG_ARGV[0] IS NOT NULL\n        OR (", "    IF (", f"{AGAIN}[PersonLink]"),
 )  # fmt: skip

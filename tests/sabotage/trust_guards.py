@@ -65,8 +65,8 @@ TRUST_GUARDS: tuple[Guard, ...] = (
     Guard("audit/remembering.py", "                if is_placed:\n", "                if False:\n", f"{REMEMBERING}::test_what_has_its_place_is_not_asked_for_again"),
     Guard("leoportal/lanes/watching.py", "    guard.watch(memory.look)\n", "", "tests/lanes/test_watching.py::test_every_process_that_acts_looks"),
     Guard("audit/erasure.py", "    refuse_unplaced(principal.hold_entry_id)\n", "", f"{UNPLACED}[end_hold-AuditError]"),
-    Guard("handoffs/migrations/0038_revocations_named_until_placed.py", 'keeps_until_placed("handoffs_signingkey", "revoke_entry_id")', "", f"{UNPLACED}[revoke_past_it-IntegrityError]"),
-    Guard("audit/migrations/0018_named_until_placed.py", ', keeps_until_placed("audit_principal", "hold_entry_id")', "", f"{UNPLACED}[end_hold_past_it-IntegrityError]"),
+    Guard("handoffs/migrations/0003_signing_guards.py", '        keeps_until_placed(KEY, "revoke_entry_id"),\n', "", f"{UNPLACED}[revoke_past_it-IntegrityError]"),
+    Guard("audit/migrations/0003_people_guards.py", '        keeps_until_placed("audit_principal", "hold_entry_id"),\n', "", f"{UNPLACED}[end_hold_past_it-IntegrityError]"),
     # Making packs.
     Guard("handoffs/revocations.py", "    list(PullRequest.objects.is_open().select_for_update().filter(handoff__in=affected).order_by(\"pk\").values(\"pk\"))\n", "", f"{RENEWALS}::test_a_revocation_is_written_after_whoever_holds_the_pull_request"),
     Guard("verdicts/packing_signatures.py", "        yield _bundle_row(renewal.renewed, renewal,", "        _bundle_row(renewal.renewed, renewal,", f"{RENEWALS}::test_a_pack_holds_the_fallen_signature_and_the_one_that_the_verdict_rested_on"),
