@@ -188,6 +188,7 @@ def _context(handoff: Handoff, actor: Actor) -> dict[str, object]:
     happened = list(HandoffEvent.objects.filter(handoff=handoff).order_by("pk"))
     checks = list(BundleCheck.objects.filter(handoff=handoff))
     groups = dict.fromkeys(check.group for check in checks)
+    failed = [check for check in checks if check.outcome == Outcome.FAILED.value]
     said = [text for check in checks for text in (check.got, check.expected)]
     names = names_of((event.principal for event in happened), texts=said)
     return {
@@ -197,9 +198,8 @@ def _context(handoff: Handoff, actor: Actor) -> dict[str, object]:
         "names": names,
         "steps": _steps(handoff, happened, names),
         "groups": [(name, [check for check in checks if check.group == name]) for name in groups],
-        "failed": sorted(
-            (check for check in checks if check.outcome == Outcome.FAILED.value), key=lambda check: check.is_unchecked
-        ),
+        "refuted": [check for check in failed if not check.is_unchecked],
+        "unchecked": [check for check in failed if check.is_unchecked],
         "counts": {outcome.value: sum(check.outcome == outcome.value for check in checks) for outcome in Outcome},
         "is_working": handoff.status in WORKING or handoff.status == Status.OPENED,
         "is_stuck": handoff.status in WORKING and handoff.attempts >= MAX_ATTEMPTS,

@@ -35,15 +35,15 @@ def status(report: Report) -> int:
 
 
 def say_report(report: Report, file: Path) -> None:
-    """One row for each group that holds, one for each check that does not."""
+    """A row for each group that holds and for each check that does not; then what could not be looked at, by reason."""
     groups: dict[str, list[CheckResult]] = {}
     for result in report.results:
         groups.setdefault(result.group, []).append(result)
     say(f"{file}  sha256 {report.digest}")
     for group, results in groups.items():
         bad = [result for result in results if result.outcome is Outcome.FAILED]
-        for result in sorted(bad, key=lambda result: result.is_unchecked):
-            say_row("?" if result.is_unchecked else "FAIL", result.code, result.sentence)
+        for result in [result for result in bad if not result.is_unchecked]:
+            say_row("FAIL", result.code, result.sentence)
             say(f"        got {result.got}")
             say(f"        expected {result.expected}")
         if not bad:
@@ -51,6 +51,13 @@ def say_report(report: Report, file: Path) -> None:
         for result in results:
             if result.outcome is Outcome.CLAIMED:
                 say_row("claim", result.code, result.got)
+    unchecked: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.is_unchecked:
+            unchecked.setdefault(result.got, []).append(result.code)
+    for reason, codes in unchecked.items():
+        say_row("?", "not checked", reason.removeprefix("not checked: "))
+        say(f"        {', '.join(codes)}")
     for one in bounded(report.raised):
         say_row("LEAD", one.kind, f"{one.path or 'the change'}: {one.why}")
     if report.components.is_known:
@@ -96,7 +103,10 @@ def say_slsa(report: Report) -> None:
 def last_line(report: Report, file: Path, repo: Path | None) -> str:
     """The count, the verdict and the next command."""
     failed = len(failed_checks(report))
-    head = f"  {len(report.results)} checks, {failed} failed."
+    unchecked = sum(result.is_unchecked for result in report.results)
+    head = f"  {len(report.results)} checks, {failed} failed" + (
+        f", {unchecked} of them not checked." if unchecked else "."
+    )
     if failed and repo is None:
         return f"{head} NOT VERIFIED. Next: leo bundle verify {file} --repo <path of the repository>"
     if failed and {result.code for result in failed_checks(report)} <= _GIVEN:

@@ -147,6 +147,17 @@ def test_without_a_repository_nothing_is_verified(work):
     assert "Next: leo bundle verify" in checked.output
 
 
+def test_what_could_not_be_looked_at_is_told_by_its_reason(work, tmp_path):
+    """Every check runs on a file that is no archive: what it is not stands above, not between forty others."""
+    (tmp_path / "artifact.tar.gz").write_bytes(b"nothing here")
+    lines = leo("verify", tmp_path / "artifact.tar.gz", "--repo", work.repo).output.splitlines()
+    rows = [line.split()[0] for line in lines if line.split()[0] in {"FAIL", "?"}]
+    assert rows == sorted(rows, key=["FAIL", "?"].index)
+    assert lines[1].split()[:2] == ["FAIL", "archive.readable"]
+    reason = next(line for line in lines if "the manifest: the archive has no such member" in line)
+    assert lines[lines.index(reason) + 1].split()[0] == "manifest.members,"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from handoffs.bundles.store import BundleStore
-from handoffs.models import MAX_ATTEMPTS, Handoff, Status
+from handoffs.models import MAX_ATTEMPTS, BundleCheck, Handoff, Status
 from handoffs.packages.components import ComponentDelta, component_delta
 from handoffs.packages.lockfiles import lock_delta
 from handoffs.packages.sbom import Subject, build_sbom, parse_sbom
@@ -67,6 +67,18 @@ def test_a_refused_bundle_says_what_to_do(scene: Scene):
     assert "leo bundle verify artifact.tar.gz" in text
     assert "Not reached" in text
     assert "every 5s" not in text
+
+
+def test_what_had_nothing_to_look_at_is_folded_below_what_does_not_hold(scene: Scene):
+    handoff = scene.handoff(outcome="FAILED")
+    BundleCheck.objects.create(
+        handoff=handoff, position=99, code="sbom.schema", group="sbom", sentence="The SBOM is one.", outcome="FAILED",
+        got="not checked: the SBOM: there is none", expected="an SBOM", tool="",
+    )  # fmt: skip
+    text = text_of(scene, f"/handoffs/{handoff.pk}/")
+    assert "1 check had nothing to look at" in text
+    assert text.index("Does not hold: The patch.applies") < text.index("Not checked: The SBOM is one.")
+    assert "2 failed, 1 of them not checked" in text
 
 
 def test_a_failing_attempt_shows_its_error_and_what_is_left(scene: Scene):
