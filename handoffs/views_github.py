@@ -28,7 +28,7 @@ from leoportal.lanes.ingesting import ingest
 log = logging.getLogger(__name__)
 SIGNATURE: Final = re.compile(r"sha256=([0-9a-f]{64})")
 DELIVERY: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
-EVENT: Final = re.compile(r"[a-z_]{1,60}")
+EVENT: Final = re.compile(r"[a-z0-9_]{1,60}")
 ADDRESSES: Final = {f"/github/webhook/{app}/": app.value for app in GitHubApp}
 TOLD_SECONDS: Final = 60.0
 bell: Final = Doorbell(lambda: nudge("handoffs.tasks_github.take_deliveries"))

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from pydantic import ValidationError
 
-from audit.canonical import JsonError, JsonValue, parse_json
+from audit.canonical import JsonError, JsonValue, parse_json, write_json
 from handoffs.attestations.dsse import pae
 from handoffs.bundles.bundle import explain
 from handoffs.signatures.certificates import CertificateError, read_certificate
@@ -47,6 +47,7 @@ class SigstoreBundle:
 
     `payload` and `payload_type` are of the DSSE envelope, None for a signature over an artifact. `integrated_at` is
     None unless the log promised it. `unsupported` says why nobody here can judge it; empty when somebody can.
+    `as_message` is set where the log took a digest of an envelope: the same signature as one over that digest.
     """
 
     raw: bytes
@@ -60,6 +61,7 @@ class SigstoreBundle:
     integrated_at: datetime | None
     timestamps: tuple[bytes, ...]
     unsupported: str
+    as_message: tuple[bytes, bytes] | None = None
 
 
 def is_sigstore_bundle(value: JsonValue) -> bool:
@@ -102,10 +104,10 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
         if not _NUMBER.match(number):
             raise _malformed(f"{name} {number[:40]!a}")
     unsupported = _unsupported(bundle, entry)
+    covered = digest
+    if bundle.envelope is not None and payload is not None:
+        covered = hashlib.sha256(pae(bundle.envelope.payload_type, payload)).digest()
     if unsupported:
-        covered = digest
-        if bundle.envelope is not None and payload is not None:
-            covered = hashlib.sha256(pae(bundle.envelope.payload_type, payload)).digest()
         _refuse_contradictions(entry, certificate, signed, covered, payload)
     else:
         _refuse_incomplete(entry, others)
@@ -124,7 +126,23 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
             for item in (bundle.material.timestamps.rfc3161_timestamps if bundle.material.timestamps else ())
         ),
         unsupported=unsupported,
+        as_message=_as_message(value, entry, signature, covered) if bundle.envelope and covered else None,
     )
+
+
+def _as_message(value: JsonValue, entry: Entry, signature: str, covered: bytes) -> tuple[bytes, bytes] | None:
+    """An envelope that Rekor v1 knows by the digest its signature covers: that digest, and a bundle over it.
+
+    The library judges such an entry only beside a message. Source: Sigstore client specification on the kinds of
+    entries; DSSE's PAE.
+    """
+    if (entry.kind_version.kind, entry.kind_version.version) != ("hashedrekord", "0.0.1") or not isinstance(
+        value, dict
+    ):
+        return None
+    told: JsonValue = {"algorithm": "SHA2_256", "digest": base64.b64encode(covered).decode()}
+    rest = {name: member for name, member in value.items() if name != "dsseEnvelope"}
+    return covered, write_json({**rest, "messageSignature": {"messageDigest": told, "signature": signature}})
 
 
 def _refuse_other_formats(value: JsonValue) -> None:

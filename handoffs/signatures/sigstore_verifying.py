@@ -32,6 +32,7 @@ from handoffs.signatures.sigstore_signers import Certified, Signer, certified, r
 from handoffs.signatures.trust_roots import MAX_ROOT_BYTES, TrustedRoot, read_trusted_root
 
 if TYPE_CHECKING:
+    from sigstore.hashes import Hashed
     from sigstore.models import Bundle
     from sigstore.verify import Verifier
 
@@ -42,7 +43,9 @@ _MAX_TIMESTAMPS: Final = 32
 # What the library says -> our code, first match wins. Only the reason depends on it, never the refusal.
 _REASONS: Final = (
     ("sigstore.unsupported", ("Integrated time only supported", "Unsupported", "unsupported bundle")),
-    ("sigstore.time", ("timestamp", "verified time", "not valid at validation time", "expired at time of signing")),
+    ("sigstore.time", ("not valid at validation time", "expired at time of signing", "verified time")),
+    ("sigstore.certificate", ("timestamp certificate chain",)),
+    ("sigstore.time", ("timestamp",)),
     ("sigstore.time", ("Timestamp Authorities", "inclusion promise or signed")),
     ("sigstore.sct", ("SCT", "sct")),
     ("sigstore.certificate", ("certificate chain", "Key usage", "Extended usage", "leaf certificate")),
@@ -103,16 +106,13 @@ def verify_artifact(digest: str, raw: bytes, *, signer: Signer, root: TrustedRoo
 
     Raises: RefusedError.
     """
-    from sigstore.hashes import Hashed  # noqa: PLC0415 - importing sigstore costs 0.35 to 1.3 s
-    from sigstore_models.common.v1 import HashAlgorithm  # noqa: PLC0415
-
     wanted = bytes.fromhex(digest)
     found = parse_sigstore_bundle(raw, digest=wanted)
     if found.payload is not None and not found.unsupported:
         raise RefusedError("sigstore.content", "a signed statement", "a signature over the artifact")
 
     def check(verifier: Verifier, bundle: Bundle, policy: _Exactly) -> None:
-        verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=wanted), bundle, policy)
+        verifier.verify_artifact(_hashed(wanted), bundle, policy)
 
     return _verified(found, signer, root, check)
 
@@ -130,11 +130,18 @@ def verify_read_statement(found: SigstoreBundle, *, signer: Signer, root: Truste
     """
     if found.payload is None and not found.unsupported:
         raise RefusedError("sigstore.content", "a signature over an artifact", "a signed statement")
+    from sigstore.models import Bundle  # noqa: PLC0415 - importing sigstore costs 0.35 to 1.3 s
+
     payload = b""
 
     def check(verifier: Verifier, bundle: Bundle, policy: _Exactly) -> None:
         nonlocal payload
-        kind, payload = verifier.verify_dsse(bundle, policy)
+        if found.as_message is None:
+            kind, payload = verifier.verify_dsse(bundle, policy)
+        else:
+            covered, raw = found.as_message
+            verifier.verify_artifact(_hashed(covered), Bundle.from_json(raw), policy)
+            kind, payload = found.payload_type or "", found.payload or b""
         if kind != PAYLOAD_TYPE:
             raise RefusedError("sigstore.payload_type", ascii(kind)[:100], PAYLOAD_TYPE)
 
@@ -142,6 +149,13 @@ def verify_read_statement(found: SigstoreBundle, *, signer: Signer, root: Truste
     if payload != found.payload:
         raise RefusedError("sigstore.payload", "a payload other than the one that was read", "the verified bytes")
     return VerifiedSignature(verified.signer, verified.signed_at, verified.log_index, root.digest, payload)
+
+
+def _hashed(digest: bytes) -> Hashed:
+    from sigstore.hashes import Hashed  # noqa: PLC0415 - see above
+    from sigstore_models.common.v1 import HashAlgorithm  # noqa: PLC0415
+
+    return Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
 
 
 class _Exactly:

@@ -33,6 +33,7 @@ _KEYS: Final = ("tlogs", "ctlogs")
 _AUTHORITIES: Final = ("certificateAuthorities", "timestampAuthorities")
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class TrustedRoot:
 
         Raises: RefusedError("sigstore.time") when nothing of a kind is left.
         """
-        cut, is_whole = dict(self.document), True
+        cut, is_whole = dict(self._judged), True
         moments = {"certificateAuthorities": [issued], "ctlogs": [issued, *certified], "tlogs": [issued, *logged]}
         for kind, when in moments.items():
             items = zip(cut[kind], self._items[kind], strict=True)
@@ -103,7 +104,16 @@ class TrustedRoot:
     @cached_property
     def whole(self) -> bytes:
         """The root with nothing cut off, as `cut` gives it."""
-        return write_json(self.document)
+        return write_json(self._judged)
+
+    @cached_property
+    def _judged(self) -> dict[str, Any]:
+        """The document, and in it the end of a timestamp authority as the library means it: the first moment after."""
+        kind, moved = "timestampAuthorities", []
+        for item, (_, window) in zip(self.document[kind], self._items[kind], strict=True):
+            after = {"end": (window.end + _TICK).isoformat()} if window.end < _LAST else {}
+            moved.append({**item, "validFor": {**item["validFor"], **after}} if after else item)
+        return {**self.document, kind: moved}
 
     def age_warning(self, now: datetime, *, is_online: bool = False) -> str:
         """What to say about a root that nobody refreshed for a while; empty while it is fresh.
@@ -246,13 +256,14 @@ def _items(document: dict[str, JsonValue], kind: str, *, at_least: int) -> list[
 
 
 def _window(item: Any) -> Window:
-    told = item.get("validFor") or item.get("publicKey", {}).get("validFor") or {}
-    return Window(_moment(told.get("start"), _FIRST), _moment(told.get("end"), _LAST))
+    """Without a range: always. A range has a start, and perhaps an end. Source: protobuf-specs `TimeRange`."""
+    told = item.get("publicKey", item).get("validFor")
+    if told is None:
+        return Window(_FIRST, _LAST)
+    return Window(_moment(told["start"]), _LAST if told.get("end") is None else _moment(told["end"]))
 
 
-def _moment(text: str | None, without: datetime) -> datetime:
-    if text is None:
-        return without
+def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text} has no time zone")

@@ -127,6 +127,10 @@ def test_what_is_no_delivery_says_what_is_missing_and_what_to_do(changed, status
     assert stored() == []
 
 
+def test_an_event_may_have_a_digit_in_its_name(transactional_db):
+    assert deliver(BODY, X_GitHub_Event="projects_v2_item").json()["code"] == "webhook.stored"
+
+
 def test_a_charset_changes_nothing(transactional_db):
     assert deliver(BODY, content_type="application/json; charset=utf-8").status_code == 202
 

@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rfc3161_client import decode_timestamp_response
 
-from handoffs.attestations.dsse import PAYLOAD_TYPE
+from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.attestations.statements import read_statement, require_predicate, require_subject, require_summary
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_signers import Signer
@@ -137,6 +139,36 @@ def test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round
     assert refused(verify_artifact, DIGEST, stated.raw, signer=stated.signer, root=stated.root) == "sigstore.content"
 
 
+@pytest.mark.threat("ATT-08")
+def test_an_envelope_may_be_logged_by_the_digest_that_its_signature_covers():
+    covered = pae(PAYLOAD_TYPE, STATEMENT)
+    made = signed_statement(STATEMENT, logged=covered)
+    check = partial(verify_statement, signer=made.signer, root=made.root)
+    assert check(made.raw).payload == STATEMENT
+    entry = json.loads(made.bundle)["verificationMaterial"]["tlogEntries"][0]
+    assert entry["kindVersion"] == {"kind": "hashedrekord", "version": "0.0.1"}
+
+    def say(payload):
+        return lambda d: d["dsseEnvelope"].update(payload=base64.b64encode(payload).decode())
+
+    assert refused(check, made.edited(say(STATEMENT + b" "))) == "sigstore.signature"
+    assert refused(check, made.edited(_broken_signature)) == "sigstore.signature"
+    assert refused(
+        partial(verify_statement, signer=replace(made.signer, identity=STRANGER), root=made.root), made.raw
+    ) == ("sigstore.identity")
+    other = signed_statement(STATEMENT, logged=covered + b" ")
+    assert refused(verify_statement, other.raw, signer=other.signer, root=other.root) == "sigstore.entry"
+    typed = signed_statement(STATEMENT, payload_type="text/plain", logged=pae("text/plain", STATEMENT))
+    assert refused(verify_statement, typed.raw, signer=typed.signer, root=typed.root) == "sigstore.payload_type"
+
+
+def _broken_signature(document):
+    [signature] = document["dsseEnvelope"]["signatures"]
+    raw = bytearray(base64.b64decode(signature["sig"]))
+    raw[-1] ^= 1
+    signature["sig"] = base64.b64encode(raw).decode()
+
+
 @pytest.mark.threat("ATT-01")
 @pytest.mark.parametrize("payload_type", PAYLOAD_TYPES)
 def test_a_validly_signed_envelope_of_another_payload_type_is_refused(payload_type):
@@ -212,6 +244,38 @@ def test_a_retired_log_does_not_count_under_another_name():
 
     code = refused(verify_artifact, DIGEST, made.raw, signer=made.signer, root=made.root_with(end_the_first))
     assert code == "sigstore.log"
+
+
+@pytest.mark.parametrize("retired", [False, True])
+@pytest.mark.parametrize(("early", "code"), [(timedelta(), ""), (timedelta(microseconds=1), "sigstore.time")])
+def test_the_last_moment_of_a_timestamp_authority_belongs_to_it(early, code, retired):
+    made = signed_artifact(rekor=2)
+    [stamp] = json.loads(made.bundle)["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    stamped = decode_timestamp_response(base64.b64decode(stamp["signedTimestamp"])).tst_info.gen_time
+
+    def end(document):
+        document["timestampAuthorities"][0]["validFor"]["end"] = (stamped - early).isoformat()
+        if retired:  # a key that is cut off
+            over = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}
+            document["ctlogs"].append(
+                {**document["ctlogs"][0], "publicKey": {**document["ctlogs"][0]["publicKey"], "validFor": over}}
+            )
+
+    root = made.root_with(end)
+    if code:
+        assert refused(verify_artifact, DIGEST, made.raw, signer=made.signer, root=root) == code
+    else:
+        assert verify_artifact(DIGEST, made.raw, signer=made.signer, root=root).signed_at == stamped
+
+
+def test_a_certificate_of_an_unknown_authority_is_called_one():
+    made, other = signed_artifact(), signed_artifact(rekor=2)
+
+    def swap(document):
+        document["certificateAuthorities"] = other.root_document["certificateAuthorities"]
+
+    code = refused(verify_artifact, DIGEST, made.raw, signer=made.signer, root=made.root_with(swap))
+    assert code == "sigstore.certificate"
 
 
 @pytest.mark.threat("ATT-02")
@@ -324,6 +388,9 @@ def _started(moment):
         lambda d: d.pop("tlogs"),
         lambda d: d.update(more=1),
         lambda d: d["tlogs"][0]["publicKey"].update(validFor={"start": "yesterday"}),
+        lambda d: d["tlogs"][0]["publicKey"].update(validFor={}),
+        lambda d: d["ctlogs"][0]["publicKey"].update(validFor={"end": "2999-01-01T00:00:00Z"}),
+        lambda d: d["certificateAuthorities"][0].update(validFor={"end": "2999-01-01T00:00:00Z"}),
         lambda d: d["certificateAuthorities"][0]["certChain"].update(certificates=[]),
         lambda d: d["certificateAuthorities"][0]["certChain"].update(certificates=[{"rawBytes": "AAAA"}]),
     ],

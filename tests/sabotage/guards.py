@@ -301,6 +301,9 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
         "handoffs/signatures/trust_roots.py",
         (
             ("if root.digest in set(replaced) or root.newest_at < last_seen[1]:", "if False:", f"{VERIFYING}::test_an_older_root_than_the_last_is_refused_and_a_stale_one_flagged"),
+            ('Window(_moment(told["start"])', 'Window(_moment(told.get("start", "2020-01-01T00:00:00Z"))', f"{VERIFYING}::test_a_root_that_is_not_one_is_refused"),
+            ("dict(self._judged), True", "dict(self.document), True", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
+            ("(window.end + _TICK)", "window.end", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
             ("if age < (FRESH_ONLINE if is_online else timedelta(days=FRESH_DAYS)):", "if age < timedelta(days=FRESH_DAYS):", f"{ROOTS}::test_age_is_said_after_a_day_online_after_a_week_offline_and_bounded_by_policy"),
         ),
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from sigstore._utils import sha256_digest
 from sigstore.dsse import Envelope
 from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.oidc import IdentityToken
@@ -71,23 +72,39 @@ def signed_artifact(content: bytes = b"artifact", *, rekor: int = 1, identity: s
 
 @cache
 def signed_statement(
-    payload: bytes, *, payload_type: str = PAYLOAD_TYPE, rekor: int = 1, identity: str = IDENTITY
+    payload: bytes,
+    *,
+    payload_type: str = PAYLOAD_TYPE,
+    rekor: int = 1,
+    identity: str = IDENTITY,
+    logged: bytes = b"",
 ) -> Signed:
-    """A signed envelope; the library itself would only sign the in-toto type, this signs any."""
+    """A signed envelope; the library itself would only sign the in-toto type, this signs any.
+
+    Shape: with `logged` Rekor v1 gets no envelope, but a signature by the same key over the digest of these bytes.
+    """
 
     def sign(signer: Signer) -> Bundle:
         certificate = signer._signing_cert()
-        signature = signer._private_key.sign(pae(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+        signature = _signature(signer, pae(payload_type, payload))
         inner = EnvelopeModel(
             payload=base64.b64encode(payload),
             payload_type=payload_type,
             signatures=[SignatureModel(sig=base64.b64encode(signature))],
         )
         envelope = Envelope(inner)
-        entry = signer._signing_ctx._rekor._build_dsse_request(envelope=envelope, certificate=certificate)
+        rekor_client = signer._signing_ctx._rekor
+        entry = rekor_client._build_dsse_request(envelope=envelope, certificate=certificate)
+        if logged:
+            own = signature if logged == pae(payload_type, payload) else _signature(signer, logged)
+            entry = rekor_client._build_hashed_rekord_request(sha256_digest(logged), own, certificate)
         return signer._finalize_sign(certificate, envelope, entry)
 
     return _signed(sign, rekor, identity)
+
+
+def _signature(signer: Signer, content: bytes) -> bytes:
+    return signer._private_key.sign(content, ec.ECDSA(hashes.SHA256()))
 
 
 def _signed(sign: Callable[[Signer], Bundle], rekor: int, identity: str) -> Signed:
