@@ -77,16 +77,23 @@ def parse_envelope(value: JsonValue) -> tuple[Envelope, bytes]:
     """
     try:
         envelope = Envelope.model_validate(value)
-        payload = base64.b64decode(envelope.payload, validate=True)
+        payload = _decoded(envelope.payload)
         for signature in envelope.signatures:
-            base64.b64decode(signature.sig, validate=True)
+            _decoded(signature.sig)
     except ValidationError as error:
         raise BundleError("attestation.envelope", explain(error)) from None
     except (binascii.Error, ValueError):
-        raise BundleError("attestation.envelope", "got a payload or signature that is not base64") from None
-    if base64.b64encode(payload).decode() != envelope.payload:
-        raise BundleError("attestation.envelope", "got a payload that is not canonical base64")
+        raise BundleError("attestation.envelope", "got a payload or signature that is not canonical base64") from None
     return envelope, payload
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 of either alphabet, as DSSE asks for; one spelling in each. Raises: ValueError."""
+    alphabet = b"-_" if {"-", "_"} & set(text) else b"+/"
+    raw = base64.b64decode(text, alphabet, validate=True)
+    if base64.b64encode(raw, alphabet).decode() != text:
+        raise ValueError
+    return raw
 
 
 def parse_attestation(raw: bytes, *, max_bytes: int = 1 << 20) -> Statement:

@@ -1,6 +1,7 @@
 """The wire formats of attestations: DSSE envelope, in-toto Statement v1, SLSA provenance v0.2 and v1.
 
-Every model is closed: a field of another version, or of nobody, is refused.
+Statements and predicates are closed: a field of another version, or of nobody, is refused. What DSSE's authors or a
+producer add to an envelope is passed over, as DSSE asks for: nothing of it is signed, and nothing is read.
 Source: in-toto Statement v1 and ResourceDescriptor v1; SLSA provenance v0.2 and v1; DSSE v1.0.2.
 """
 
@@ -22,12 +23,16 @@ class _Wire(BaseModel):
 class Signature(_Wire):
     """One signature of an envelope, not verified here."""
 
+    model_config = ConfigDict(extra="ignore")
+
     keyid: str = ""
     sig: Text
 
 
 class Envelope(_Wire):
     """A DSSE envelope around a statement."""
+
+    model_config = ConfigDict(extra="ignore")
 
     payload: str
     payload_type: Literal["application/vnd.in-toto+json"] = Field(alias="payloadType")

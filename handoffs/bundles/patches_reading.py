@@ -18,7 +18,7 @@ from handoffs.bundles.patches_header import RawHeader, parse_header
 
 _HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
 _RUN: Final = re.compile(rb"[ +-]*")
-_NO_NEWLINE: Final = b"\\ No newline at end of file"
+_NO_NEWLINE: Final = re.compile(rb"\\ [^\r\n]{9,}\Z")  # other programs say it in their user's language
 _EXTENDED: Final = (
     b"old mode ",
     b"new mode ",
@@ -164,9 +164,11 @@ class _Reader:
         while old_left or new_left:
             if self.at >= len(self.lines):
                 raise self.fail("got the end of the patch inside a hunk", "patch.hunk_counts")
-            line = self.lines[self.at]
+            line = self.lines[self.at] or b" "  # an empty line of context, as diff.suppressBlankEmpty writes it
             kind = line[:1]
             in_old, in_new = kind in {b" ", b"-"}, kind in {b" ", b"+"}
+            if kind == b"\\":
+                raise self.fail("got no line before '\\ No newline at end of file', or that without its text")
             if not (in_old or in_new):
                 raise self.fail("got a line that is not part of a hunk, more were announced", "patch.hunk_counts")
             if (in_old and not old_left) or (in_new and not new_left):
@@ -176,7 +178,7 @@ class _Reader:
             old_left, new_left = old_left - in_old, new_left - in_new
             self.changed_lines += kind != b" "
             self.at += 1
-            is_cut = self.peek() == _NO_NEWLINE and self.at < len(self.lines)
+            is_cut = _NO_NEWLINE.match(self.peek()) is not None
             if is_cut:
                 ended[0], ended[1] = ended[0] or in_old, ended[1] or in_new
                 self.at += 1

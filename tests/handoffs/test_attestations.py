@@ -77,8 +77,14 @@ def test_a_malformed_digest_is_named(digest):
     assert not digest_problem({"sha256": "1" * 64, "gitCommit": "2" * 40})
 
 
+@pytest.mark.parametrize("payload", ["eyI_PiI6Ij8-In0=", "eyI/PiI6Ij8+In0="])
+def test_both_alphabets_of_base64_are_read(payload):
+    read = parse_envelope({"payloadType": PAYLOAD_TYPE, "signatures": [{"sig": payload}], "payload": payload})
+    assert read[1] == b'{"?>":"?>"}'
+
+
 @pytest.mark.threat("ATT-01")
-@pytest.mark.parametrize("payload", ["e31=", "e30", "e30=\n", "e3 0="])
+@pytest.mark.parametrize("payload", ["e31=", "e30", "e30=\n", "e3 0=", "eyI_PiI6Ij8+In0=", "eyI_PiI6Ij8-In0"])
 def test_a_payload_that_is_written_in_another_way_is_refused(payload):
     assert parse_envelope({"payloadType": PAYLOAD_TYPE, "signatures": [{"sig": "e30="}], "payload": "e30="})[1] == b"{}"
     with pytest.raises(BundleError, match=r"attestation\.envelope"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +46,10 @@ def test_a_good_patch_is_read():
         (GOOD.replace(b"+1,2", b"+1,1"), "patch.hunk_counts"),
         (GOOD.replace(b"+1,2", b"+7,2"), "patch.hunk_counts"),
         (GOOD.replace(b"@@ -1,2", b"@@ -x,2"), "patch.parses"),
-        (GOOD.replace(b" one", b""), "patch.hunk_counts"),
+        (GOOD.replace(b" one", b"one"), "patch.hunk_counts"),
+        (GOOD.replace(b" one", b"\\ No newline at end of file\n one"), "patch.parses"),
+        (GOOD.replace(b"-two\n", b"-two\n" + 2 * b"\\ No newline at end of file\n"), "patch.parses"),
+        (GOOD.replace(b"-two\n", b"-two\n\\ too short\n").replace(b"too", b"t"), "patch.parses"),
         (GOOD.replace(b"+++ b/f", b"+++ b/.github/workflows/ci.yml"), "patch.parses"),
         (GOOD.replace(b"--- a/f", b"--- f"), "patch.parses"),
         (GOOD.replace(b"a/f b/f", b"a/f b/g"), "patch.parses"),
@@ -74,6 +79,26 @@ def test_a_patch_with_anything_odd_is_refused(raw, code):
 def test_text_outside_a_section_is_named_with_its_line(raw):
     with pytest.raises(PatchError, match=r"line [0-9]+: got text outside a file section"):
         parse_patch(raw, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("raw", "base", "made"),
+    [
+        (GOOD.replace(b" one", b""), b"\ntwo\n", b"\n2\n"),
+        (
+            GOOD.replace(b"two\n", b"two\n\\ Kein Zeilenumbruch am Dateiende.\n"),
+            b"one\ntwo",
+            b"one\n2\n",
+        ),
+    ],
+    ids=["diff.suppressBlankEmpty", "another language"],
+)
+def test_what_git_takes_in_a_hunk_is_understood(raw, base, made, tmp_path):
+    (file,) = parse_patch(raw, LIMITS).files
+    assert apply_hunks(base, file.hunks) == made
+    (tmp_path / "f").write_bytes(base)
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=raw, check=True)
+    assert (tmp_path / "f").read_bytes() == made
 
 
 def test_octal_names_are_understood():
