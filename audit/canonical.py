@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
+import orjson
 import rfc8785
 
 from audit.coded import CodedError
@@ -23,9 +26,9 @@ MAX_VALUES: Final = 2_000_000
 MAX_INTEGER: Final = 2**53 - 1
 _WRITTEN_AS_INTEGER: Final = 1e21  # RFC 8785 writes whole numbers below it without an exponent
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
-_NO_MARK: Final = bytes(set(range(256)) - set(b'":,[{'))
-_PIECE: Final = 1 << 16  # counted piece by piece: copies of the whole would stay in the allocator
+_NO_MARK: Final = bytes(set(range(256)) - set(b'",[]{}'))
+_PIECE: Final = 1 << 16  # marked piece by piece: copies of the whole would stay in the allocator
+_ITEMS: Final = 1_000
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _DOUBTFUL_ESCAPE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
@@ -47,28 +50,31 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     """
     if len(raw) > max_bytes:
         raise JsonError("json.too_long", f"got {len(raw)} bytes, expected at most {max_bytes}")
-    values, keys = _count(raw)
-    if values > MAX_VALUES:
+    marks = _marks(raw)
+    if marks.count(b",") + marks.count(b"[") + marks.count(b"{") > MAX_VALUES:
         raise JsonError("json.too_many", f"got more than {MAX_VALUES} values")
     if raw.startswith(b"\xef\xbb\xbf"):
         raise JsonError("json.byte_order_mark", "got a byte order mark, expected plain UTF-8")
-    if b"\\u" not in raw or not _DOUBTFUL_ESCAPE.search(raw):
-        try:
-            quick: JsonValue = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _read_exactly(raw, max_depth)
-        if _is_exact(quick, keys, max_depth):
-            return quick
-    return _read_exactly(raw, max_depth)
+    is_shallow = _is_shallow(marks, max_depth)
+    if is_shallow and not _is_doubtful(raw):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            quick: JsonValue = _QUICK.decode(raw)
+            if _is_exact(quick, marks):
+                return quick
+    return _read_exactly(raw, None if is_shallow else max_depth)
 
 
-def _read_exactly(raw: bytes, max_depth: int) -> JsonValue:
-    """The reader that decides, and names what is wrong; the quick one only spares it what is certainly right."""
+def _read_exactly(raw: bytes, max_depth: int | None) -> JsonValue:
+    """The reader that decides, and names what is wrong; the quick one only spares it what is certainly right.
+
+    `max_depth` None: it is known not to be too deep.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise JsonError("json.not_utf8", f"byte {error.start} is not UTF-8") from None
-    _refuse_depth(raw, text, max_depth)
+    if max_depth is not None:
+        _refuse_depth(text, max_depth)
     try:
         value: JsonValue = json.loads(
             text,
@@ -79,51 +85,71 @@ def _read_exactly(raw: bytes, max_depth: int) -> JsonValue:
         )
     except json.JSONDecodeError as error:
         raise JsonError("json.syntax", f"{error.msg} at byte {error.pos}") from None
-    if _DOUBTFUL_ESCAPE.search(raw):  # no other way leads to half a pair or to U+0000
+    if _is_doubtful(raw):  # no other way leads to half a pair or to U+0000
         _refuse_surrogates(value)
     return value
 
 
-def _is_exact(value: JsonValue, keys: int, max_depth: int) -> bool:
+def _is_exact(value: JsonValue, marks: bytes) -> bool:
     """Whether a value read quickly is certainly what the exact reader makes of the same bytes.
 
-    It has every key that was written, so none stood twice; no number but exact integers; no more levels than allowed.
+    It has as many texts, keys among them, as were written, so no key stood twice; and no number but exact integers.
     """
-    level: list[JsonValue] = [value]
-    for _ in range(max_depth + 1):
-        below: list[JsonValue] = []
-        is_flat = True
-        for item in level:
-            if type(item) is dict:
-                is_flat = False
-                keys -= len(item)
-                below += [inner for inner in item.values() if type(inner) is not str]
-            elif type(item) is list:
-                is_flat = False
-                below += [inner for inner in item if type(inner) is not str]
-            elif type(item) is float or (type(item) is int and abs(item) > MAX_INTEGER):
-                return False
-        if is_flat:
-            return keys == 0
-        level = below
-    return False
+    try:
+        again = (orjson.dumps(part, option=orjson.OPT_STRICT_INTEGER) for part in _parts(value))
+        return sum(_unescaped(part).count(b'"') for part in again) == marks.count(b'"')
+    except orjson.JSONEncodeError:
+        return False
 
 
-def _count(raw: bytes) -> tuple[int, int]:
-    """How many values there can be, and how many keys there are if it is JSON: the colons outside strings.
+def _parts(value: JsonValue) -> Iterator[JsonValue]:
+    """Values that together hold the same texts and numbers, so that not all is written at once."""
+    if isinstance(value, dict):
+        yield [*value]
+    for inner in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(inner, list):
+            yield from (inner[at : at + _ITEMS] for at in range(0, len(inner), _ITEMS))
+        else:
+            yield inner
 
-    Escapes go, then everything but marks. Two quotes side by side can go, too: what else is there stays inside or
-    outside a string.
+
+def _is_doubtful(raw: bytes) -> bool:
+    """Whether an escape may be half of a pair or U+0000. One byte is looked for faster than two."""
+    return b"\\" in raw and b"\\u" in raw and _DOUBTFUL_ESCAPE.search(raw) is not None
+
+
+def _inexact(digits: str) -> float:
+    raise ValueError(digits)
+
+
+_QUICK: Final = msgspec.json.Decoder(float_hook=_inexact)
+
+
+def _marks(raw: bytes) -> bytes:
+    """The quotes that begin and end texts, and every comma and bracket, in their order."""
+    plain = _unescaped(raw)
+    pieces = (plain[at : at + _PIECE] for at in range(0, len(plain), _PIECE))
+    return b"".join([piece.translate(None, _NO_MARK) for piece in pieces])
+
+
+def _unescaped(raw: bytes) -> bytes:
+    """JSON without the escapes that hide a quote; what is left of it has as many texts."""
+    return raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
+
+
+def _is_shallow(marks: bytes, max_depth: int) -> bool:
+    """Whether no value is certainly deeper than that: brackets in texts go, then level by level the innermost ones.
+
+    Two quotes side by side can go, too: whatever else is there stays inside or outside a text.
     """
-    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
-    values = keys = inside = 0
-    for at in range(0, len(plain), _PIECE):
-        marks = plain[at : at + _PIECE].translate(None, _NO_MARK)
-        values += marks.count(b",") + marks.count(b"[") + marks.count(b"{")
-        parts = marks.translate(None, b",[{").replace(b'""', b"").split(b'"')
-        keys += b"".join(parts[inside::2]).count(b":")
-        inside ^= (len(parts) - 1) & 1
-    return values, keys
+    skeleton = marks.translate(_SQUARE, b",").replace(b'""', b"")
+    brackets = b"".join(skeleton.split(b'"')[::2])
+    for _ in range(max_depth):
+        shorter = brackets.replace(b"[]", b"")  # exactly the innermost level
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    return not brackets
 
 
 def write_json(value: JsonValue) -> bytes:
@@ -143,16 +169,8 @@ def digest_json(value: JsonValue) -> str:
     return hashlib.sha256(write_json(value)).hexdigest()
 
 
-def _refuse_depth(raw: bytes, text: str, max_depth: int) -> None:
-    """Refuse nesting before the recursive reader sees it: fast where it is shallow, exact where it may not be."""
-    brackets = _brackets(raw)
-    for _ in range(max_depth):
-        shorter = brackets.replace(b"[]", b"")  # exactly the innermost level
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    if not brackets:
-        return
+def _refuse_depth(text: str, max_depth: int) -> None:
+    """Refuse nesting before the recursive reader sees it."""
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text):
         first = token[0][0]
@@ -162,16 +180,6 @@ def _refuse_depth(raw: bytes, text: str, max_depth: int) -> None:
                 raise JsonError("json.too_deep", f"got more than {max_depth} levels")
         elif first in "]}":
             depth -= 1
-
-
-def _brackets(raw: bytes) -> bytes:
-    """The brackets outside strings, all as square ones: escapes go, then everything but quotes and brackets.
-
-    Two quotes side by side can go, too: whatever else is there stays inside or outside a string.
-    """
-    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
-    skeleton = plain.translate(_SQUARE, _NOT_STRUCTURE).replace(b'""', b"")
-    return b"".join(skeleton.split(b'"')[::2])
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 from itertools import zip_longest
 from typing import Final
 
@@ -44,7 +46,7 @@ class Hunk:
         return tuple(Line(row[:1], row[1:]) for row in self.rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FilePatch:
     """One file section: what its header says, and hunks or binary data."""
 
@@ -76,7 +78,7 @@ class FilePatch:
             found += [(number, row[1:]) for number, row in after if row[0] == _ADDED]
         return found
 
-    @property
+    @cached_property
     def added_lines(self) -> list[bytes]:
         """The lines it adds, without their numbers."""
         return [row[1:] for hunk in self.hunks for row in hunk.rows if row[0] == _ADDED]
@@ -129,9 +131,7 @@ def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
 
     Raises: PatchError("patch.exact") at the first line that differs.
     """
-    lines = base.split(b"\n")
-    rest = lines.pop()
-    whole = [line + b"\n" for line in lines] + ([rest] if rest else [])
+    whole = BytesIO(base).readlines()
     result: list[bytes] = []
     at = 0
     for hunk in hunks:
@@ -147,7 +147,8 @@ def apply_hunks(base: bytes, hunks: tuple[Hunk, ...]) -> bytes:
             raise PatchError("patch.exact", f"line {line} is not the line the hunk at {hunk.old_start} expects")
         result += [row[1:] for row in hunk.rows if row[0] != _REMOVED]
     result += whole[at:]
-    ends = [line.endswith(b"\n") for line in result[:-1]]
-    if not all(ends):
-        raise PatchError("patch.exact", f"line {ends.index(False) + 1} has no line end but is not the last")
-    return b"".join(result)
+    made = b"".join(result)
+    if made.count(b"\n") - made.endswith(b"\n") < len(result) - 1:
+        cut = next(number for number, line in enumerate(result, 1) if not line.endswith(b"\n"))
+        raise PatchError("patch.exact", f"line {cut} has no line end but is not the last")
+    return made

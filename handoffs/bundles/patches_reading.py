@@ -9,6 +9,8 @@ Source: git-diff(1) "Generating patch text with -p"; git's apply.c for the exten
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from io import BytesIO
 from typing import Final
 
 from handoffs.bundles.limits import Limits
@@ -45,9 +47,9 @@ def parse_patch(raw: bytes, limits: Limits) -> Patch:
         raise PatchError("patch.not_empty", "got no bytes")
     if not raw.endswith(b"\n"):
         raise PatchError("patch.parses", "got no line end at the end of the patch, expected one")
-    reader = _Reader(raw.split(b"\n")[:-1], limits)
+    reader = _Reader(BytesIO(raw).readlines(), limits)
     files = []
-    while reader.at < len(reader.lines):
+    while reader.at < len(reader.rows):
         files.append(reader.read_file())
         if len(files) > limits.max_files:
             raise PatchError("patch.limits", f"got more than {limits.max_files} files")
@@ -55,11 +57,11 @@ def parse_patch(raw: bytes, limits: Limits) -> Patch:
 
 
 class _Reader:
-    """A cursor over the lines of a patch."""
+    """A cursor over the lines of a patch, each with its line end."""
 
-    def __init__(self, lines: list[bytes], limits: Limits) -> None:
-        self.lines = lines
-        self.kinds = b"".join([line[:1] or b"\n" for line in lines])
+    def __init__(self, rows: list[bytes], limits: Limits) -> None:
+        self.rows = rows
+        self.kinds = b"".join([row[:1] for row in rows])
         self.at = 0
         self.limits = limits
         self.changed_lines = 0
@@ -69,7 +71,12 @@ class _Reader:
         return PatchError(code, f"line {self.at + 1}: {detail}")
 
     def peek(self) -> bytes:
-        return self.lines[self.at] if self.at < len(self.lines) else b""
+        return self.rows[self.at][:-1] if self.at < len(self.rows) else b""
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """Every line without its end."""
+        return [row[:-1] for row in self.rows]
 
     def read_file(self) -> FilePatch:
         """One file section: git header, traditional header or both, then hunks or binary data."""
@@ -154,7 +161,7 @@ class _Reader:
         is_cut = any(ended) or self.kinds.startswith(b"\\", end)
         if is_cut or not is_all or self.changed_lines + removed + added > self.limits.max_changed_lines:
             return self._read_each(old_count, new_count, ended)
-        rows = [line + b"\n" for line in self.lines[self.at : end]]
+        rows = self.rows[self.at : end]
         self.at, self.changed_lines = end, self.changed_lines + removed + added
         return rows
 
@@ -162,10 +169,12 @@ class _Reader:
         """The same, line by line."""
         found: list[bytes] = []
         while old_left or new_left:
-            if self.at >= len(self.lines):
+            if self.at >= len(self.rows):
                 raise self.fail("got the end of the patch inside a hunk", "patch.hunk_counts")
-            line = self.lines[self.at] or b" "  # an empty line of context, as diff.suppressBlankEmpty writes it
-            kind = line[:1]
+            row = self.rows[self.at]
+            if row == b"\n":
+                row = b" \n"  # an empty line of context, as diff.suppressBlankEmpty writes it
+            kind = row[:1]
             in_old, in_new = kind in {b" ", b"-"}, kind in {b" ", b"+"}
             if kind == b"\\":
                 raise self.fail("got no line before '\\ No newline at end of file', or that without its text")
@@ -182,7 +191,7 @@ class _Reader:
             if is_cut:
                 ended[0], ended[1] = ended[0] or in_old, ended[1] or in_new
                 self.at += 1
-            found.append(line if is_cut else line + b"\n")
+            found.append(row[:-1] if is_cut else row)
             if self.changed_lines > self.limits.max_changed_lines:
                 raise self.fail(f"got more than {self.limits.max_changed_lines} changed lines", "patch.limits")
         if all(row.startswith(b" ") for row in found):

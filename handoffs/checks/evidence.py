@@ -23,11 +23,12 @@ from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.sbom import Sbom, parse_sbom
 from handoffs.rules import Approvals
 from handoffs.scope.control_plane import Raised, Steering
-from handoffs.scope.secrets import redact
+from handoffs.scope.secrets import may_hold_secret, redact
 from handoffs.signatures.sigstore_signers import Signer
 from handoffs.signatures.trust_roots import TrustedRoot
 
 NOT_CHECKED: Final = "not checked"
+PATCH: Final = "changes.patch"
 _MAX_SHOWN: Final = 1_000
 
 
@@ -147,20 +148,28 @@ class GitFacts:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Change:
+    """An archive, and the two of its members that git is asked about."""
+
+    archive: Archive
+    manifest: Manifest | Unreadable
+    patch: Patch | Unreadable
+    context: Context
+
+
+@dataclass(frozen=True)
+class Evidence(Change):
     """Everything the checks may look at. `facts` is None when there is no repository to ask.
 
+    `suspects` are the members, but for the patch, that may hold a credential.
     `raised` is what raises the approvals (`handoffs.checks.reviewability`); None: nobody looked.
     """
 
     digest: str
-    archive: Archive
-    manifest: Manifest | Unreadable
-    patch: Patch | Unreadable
     sbom: Sbom | Unreadable
     statement: Statement | Unreadable
-    context: Context
-    facts: GitFacts | None
+    suspects: frozenset[str]
+    facts: GitFacts | None = None
     raised: tuple[Raised, ...] | None = None
     signature: BuilderSignature | None = None
 
@@ -172,24 +181,44 @@ class Evidence:
 
 def read_parts(archive: Archive, digest: str, context: Context) -> Evidence:
     """Read every part of an archive as far as it goes; git has not been asked yet."""
-    limits = context.limits
-    members = archive.members
-    # The largest first: while its document is read, nothing else is.
-    sbom = _read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes))
-    return Evidence(
-        digest=digest,
+    return read_rest(read_change(archive, context), digest=lambda: digest, suspects=lambda: suspects_in(archive))
+
+
+def read_change(archive: Archive, context: Context) -> Change:
+    """Read what git needs."""
+    members, limits = archive.members, context.limits
+    return Change(
         archive=archive,
         manifest=_read(members, "manifest.json", lambda raw: parse_manifest(raw, max_bytes=limits.max_manifest_bytes)),
-        patch=_read(members, "changes.patch", lambda raw: parse_patch(raw, limits)),
-        sbom=sbom,
-        statement=_read(
-            members,
-            "attestation.intoto.json",
-            lambda raw: parse_attestation(raw, max_bytes=limits.max_attestation_bytes),
-        ),
+        patch=_read(members, PATCH, lambda raw: parse_patch(raw, limits)),
         context=context,
-        facts=None,
     )
+
+
+def read_rest(change: Change, *, digest: Callable[[], str], suspects: Callable[[], frozenset[str]]) -> Evidence:
+    """Read what git does not need; `digest` and `suspects`, which may be in the making, are asked for at the end."""
+    members, limits = change.archive.members, change.context.limits
+    sbom = _read(members, "sbom.cdx.json", lambda raw: parse_sbom(raw, max_bytes=limits.max_sbom_bytes))
+    statement = _read(
+        members,
+        "attestation.intoto.json",
+        lambda raw: parse_attestation(raw, max_bytes=limits.max_attestation_bytes),
+    )
+    return Evidence(
+        archive=change.archive,
+        manifest=change.manifest,
+        patch=change.patch,
+        context=change.context,
+        digest=digest(),
+        sbom=sbom,
+        statement=statement,
+        suspects=suspects(),
+    )
+
+
+def suspects_in(archive: Archive) -> frozenset[str]:
+    """The members, but for the patch, that may hold a credential."""
+    return frozenset(name for name, raw in archive.members.items() if name != PATCH and may_hold_secret(raw))
 
 
 def _read[T](members: Mapping[str, bytes], name: str, parse: Callable[[bytes], T]) -> T | Unreadable:

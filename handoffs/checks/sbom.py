@@ -11,7 +11,7 @@ from handoffs.checks.patch import NO_REPOSITORY
 from handoffs.packages.licences import is_valid_expression
 from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.pins import coordinates_of
-from handoffs.packages.sbom import HASH_LENGTHS, REMOVED, SERIAL_NUMBER, SETTING, SPEC_VERSION, UNREAD, Component, Sbom
+from handoffs.packages.sbom import HASH_LENGTHS, REMOVED, SERIAL_NUMBER, SETTING, SPEC_VERSION, UNREAD, Component
 
 GITLINK: Final = "160000"
 _HASHERS: Final = {
@@ -31,15 +31,19 @@ _MAX_EXPRESSIONS: Final = 2_000
 def sbom_readable(evidence: Evidence) -> Judged:
     """The SBOM is one strict JSON object."""
     found = evidence.sbom
-    if isinstance(found, Unreadable):
-        return failed(found.detail, "one JSON object, no duplicate keys")
-    return passed(f"{len(found.components)} components")
+    if not isinstance(found, Unreadable):
+        return passed(f"{len(found.components)} components")
+    if found.code == "sbom.schema":
+        return passed("one JSON object")
+    return failed(found.detail, "one JSON object, no duplicate keys")
 
 
 def sbom_schema(evidence: Evidence) -> Judged:
     """The SBOM holds the CycloneDX 1.5 schema, formats included."""
     found, expected = evidence.sbom, "the CycloneDX 1.5 JSON schema"
     if isinstance(found, Unreadable):
+        if found.code == "sbom.schema":
+            return failed(found.detail, expected)
         return without("the SBOM", found, expected)
     if found.schema_errors:
         return failed("; ".join(found.schema_errors[:5]), expected)
@@ -191,14 +195,14 @@ def sbom_licences(evidence: Evidence) -> Judged:
     found, expected = evidence.sbom, "SPDX licence expressions"
     if isinstance(found, Unreadable):
         return without("the SBOM", found, expected)
-    expressions = {text for kind, text in _licences(found) if kind == "expression"}
+    expressions = found.licence_expressions()
     if len(expressions) > _MAX_EXPRESSIONS:
         return failed(f"{len(expressions)} different expressions", f"at most {_MAX_EXPRESSIONS}")
     wrong = [text[:100] for text in sorted(expressions) if not is_valid_expression(text)]
     if wrong:
         return failed(first_of(wrong), expected)
     packages = [component for component in found.components if component.purl]
-    unknown = sum(not component.licences for component in packages)
+    unknown = sum(not component.choices for component in packages)
     return passed(f"{len(packages) - unknown} packages with a licence, {unknown} unknown", expected)
 
 
@@ -209,11 +213,6 @@ def _false_hashes(component: Component, content: bytes) -> list[str]:
         for algorithm, digest in component.hashes
         if algorithm not in _HASHERS or not has_digest(content, _HASHERS[algorithm], digest)
     ]
-
-
-def _licences(found: Sbom) -> list[tuple[str, str]]:
-    subject = found.subject.licences if found.subject else ()
-    return [pair for component in found.components for pair in component.licences] + [*subject]
 
 
 def _strange(component: Component, about: str, *, is_alone: bool) -> str:

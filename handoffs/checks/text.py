@@ -9,12 +9,13 @@ from typing import Final
 
 from handoffs.bundles.bundle import MEMBERS
 from handoffs.bundles.patches import FilePatch
-from handoffs.checks.evidence import Evidence, Judged, Unreadable, failed, first_of, passed, without
+from handoffs.checks.evidence import PATCH, Evidence, Judged, Unreadable, failed, first_of, passed, without
 from handoffs.scope.secrets import SecretHit, find_secrets, may_hold_secret, numbered, redact
 
 _PLACEHOLDER: Final = re.compile(
     r"(?i)\W*(?:todo|tbd|n/?a|none|nothing|fixme|xxx|placeholder|rollback|lorem ipsum)\W*\Z"
 )
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _MIN_LETTERS: Final = 20
 
 
@@ -28,7 +29,7 @@ def rollback_present(evidence: Evidence) -> Judged:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return failed(f"byte {error.start} is not UTF-8", expected)
-    if any(character < " " and character not in "\n\r\t" for character in text):
+    if _CONTROL.search(text):
         return failed("control characters", expected)
     return passed(f"{len(raw)} bytes", expected) if raw else failed("no text", expected)
 
@@ -41,7 +42,7 @@ def rollback_says_how(evidence: Evidence) -> Judged:
         return without("rollback.md", "the archive has no such member", expected)
     lines = [line.strip() for line in raw.decode("utf-8", "replace").splitlines()]
     told = [line for line in lines if line and not line.startswith("#") and not _PLACEHOLDER.match(line)]
-    letters = sum(character.isalnum() for line in told for character in line)
+    letters = sum(map(str.isalnum, "".join(told)))
     return passed(f"{letters} letters", expected) if letters >= _MIN_LETTERS else failed(f"{letters} letters", expected)
 
 
@@ -62,20 +63,19 @@ def secrets_none(evidence: Evidence) -> Judged:
 
 def secrets_in(evidence: Evidence) -> list[SecretHit]:
     """Every credential, by kind and place."""
-    is_read = not isinstance(evidence.patch, Unreadable)
-    places = [*_members(evidence, is_patch_read=is_read), *_added_content(evidence), *_names(evidence)]
-    suspects = [(place, lines) for place, raw, lines in places if may_hold_secret(raw)]
-    return [hit for place, lines in suspects for hit in find_secrets(redact(place), lines())]
+    places = [*_members(evidence), *_added_content(evidence), *_names(evidence)]
+    return [hit for place, lines in places for hit in find_secrets(redact(place), lines())]
 
 
-# Where it lies, all its bytes, and its lines, numbered: made only where the bytes may hold a credential.
-type _Place = tuple[str, bytes, Callable[[], list[tuple[int, str]]]]
+# Where it lies, and its lines, numbered: only of what may hold a credential.
+type _Place = tuple[str, Callable[[], list[tuple[int, str]]]]
 
 
-def _members(evidence: Evidence, *, is_patch_read: bool) -> Iterator[_Place]:
+def _members(evidence: Evidence) -> Iterator[_Place]:
     for name, raw in evidence.archive.members.items():
-        if name != "changes.patch" or not is_patch_read:
-            yield name, raw, partial(numbered, raw)
+        is_unread = name == PATCH and isinstance(evidence.patch, Unreadable)
+        if name in evidence.suspects or (is_unread and may_hold_secret(raw)):
+            yield name, partial(numbered, raw)
 
 
 def _names(evidence: Evidence) -> Iterator[_Place]:
@@ -84,9 +84,9 @@ def _names(evidence: Evidence) -> Iterator[_Place]:
     told = {"the commit's subject": [context.marker_subject or ""], "the branch's name": [context.branch or ""]}
     if not isinstance(patch, Unreadable):
         told["a changed path"] = sorted(patch.touched_paths)
-    for place, texts in told.items():
-        raw = "\n".join(texts).encode("utf-8", "surrogatepass")
-        yield place, raw, partial(_unnumbered, texts)
+    whole = "\n".join(text for texts in told.values() for text in texts)
+    if may_hold_secret(whole.encode("utf-8", "surrogatepass")):
+        yield from ((place, partial(_unnumbered, texts)) for place, texts in told.items())
 
 
 def _unnumbered(texts: list[str]) -> list[tuple[int, str]]:
@@ -105,7 +105,8 @@ def _added_content(evidence: Evidence) -> Iterator[_Place]:
         binary = [file.binary.data] if file.binary is not None else []
         if file.binary is not None and file.binary.is_delta and facts is not None:
             binary.append(facts.blobs.get(produced.get(file.path, ""), b""))
-        yield file.path, b"\n".join([*file.added_lines, *binary]), partial(_added, file, binary)
+        if may_hold_secret(b"\n".join([*file.added_lines, *binary])):
+            yield file.path, partial(_added, file, binary)
 
 
 def _added(file: FilePatch, binary: list[bytes]) -> list[tuple[int, str]]:

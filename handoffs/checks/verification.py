@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from handoffs.attestations.attestations import parse_attestation
 from handoffs.attestations.slsa import SlsaProperty, slsa_properties
 from handoffs.bundles.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
 from handoffs.bundles.patches import change_digest
 from handoffs.checks.builder_signatures import judge_builder_signature
-from handoffs.checks.catalogue import CheckResult, Context, Evidence, GitFacts, Outcome, read_parts, run_checks
-from handoffs.checks.evidence import Unreadable
+from handoffs.checks.catalogue import CheckResult, Context, Evidence, GitFacts, Outcome, run_checks
+from handoffs.checks.evidence import Change, Unreadable, read_change, read_rest, suspects_in
 from handoffs.checks.reviewability import raised_by
 from handoffs.git.index import folders_of, result_of
 from handoffs.git.process import GitError, git_version
@@ -31,6 +32,7 @@ from handoffs.signatures.sigstore_verifying import warm_signatures
 from handoffs.signatures.trust_roots import TrustedRoot
 
 GITLINK: Final = "160000"
+_WORTH_A_THREAD: Final = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,23 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
 
     Not checked: who pushed it, and the enforcer's own signature.
     """
-    with _uncollected():
-        digest = digest_of(raw)
+    with _uncollected(), _beside(len(raw)) as beside:
+        digest = beside(partial(digest_of, raw))
         archive = read_archive(raw, context.limits)
         del raw  # it is large, and what follows needs memory
-        return _judge(read_parts(archive, digest, context), git)
+        digests, suspects = beside(lambda: archive.digests), beside(partial(suspects_in, archive))
+        change = read_change(archive, context)
+
+        @cache
+        def rest() -> Evidence:
+            evidence = read_rest(change, digest=digest, suspects=suspects)
+            digests()
+            return replace(evidence, signature=judge_builder_signature(evidence))
+
+        facts = None
+        if git is not None:
+            facts = replace(gather_facts(change, git, meanwhile=rest), tool=git_version())
+        return _judge(replace(rest(), facts=facts))
 
 
 @contextmanager
@@ -115,12 +129,24 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _judge(evidence: Evidence, git: Git | None) -> Report:
-    signature = cache(partial(judge_builder_signature, evidence))
-    facts = None
-    if git is not None:
-        facts = replace(gather_facts(evidence, git, meanwhile=signature), tool=git_version())
-    evidence = replace(evidence, signature=signature(), facts=facts)
+type _Beside = Callable[[Callable[[], Any]], Callable[[], Any]]
+
+
+@contextmanager
+def _beside(size: int) -> Iterator[_Beside]:
+    """Have what holds no lock of the interpreter (hashing, searching bytes) done on another core, if it is much.
+
+    The context takes work, begins with it, and answers with what waits for its result.
+    """
+    if size < _WORTH_A_THREAD:
+        yield cache
+        return
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        yield lambda work: thread.submit(work).result
+
+
+def _judge(evidence: Evidence) -> Report:
+    facts = evidence.facts
     evidence = replace(evidence, raised=raised_by(evidence))
     results = run_checks(evidence, facts)
     changes = facts.changes if facts else ()
@@ -145,7 +171,7 @@ def _judge(evidence: Evidence, git: Git | None) -> Report:
     )
 
 
-def gather_facts(evidence: Evidence, git: Git, *, meanwhile: Callable[[], object] = bool) -> GitFacts:
+def gather_facts(evidence: Change, git: Git, *, meanwhile: Callable[[], object] = bool) -> GitFacts:
     """Ask git everything the checks need; what git refuses stays unknown and its checks fail.
 
     `meanwhile` is called while git applies the patch, if it comes to that.
@@ -192,7 +218,7 @@ def _ancestry(git: Git, base: str, context: Context) -> tuple[bool | None, int |
     return is_ancestor, behind
 
 
-def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, evidence: Evidence) -> GitFacts:
+def _with_contents(trees: Trees, known: GitFacts, base_tree: str, result: str, evidence: Change) -> GitFacts:
     """Add the contents of both sides, the names around new paths, and what the gates call."""
     changes = known.changes
     before = {change.path: change.old_blob for change in changes if set(change.old_blob) != {"0"}}

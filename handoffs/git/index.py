@@ -38,7 +38,7 @@ def result_of(
     *,
     meanwhile: Callable[[], object] = bool,
 ) -> str:
-    """The tree that `patch` makes of `base_tree`; written to the repository. `files`: the patch, already read.
+    """The tree that `patch` makes of `base_tree`, and that `trees` then knows. `files`: the patch, already read.
 
     `meanwhile` is called while git works.
     Raises: GitError("git.patch_does_not_apply").
@@ -61,7 +61,7 @@ def result_of(
         after = read_index(index.read_bytes(), id_bytes)
     if strangers := sorted(set(after) - touched):
         raise GitError(REFUSED, f"git changes {strangers[0]!a}, which the patch does not show")
-    return _write_trees(trees, id_bytes, folders, touched, after)
+    return _make_trees(trees, id_bytes, folders, touched, after)
 
 
 def write_index(entries: Mapping[bytes, Entry], id_bytes: int) -> bytes:
@@ -127,10 +127,10 @@ def _lookup(folders: Mapping[bytes, Folder], path: bytes) -> Entry | None:
     return folders.get(folder, {}).get(name)
 
 
-def _write_trees(
+def _make_trees(
     trees: Trees, id_bytes: int, folders: Mapping[bytes, Folder], touched: Iterable[bytes], after: Mapping[bytes, Entry]
 ) -> str:
-    """Put the applied entries into the base's folders, deepest first, and write the folders that changed."""
+    """Put the applied entries into the base's folders, deepest first."""
     made: dict[bytes, Folder] = {folder: dict(entries) for folder, entries in folders.items()}
     for path in touched:
         folder, _, name = path.rpartition(b"/")
@@ -141,7 +141,7 @@ def _write_trees(
     for path, entry in after.items():
         folder, _, name = path.rpartition(b"/")
         arriving.setdefault(folder, []).append((name, entry))
-    written: list[tuple[str, bytes, Folder]] = []
+    changed: list[tuple[str, bytes, Folder]] = []
     for folder in sorted(made, key=lambda item: (-item.count(b"/") - bool(item), item)):
         parent, _, name = folder.rpartition(b"/")
         _put_files(made[folder], arriving.get(folder, []))
@@ -153,11 +153,11 @@ def _write_trees(
         if above is not None and above.is_folder:
             del made[parent][name]
         if made[folder]:
-            written.append(_tree(made[folder], id_bytes))
-            made[parent][name] = Entry(TREE_MODE, written[-1][0])
-    written.append(_tree(made[b""], id_bytes))
-    trees.write(written)
-    return written[-1][0]
+            changed.append(_tree(made[folder], id_bytes))
+            made[parent][name] = Entry(TREE_MODE, changed[-1][0])
+    changed.append(_tree(made[b""], id_bytes))
+    trees.add(changed)
+    return changed[-1][0]
 
 
 def _put_files(folder: Folder, files: Iterable[tuple[bytes, Entry]]) -> None:

@@ -13,11 +13,12 @@ import select
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from audit.coded import CodedError
 
@@ -102,14 +103,9 @@ class Running:
     A context manager: whatever happens inside, no process and no pipe is left behind.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, *, seconds: float, max_bytes: int) -> None:
-        self._process, self._rest = process, memoryview(stdin)
-        self._seconds, self._max_bytes = seconds, max_bytes
+    def __init__(self, process: subprocess.Popen[bytes], *, seconds: float, max_bytes: int) -> None:
+        self._process, self._seconds, self._max_bytes = process, seconds, max_bytes
         self._deadline = time.monotonic() + seconds
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-            if not self._feed():
-                self._close_input()
 
     def __enter__(self) -> Self:
         """It works already."""
@@ -125,7 +121,7 @@ class Running:
         return self._process.pid
 
     def finish(self) -> Finished:
-        """Write what is left of the input and read both outputs until they end.
+        """Read both outputs until they end.
 
         Raises: GitError("git.timeout"), GitError("git.output_too_long").
         """
@@ -134,17 +130,10 @@ class Running:
             for stream, sink in ((process.stdout, output), (process.stderr, errors)):
                 if stream is not None:
                     selector.register(stream, selectors.EVENT_READ, sink)
-            if process.stdin is not None and not process.stdin.closed:
-                selector.register(process.stdin, selectors.EVENT_WRITE, None)
             while selector.get_map():
                 if self._left() <= 0:
                     raise self._late()
                 for key, _ in selector.select(self._left()):
-                    if key.data is None:
-                        if not self._feed():
-                            selector.unregister(key.fileobj)
-                            self._close_input()
-                        continue
                     block = os.read(key.fd, _CHUNK)
                     if not block:
                         selector.unregister(key.fileobj)
@@ -157,25 +146,6 @@ class Running:
         except subprocess.TimeoutExpired:
             raise self._late() from None
         return Finished(status, bytes(output), bytes(errors))
-
-    def _feed(self) -> bool:
-        """Write what the pipe takes; whether there is more. A git that stopped reading gets no more."""
-        stream = self._process.stdin
-        if stream is None or stream.closed:
-            return False
-        try:
-            while self._rest:
-                self._rest = self._rest[os.write(stream.fileno(), self._rest[:_CHUNK]) :]
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        return False
-
-    def _close_input(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
@@ -195,25 +165,40 @@ def start_git(
 ) -> Running:
     """Start `git <args>` on `git_dir`; `env` is added to the fixed environment. The time runs from now on.
 
-    The working directory is the git directory, so that no attributes file of a work tree is read.
+    The working directory is the git directory, so that no attributes file of a work tree is read. The input is a file
+    without a name, in memory where there is such a thing: git reads it whenever it comes to it, nobody has to feed it.
 
     Raises: GitError("git.not_available").
     """
     command = ["git", "--no-pager", f"--git-dir={git_dir}", *_ARGUMENTS, *args]
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **env}
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=git_dir,
-            start_new_session=True,
-        )
+        with _input(stdin) as source:
+            process = subprocess.Popen(
+                command,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=git_dir,
+                start_new_session=True,
+            )
     except OSError as error:
         raise GitError("git.not_available", f"git could not be started: {error.strerror}") from None
-    return Running(process, stdin, seconds=timeout_seconds, max_bytes=max_output_bytes)
+    return Running(process, seconds=timeout_seconds, max_bytes=max_output_bytes)
+
+
+@contextlib.contextmanager
+def _input(content: bytes) -> Iterator[BinaryIO | int]:
+    """What a process is given to read these bytes from."""
+    if not content:
+        yield subprocess.DEVNULL
+        return
+    in_memory = hasattr(os, "memfd_create")
+    with os.fdopen(os.memfd_create("input"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 @functools.cache
@@ -247,7 +232,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
+    for stream in (process.stdout, process.stderr):
         if stream is not None:
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+            stream.close()

@@ -53,11 +53,14 @@ class Git(GitReader):
     # -- trees ---------------------------------------------------------------------------------
 
     def result_tree(self, base: str, patch: bytes) -> str:
-        """The tree that `patch` makes of `base`: zero fuzz, no three-way merge, no work tree.
+        """The tree that `patch` makes of `base`, written: zero fuzz, no three-way merge, no work tree.
 
         Raises: GitError("git.patch_does_not_apply").
         """
-        return result_of(Trees(self), self.tree_of(base), patch)
+        trees = Trees(self)
+        found = result_of(trees, self.tree_of(base), patch)
+        trees.store()
+        return found
 
     def changes(self, base: str, result: str) -> tuple[TreeChange, ...]:
         """Every path that differs between two commits or trees, renames shown as delete and add."""

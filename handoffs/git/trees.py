@@ -62,6 +62,7 @@ class Trees:
     def __init__(self, git: GitReader) -> None:
         self.git = git
         self._folders: dict[str, Folder] = {}
+        self._made: list[tuple[str, bytes]] = []
         self._left = MAX_TREES_BYTES
 
     def folder(self, object_id: str) -> Folder:
@@ -120,15 +121,19 @@ class Trees:
             raise GitError("git.bad_tree", f"got folders deeper than {MAX_DEPTH}")
         return tuple(change for _, change in sorted(found, key=lambda item: item[0]))
 
-    def write(self, made: Iterable[tuple[str, bytes, Folder]]) -> None:
-        """Store folders, children first: the id each must get, its bytes and its entries.
+    def add(self, made: Iterable[tuple[str, bytes, Folder]]) -> None:
+        """Know folders that the repository need not have, children first: id, bytes and entries of each."""
+        fresh = [item for item in made if item[0] not in self._folders]
+        self._made += [(object_id, raw) for object_id, raw, _ in fresh]
+        self._folders.update({object_id: folder for object_id, _, folder in fresh})
+
+    def store(self) -> None:
+        """Write the folders that were added into the repository.
 
         Raises: GitError("git.failed").
         """
-        fresh = [item for item in made if item[0] not in self._folders]
-        if self.git.write_objects("tree", [raw for _, raw, _ in fresh]) != [object_id for object_id, _, _ in fresh]:
+        if self.git.write_objects("tree", [raw for _, raw in self._made]) != [object_id for object_id, _ in self._made]:
             raise GitError("git.failed", "got other tree ids than the entries give")
-        self._folders.update({object_id: folder for object_id, _, folder in fresh})
 
     def _load(self, ids: Iterable[str]) -> None:
         missing = [object_id for object_id in dict.fromkeys(ids) if object_id not in self._folders]

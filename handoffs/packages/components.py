@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +17,7 @@ from handoffs.bundles.paths import escape_text
 from handoffs.checks.evidence import Unreadable
 from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.pins import Pin, version_of
-from handoffs.packages.sbom import Sbom
+from handoffs.packages.sbom import Component, Sbom
 
 MAX_TOLD: Final = 200  # of each kind, on pages and in the database
 _MAX_SAID: Final = 160
@@ -84,13 +83,18 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
     """The changed packages, by name, or the first of each kind; None where the change could not be applied."""
     if delta is None:
         return ComponentDelta()
-    licences = _licences(sbom) if isinstance(sbom, Sbom) else {}
-    before, after = _by_name(delta.removed), _by_name(delta.added)
+    licensed = _licensed(sbom) if isinstance(sbom, Sbom) else {}
+    old, new = _by_name(delta.removed), _by_name(delta.added)
+    before, after = {name for name, _ in old}, {name for name, _ in new}
+    known = {name for name, pin in new if pin.purl in licensed}
+    added, removed, changed = (_first(names, at_most) for names in (after - before, before - after, before & after))
+    told = {*added, *removed, *changed}
+    gone_from, come_to = _grouped(old, told), _grouped(new, told)
 
     def change(key: str) -> ComponentChange:
-        gone, new = before.get(key, ()), after.get(key, ())
+        gone, new = gone_from.get(key, ()), come_to.get(key, ())
         ecosystem, _, name = key.partition("/")
-        found = {licences[pin.purl] for pin in new if pin.purl in licences}
+        found = {_licence(licensed[pin.purl]) for pin in new if pin.purl in licensed}
         return ComponentChange(
             ecosystem.removeprefix("pkg:"),
             escape_text(unquote(name) if "%" in name else name),
@@ -100,18 +104,13 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
             tuple([escape_text(pin.said) for pin in _in_order(new or gone)]),
         )
 
-    def first(keys: AbstractSet[str]) -> tuple[ComponentChange, ...]:
-        return tuple(map(change, sorted(keys) if at_most is None else heapq.nsmallest(at_most, keys)))
-
-    added, removed, changed = after.keys() - before.keys(), before.keys() - after.keys(), before.keys() & after.keys()
-    known = sum(1 for new in after.values() if licences.get(new[0].purl) or any(licences.get(pin.purl) for pin in new))
-    numbers = (len(added), len(removed), len(changed), len(after) - known)
+    numbers = (len(after - before), len(before - after), len(before & after), len(after) - len(known))
     return ComponentDelta(
         is_known=True,
         counts=MappingProxyType(dict(zip(_COUNTS, numbers, strict=True))),
-        added=first(added),
-        removed=first(removed),
-        changed=first(changed),
+        added=tuple(map(change, added)),
+        removed=tuple(map(change, removed)),
+        changed=tuple(map(change, changed)),
         settings_added=tuple(sorted(escape_text(pin.said) for pin in delta.added if not pin.purl)),
         settings_removed=tuple(sorted(escape_text(pin.said) for pin in delta.removed if not pin.purl)),
         files=tuple(map(escape_text, sorted(delta.files))),
@@ -120,11 +119,20 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
     )
 
 
-def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
-    found: dict[str, list[Pin]] = {}
-    for pin in pins:
-        if pin.purl:
-            found.setdefault(pin.purl.partition("@")[0], []).append(pin)
+def _by_name(pins: Iterable[Pin]) -> list[tuple[str, Pin]]:
+    """Every statement about a package, with the ecosystem and name as its purl begins."""
+    return [(pin.purl.partition("@")[0], pin) for pin in pins if pin.purl]
+
+
+def _first(names: set[str], at_most: int | None) -> list[str]:
+    return sorted(names) if at_most is None else heapq.nsmallest(at_most, names)
+
+
+def _grouped(pins: list[tuple[str, Pin]], names: set[str]) -> dict[str, list[Pin]]:
+    found: dict[str, list[Pin]] = {name: [] for name in names}
+    for name, pin in pins:
+        if name in names:
+            found[name].append(pin)
     return found
 
 
@@ -136,14 +144,13 @@ def _versions(pins: Sequence[Pin]) -> tuple[str, ...]:
     return tuple(sorted({escape_text(version_of(pin.purl)) for pin in pins} - {""}))
 
 
-def _licences(sbom: Sbom) -> dict[str, str]:
-    return {
-        component.purl: " AND ".join(f"({text})" for _, text in component.licences)
-        if len(component.licences) > 1
-        else component.licences[0][1]
-        for component in sbom.components
-        if component.purl and component.licences
-    }
+def _licensed(sbom: Sbom) -> dict[str, Component]:
+    return {component.purl: component for component in sbom.components if component.choices}
+
+
+def _licence(component: Component) -> str:
+    said = [text for _, text in component.licences]
+    return said[0] if len(said) == 1 else " AND ".join(f"({text})" for text in said)
 
 
 def _row(row: ComponentChange, *, is_short: bool) -> JsonValue:

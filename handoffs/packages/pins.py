@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, unquote
+
+import msgspec
 
 _LONGEST: Final = 800
 _SEPARATORS: Final = re.compile(r"[-_.]+")
 _CREDENTIALS: Final = re.compile(r"://[^/\s@?#]*@")
 
 
-class Pin(NamedTuple):
+class Pin(msgspec.Struct, frozen=True, order=True, gc=False):
     """One statement. `said` is what else the file says: section, range, extras, marker, source, digest.
 
     `licence` is what the file says of the package's licence: a part of no comparison of files.

@@ -16,12 +16,14 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import Final
 
 import jsonschema_rs
+import msgspec
 
 from audit.canonical import JsonError, JsonValue, digest_json, parse_json, write_json
 from handoffs.bundles.bundle import BundleError
@@ -51,25 +53,76 @@ SERIAL_NUMBER: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-
 _NAMESPACE: Final = uuid.UUID("6f9e2a54-6d0c-5e0a-9a53-2c8f7b1d4e10")
 _SCHEMAS: Final = "cyclonedx.schema._res"
 _WITHOUT_REFS: Final = frozenset({"hashes", "properties", "externalReferences"})
-_LICENCE_KINDS: Final = ("expression", "id", "name")
-_TEXTS: Final = ("type", "name", "purl", "version", "bom-ref")
 _CONTAINERS: Final = frozenset({dict, list})
+_MAX_ERRORS: Final = 20
 _HOST: Final = "http://cyclonedx.org/schema/"
 
 
-class Component(NamedTuple):
-    """One component, nested ones included.
+class _Wire(msgspec.Struct, frozen=True, gc=False):
+    """A part of the document, as far as anything here looks at it; what is not of its type is refused."""
 
-    Units: `hashes` pairs of algorithm and hex digits; `licences` pairs of `expression`, `id` or `name` and its text.
-    """
 
-    type: str
-    name: str
-    purl: str
-    hashes: tuple[tuple[str, str], ...] = ()
+class _Hash(_Wire, frozen=True):
+    alg: str = ""
+    content: str = ""
+
+
+class _Licence(_Wire, frozen=True):
+    expression: str | None = None
+    id: str | None = None
+    name: str | None = None
+
+
+class _Choice(_Licence, frozen=True):
+    license: _Licence = _Licence()
+
+
+class Component(_Wire, frozen=True):
+    """One component; those nested in it stand behind it in an `Sbom`, too."""
+
+    type: str = ""
+    name: str = ""
+    purl: str = ""
     version: str = ""
-    licences: tuple[tuple[str, str], ...] = ()
-    bom_ref: str = ""
+    bom_ref: str = msgspec.field(default="", name="bom-ref")
+    hash_values: tuple[_Hash, ...] = msgspec.field(default=(), name="hashes")
+    choices: tuple[_Choice, ...] = msgspec.field(default=(), name="licenses")
+    components: tuple[Component, ...] = ()
+
+    @property
+    def hashes(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of algorithm and hex digits."""
+        return tuple([(found.alg, found.content) for found in self.hash_values])
+
+    @property
+    def licences(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of `expression`, `id` or `name` and its text."""
+        said = []
+        for choice in self.choices:
+            for kind in _Licence.__struct_fields__:
+                inner, outer = getattr(choice.license, kind), getattr(choice, kind)
+                said += [(kind, text) for text in (inner, outer) if text is not None][:1]
+        return tuple(said)
+
+
+class _Property(_Wire, frozen=True):
+    name: str = ""
+    value: str = ""
+
+
+class _Metadata(_Wire, frozen=True):
+    component: Component | None = None
+
+
+class _Document(_Wire, frozen=True, rename="camel"):
+    spec_version: str = ""
+    serial_number: str = ""
+    metadata: _Metadata = _Metadata()
+    components: tuple[Component, ...] = ()
+    properties: tuple[_Property, ...] = ()
+
+
+_READER: Final = msgspec.json.Decoder(_Document)
 
 
 @dataclass(frozen=True)
@@ -91,12 +144,45 @@ class Sbom:
         """Every value of one top-level property."""
         return frozenset(value for key, value in self.properties if key == name)
 
+    def licence_expressions(self) -> frozenset[str]:
+        """Every licence expression, the subject's too."""
+        about = () if self.subject is None else (self.subject,)
+        choices = [choice for component in (*self.components, *about) for choice in component.choices]
+        said = [text for choice in choices for text in (choice.expression, choice.license.expression)]
+        return frozenset([text for text in said if text is not None])
+
 
 def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
     """Read `sbom.cdx.json`.
 
-    Raises: BundleError("sbom.readable") when it is not a JSON object.
+    Raises: BundleError("sbom.readable") when it is not a JSON object, BundleError("sbom.schema") when a part that is
+    looked at is of another type than the schema says.
     """
+    errors = _schema_errors(raw, max_bytes)
+    try:
+        # Not made of the document, which is gone by now: texts of it would keep the memory around them.
+        read = _READER.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BundleError("sbom.schema", "; ".join(errors[:5]) or str(error)) from None
+    subject = read.metadata.component
+    about = () if subject is None else (subject,)
+    components = tuple(_flat((*(inner for part in about for inner in part.components), *read.components)))
+    told = {found.bom_ref for found in (*components, *about)} - {""}
+    # Where these are as many as the bytes hold, and no escape can spell another, no more need to be looked for.
+    is_told = raw.count(b'"bom-ref"') == len(told) and (b"\\" not in raw or b"\\u" not in raw)
+    return Sbom(
+        spec_version=read.spec_version,
+        serial_number=read.serial_number,
+        subject=subject,
+        components=components,
+        properties=tuple([(found.name, found.value) for found in read.properties]),
+        repeated_refs=() if is_told else _repeated_refs(parse_json(raw, max_bytes=max_bytes)),
+        schema_errors=errors,
+    )
+
+
+def _schema_errors(raw: bytes, max_bytes: int) -> tuple[str, ...]:
+    """What the schema refuses, at most twenty times; the document is read strictly for it."""
     validator = _validator()
     try:
         document = parse_json(raw, max_bytes=max_bytes)
@@ -105,27 +191,18 @@ def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
     if not isinstance(document, dict):
         raise BundleError("sbom.readable", f"got {type(document).__name__}, expected a JSON object")
     errors = []
-    for found in validator.iter_errors(document):
+    for found in islice(validator.iter_errors(document), _MAX_ERRORS):
         place = "/".join(str(part) for part in found.instance_path) or "document"
         errors.append(f"{place[:120]}: does not hold {'/'.join(str(part) for part in found.schema_path[-2:])}")
-        if len(errors) == 20:
-            break
-    metadata = document.get("metadata")
-    subject = _objects([metadata["component"]]) if isinstance(metadata, dict) and "component" in metadata else []
-    components = _described(_components(document, *subject))
-    about = _described(subject)
-    told = [found.bom_ref for found in (*components, *about)]
-    # Where these are as many as the bytes hold, and no escape can spell another, no more need to be looked for.
-    is_told = raw.count(b'"bom-ref"') == len(set(told) - {""}) and b"\\u" not in raw
-    return Sbom(
-        spec_version=_text(document.get("specVersion")),
-        serial_number=_text(document.get("serialNumber")),
-        subject=about[0] if about else None,
-        components=components,
-        properties=_pairs(document.get("properties"), "name", "value"),
-        repeated_refs=() if is_told else _repeated_refs(document),
-        schema_errors=tuple(errors),
-    )
+    return tuple(errors)
+
+
+def _flat(components: Iterable[Component]) -> Iterator[Component]:
+    """Every component, however deep it is nested."""
+    for component in components:
+        yield component
+        if component.components:
+            yield from _flat(component.components)
 
 
 @dataclass(frozen=True)
@@ -204,53 +281,6 @@ def _validator() -> jsonschema_rs.Draft7Validator:
     return jsonschema_rs.Draft7Validator(schemas["bom-1.5"], validate_formats=True, registry=registry, offline=True)
 
 
-def _components(document: dict[str, JsonValue], *subject: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
-    """Every component, however deep it is nested, also those nested in the subject."""
-    waiting = [item for part in (*subject, document) for item in _objects(part.get("components"))]
-    waiting.reverse()
-    found = []
-    while waiting:
-        item = waiting.pop()
-        found.append(item)
-        if "components" in item:
-            waiting.extend(_objects(item["components"]))
-    return found
-
-
-def _described(items: list[dict[str, JsonValue]]) -> tuple[Component, ...]:
-    """What is kept of components: of equal licences, which most have, one.
-
-    Texts are copied, side by side: each would keep the memory around it, which is the whole document's. None of them
-    holds U+0000, which `parse_json` refuses.
-    """
-    said = [value if type(value) is str else "" for item in items for value in map(item.get, _TEXTS)]
-    copies = "\0".join(said).split("\0")
-    if len(copies) != len(said):
-        copies = said
-    same: dict[_Pairs, _Pairs] = {}
-    hashes = [_pairs(item["hashes"], "alg", "content") if "hashes" in item else () for item in items]
-    licences = [_licences(item["licenses"]) if "licenses" in item else () for item in items]
-    kept = [same.setdefault(pairs, pairs) for pairs in licences]
-    kinds, names, purls, versions, refs = (copies[at :: len(_TEXTS)] for at in range(len(_TEXTS)))
-    return tuple(map(Component, kinds, names, purls, hashes, versions, kept, refs))
-
-
-type _Pairs = tuple[tuple[str, str], ...]
-
-
-def _licences(value: JsonValue) -> tuple[tuple[str, str], ...]:
-    found = []
-    for choice in _objects(value):
-        licence = choice.get("license")
-        inner = licence if isinstance(licence, dict) else {}
-        found += [
-            (kind, _text(inner[kind] if kind in inner else choice[kind]))
-            for kind in _LICENCE_KINDS
-            if kind in inner or kind in choice
-        ]
-    return tuple(found)
-
-
 def _repeated_refs(document: JsonValue) -> tuple[str, ...]:
     """Every `bom-ref` that stands twice, wherever the specification has one."""
     refs: list[JsonValue] = []
@@ -267,15 +297,3 @@ def _repeated_refs(document: JsonValue) -> tuple[str, ...]:
         level = below + [item for found in level if type(found) is list for item in found if type(item) in _CONTAINERS]
     texts = [ref for ref in refs if isinstance(ref, str)]
     return () if len(set(texts)) == len(texts) else tuple(ref for ref, count in Counter(texts).items() if count > 1)
-
-
-def _pairs(value: JsonValue, first: str, second: str) -> tuple[tuple[str, str], ...]:
-    return tuple((_text(item.get(first)), _text(item.get(second))) for item in _objects(value))
-
-
-def _objects(value: JsonValue) -> list[dict[str, JsonValue]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else ""

@@ -75,9 +75,7 @@ def judge_result(raw: bytes) -> bool:
     if any(result.outcome is Outcome.FAILED for result in results):
         return False
     assert whole.facts is not None
-    assert whole.facts.result_tree is not None
-    ours = HONEST.git.tree_of(whole.facts.result_tree)
-    assert ours == plain_result(raw), "git apply makes other files of a plain folder"
+    assert whole.facts.result_tree == plain_result(raw), "git apply makes other files of a plain folder"
     return True
 
 

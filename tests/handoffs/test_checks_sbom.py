@@ -54,6 +54,7 @@ HONEST = honest_handover()
         (lambda d: d.update(services=[{"name": "s", "bom-ref": d["components"][0]["bom-ref"]}]), {"sbom.bom_refs"}),
         (lambda d: d["components"].append(d["components"][0]), {"sbom.files", "sbom.bom_refs", "sbom.schema"}),
         (lambda d: d["components"][0].update(licenses=[{"expression": "MIT AND"}]), {"sbom.licences"}),
+        (lambda d: d["components"][0].update(licenses=[{"expression": ""}]), {"sbom.licences"}),
         (lambda d: d["components"][0].update(licenses=[{"expression": "Mine-1.0"}]), {"sbom.licences"}),
         (lambda d: d["components"][0].update(licenses=[{"license": {"id": "Mine-1.0"}}]), {"sbom.schema"}),
         (lambda d: d["metadata"]["component"].update(licenses=[{"expression": "()"}]), {"sbom.licences"}),
@@ -120,3 +121,13 @@ def test_a_malformed_lock_file_is_refused_also_where_the_sbom_calls_it_unread(pa
     document["properties"] = [{"name": "leoportal:unread-lock-file", "value": path}]
     again = HONEST.rebuilt(patch=marked["changes.patch"], sbom=json.dumps(document).encode())
     assert HONEST.failures(again) >= {"sbom.lock_files", "sbom.lock_delta"}
+
+
+@pytest.mark.threat("JSN-02")
+def test_where_a_part_is_of_another_type_nothing_else_is_said_of_the_sbom():
+    report = HONEST.verify(HONEST.rebuilt(sbom=lambda d: d["components"][0].update(name=7)))
+    told = {result.code: result for result in report.results if result.group == "sbom"}
+    assert told["sbom.readable"].outcome == "PASSED"
+    assert "components/0/name" in told["sbom.schema"].got
+    others = told.keys() - {"sbom.readable", "sbom.schema", "sbom.lock_files"}
+    assert all(told[code].is_unchecked for code in others)

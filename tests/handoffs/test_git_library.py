@@ -124,8 +124,8 @@ def test_the_result_really_lies_in_the_repository(tmp_path):
     subprocess.run(["git", "init", "--quiet", "--bare", str(fresh)], check=True)
     Git(handover.git.path).push(fresh, handover.base, "refs/heads/main", old="")
     there = Handover(Git(fresh), handover.base, "", handover.raw)
-    tree = there.verify(handover.raw).result_tree
-    assert tree == handover.git.tree_of(handover.head)
+    tree = there.git.result_tree(there.base, handover.members["changes.patch"])
+    assert tree == there.verify(handover.raw).result_tree == handover.git.tree_of(handover.head)
     commit = there.git.write_commit(
         tree, [there.base], "m\n", name="A", email="a@x", when=there.git.committed_at(there.base)
     )

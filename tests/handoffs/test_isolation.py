@@ -19,7 +19,8 @@ from handoffs.checks.wire import WireError, pack, unpack
 from handoffs.models import Handoff, Status
 from handoffs.tasks import sweep_staging
 from handoffs.verifying import verify_handoff
-from tests.support.bundles import honest_handover
+from tests.support.bundles import failed_codes, honest_handover
+from tests.support.credentials import SURE
 from tests.support.portal import GOOD_CHANGE, Portal
 
 HONEST = honest_handover()
@@ -55,6 +56,12 @@ def test_a_report_from_the_child_is_the_report():
     seen = run_isolated(Report, lambda: verify_bundle(HONEST.raw, git=HONEST.git, context=context), Ceiling())
     assert seen == verify_bundle(HONEST.raw, git=HONEST.git, context=context)
     assert seen.is_verified
+
+
+def test_a_bundle_that_is_worth_a_thread_is_judged_the_same():
+    for said, codes in (("", set()), (dict(SURE)["GitHub token"], {"secrets.none"})):
+        raw = HONEST.rebuilt(sbom=lambda d, said=said: d["components"][0].update(description="x " * (1 << 19) + said))
+        assert failed_codes(run_isolated(Report, lambda raw=raw: HONEST.verify(raw), Ceiling())) == codes
 
 
 @pytest.mark.threat("BUN-06")

@@ -135,6 +135,13 @@ def test_hunks_apply_at_their_lines_only():
             apply_hunks(base, file.hunks)
 
 
+def test_a_line_is_not_put_behind_one_without_a_line_end():
+    (file,) = parse_patch(b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -2,0 +3 @@\n+x\n", LIMITS).files
+    assert apply_hunks(b"one\ntwo\n", file.hunks) == b"one\ntwo\nx\n"
+    with pytest.raises(PatchError, match="line 2 has no line end"):
+        apply_hunks(b"one\ntwo", file.hunks)
+
+
 LINES = st.lists(
     st.sampled_from([b"a", b"b", b"c\r", b"", b" x", b"-", b"+", b"@@ -1 +1 @@", b"diff --git"]), max_size=14
 )

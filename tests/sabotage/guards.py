@@ -184,6 +184,11 @@ STRICT_JSON: tuple[Line, ...] = (
     ("if depth > max_depth:", "if False:", JSON),
     ("if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:", "if False:", JSON),
     ('if "\\0" in item:', "if False:", JSON),
+    ("if _is_exact(quick, marks):", "if True:", JSON),
+    (", option=orjson.OPT_STRICT_INTEGER", "", JSON),
+    ("json.Decoder(float_hook=_inexact)", "json.Decoder()", JSON),
+    ("if is_shallow and not _is_doubtful(raw):", "if not _is_doubtful(raw):", JSON),
+    ("if is_shallow and not _is_doubtful(raw):", "if is_shallow:", JSON),
     ('if raw.startswith(b"\\xef\\xbb\\xbf"):', "if False:", JSON),
     (
         "if len(raw) > max_bytes:",
@@ -561,6 +566,8 @@ GUARDS: tuple[Guard, ...] = (
     *_of("handoffs/bundles/gzip_member.py", GZIP),
     *_of("handoffs/bundles/archive.py", ARCHIVE),
     *_of("handoffs/bundles/patches_reading.py", PATCH),
+    *_of("handoffs/checks/verification.py", [("partial(suspects_in, archive)", "frozenset", "handoffs/test_isolation.py::test_a_bundle_that_is_worth_a_thread_is_judged_the_same")]),
+    *_of("handoffs/packages/sbom.py", [("is_told = raw.count(b'\"bom-ref\"') == len(told)", "is_told = True", "handoffs/test_checks_sbom.py")]),
     *_of(
         "handoffs/bundles/patches.py",
         [("if whole[start:at] != before:", "if False:", f"{PATCHES}::test_hunks_apply_at_their_lines_only")],
