@@ -58,10 +58,10 @@ def test_a_report_from_the_child_is_the_report():
     assert seen.is_verified
 
 
-def test_a_bundle_that_is_worth_a_thread_is_judged_the_same():
-    for said, codes in (("", set()), (dict(SURE)["GitHub token"], {"secrets.none"})):
-        raw = HONEST.rebuilt(sbom=lambda d, said=said: d["components"][0].update(description="x " * (1 << 19) + said))
-        assert failed_codes(run_isolated(Report, lambda raw=raw: HONEST.verify(raw), Ceiling())) == codes
+@pytest.mark.parametrize(("said", "codes"), [("", set()), (dict(SURE)["GitHub token"], {"secrets.none"})])
+def test_a_bundle_that_is_worth_a_thread_is_judged_the_same(said, codes):
+    raw = HONEST.rebuilt(sbom=lambda d: d["components"][0].update(description="x " * (1 << 19) + said))
+    assert failed_codes(run_isolated(Report, lambda: HONEST.verify(raw), Ceiling())) == codes
 
 
 @pytest.mark.threat("BUN-06")
