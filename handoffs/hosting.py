@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from handoffs.circuits import circuit_of
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import App, Connection, Installation, Token
 from handoffs.github.forge import GitHub
@@ -58,4 +59,4 @@ def connect(hosted: GitHubRepository, side: Side) -> Connection:
 
 @functools.lru_cache(maxsize=64)
 def _connection(api_url: str, identity: Installation | Token, seconds: float) -> Connection:
-    return Connection(api_url, identity, seconds=seconds)
+    return Connection(api_url, identity, seconds=seconds, breaker=circuit_of(api_url))

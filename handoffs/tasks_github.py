@@ -19,8 +19,8 @@ from handoffs.deliveries import forget_deliveries, give_up, process_delivery
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.github.admission import Outcome
-from handoffs.github.connection import wait_after
 from handoffs.github.events import Wake
+from handoffs.github.failures import wait_after
 from handoffs.hosting import Side
 from handoffs.models import GitHubRepository, HandoffError, StaleStatusError, WebhookDelivery
 from handoffs.reconciling import reconcile_repository

@@ -16,6 +16,7 @@ from handoffs.github.contexts import NOT_SEPARATED, TRIAL, context_of
 from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import (
     RECONCILE_LATE,
+    GitHubCircuit,
     GitHubRepository,
     PullRequest,
     PullStatus,
@@ -211,6 +212,16 @@ def lateness(hosted: GitHubRepository) -> Iterator[Warned]:
             since = f"since {looked_at:%Y-%m-%d %H:%M:%S} UTC" if looked_at else "ever"
             said = f": {error}" if error else ""
             yield Warned(f"{name} has not {did} GitHub {since}{said}. What stands here may be old.", LOOK_AGAIN)
+
+
+def silence() -> Iterator[Warned]:
+    """That GitHub does not answer: since when, and when somebody asks next. Nobody else asks until then."""
+    row = GitHubCircuit.objects.filter(api_url=settings.GITHUB_API_URL).exclude(failing_since=None).first()
+    if row is not None:
+        yield Warned(
+            f"GitHub has not answered since {row.failing_since:%Y-%m-%d %H:%M:%S} UTC.",
+            f"nothing here: the next try is at {row.next_try_at:%H:%M:%S} UTC, then what waits goes on",
+        )
 
 
 def glance_hosted(pulls: Sequence[PullRequest]) -> Mapping[int, HostedGlance]:

@@ -21,7 +21,7 @@ from audit.models import Principal
 from handoffs.forges.protocol import ForgeError
 from handoffs.git.process import GitError
 from handoffs.github.check_runs import Checks, Target, refuse_other_app
-from handoffs.github.connection import wait_after
+from handoffs.github.failures import SILENT, wait_after
 from handoffs.github.statuses import Statuses
 from handoffs.hosting import Side, connect
 from handoffs.models import GitHubRepository
@@ -87,6 +87,8 @@ def publish(repository_id: int) -> str:
     except (ForgeError, GitError, VerdictError, AuditError) as error:
         away = began - (hosted.gate_looked_at or hosted.created_at)
         wait = (wait_after(error, away=away) if isinstance(error, ForgeError) else None) or AGAIN
+        if error.code == SILENT:
+            wait = AGAIN  # that is a look at a row: what has to be taken back waits for nothing but GitHub
         said = redact(str(error))[:2000]
         mine.update(gate_next_try_at=Now() + wait, gate_error=said)
         log.warning("%s is not published: %s", hosted, said)

@@ -24,7 +24,7 @@ from handoffs.github.manifests import EVENTS, PERMISSIONS, SIDES, is_code, manif
 from handoffs.models import CanaryRun, GitHubRepository, ProtectionReading, PullRequest, RemotePull, Repository
 from leoportal.web import Request, open_to_all, page, render_page
 from verdicts.evidence import policy_in_force
-from verdicts.hosted import Warned, home_of, lateness
+from verdicts.hosted import Warned, home_of, lateness, silence
 from verdicts.landing_rows import LandedClass, LandedCommit
 from verdicts.policy import parse_policy
 from verdicts.protection import Standing, protection_of, protections_of
@@ -83,6 +83,7 @@ def show_repository(request: Request, owner: str, repo: str) -> HttpResponse:
     findings = sorted(standing.findings, key=lambda finding: list(_WORST_FIRST).index(finding.outcome))
     context = {
         "row": _row(repository, standing),
+        "silence": list(silence()) if repository.forge == Repository.Forge.GITHUB else [],
         "findings": findings,
         "good": sum(finding.outcome is Outcome.OK for finding in findings),
         "readings": ProtectionReading.objects.filter(repository=repository).order_by("-pk")[:HISTORY],

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from github.GithubObject import NotSet
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import PER_PAGE, Connection, translated
+from handoffs.github.connection import PER_PAGE, Connection
 
 ANNOTATIONS: Final = 50  # the most of one request
 SUMMARY: Final = 60_000  # characters; GitHub takes 65,535 bytes
@@ -130,7 +130,7 @@ class Target(ABC):
 
     def open_pulls(self) -> tuple[RemotePull, ...]:
         """Every open pull request, forks' too."""
-        with translated():
+        with self._connection.talking():
             found = self._connection.repository(self._full_name).get_pulls(state="open")
             return tuple(
                 RemotePull(pull.number, pull.head.sha, pull.base.ref, is_open=True, is_merged=False) for pull in found
@@ -174,7 +174,7 @@ class Checks(Target):
         """Make a check run."""
         refuse_new_success(run)
         first = run.annotations[:ANNOTATIONS]
-        with translated():
+        with self._connection.talking():
             made = self._connection.repository(self._full_name).create_check_run(
                 head_sha=run.head_sha, name=run.context, **_said(run, first)
             )
@@ -197,7 +197,7 @@ class Checks(Target):
         self._edit(found, conclusion="failure", output={"title": title, "summary": summary})
 
     def _edit(self, found: FoundRun, **said: Any) -> None:
-        with translated():
+        with self._connection.talking():
             self._connection.repository(self._full_name).get_check_run(found.number).edit(**said)
 
 

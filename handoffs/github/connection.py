@@ -12,32 +12,21 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import requests
-from github import Auth, Github, GithubException, GithubIntegration
+from github import Auth, Github, GithubIntegration
 from github.Repository import Repository as RemoteRepository
 
 from handoffs.forges.protocol import ForgeError
+from handoffs.github.failures import OUTAGES, translated
 
 USER_AGENT: Final = "leoportal"
 API_VERSION: Final = "2022-11-28"
 PER_PAGE: Final = 100
-SECONDARY_WAIT: Final = timedelta(seconds=60)  # "wait for at least one minute before retrying"
-OUTAGE_WAIT: Final = timedelta(seconds=15)
-LONGEST_WAIT: Final = timedelta(seconds=60)  # so that the end of an outage is seen as soon as any event that is lost
-_OUTAGES: Final = frozenset({"github.unavailable", "github.unreachable"})
 TOKEN_WAIT: Final = timedelta(seconds=5)  # a new token is asked for then
 RESERVE: Final = 50  # requests of the hour that are left for what cannot wait
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_CODES: Final = {
-    401: "github.unauthorized",
-    404: "github.not_found",
-    405: "github.not_mergeable",
-    409: "github.conflict",
-    422: "github.refused",
-}
 
 
 @dataclass(frozen=True)
@@ -77,14 +66,36 @@ class Budget:
     resets_at: datetime
 
 
+class Breaker(Protocol):
+    """What keeps many from asking a GitHub that does not answer; `handoffs.circuits` has the one of workers."""
+
+    def admit(self, *, may_probe: bool) -> None:
+        """Raises: ForgeError while it is another's turn to ask. `may_probe`: what comes of it will be told."""
+
+    def answered(self) -> None:
+        """GitHub answered."""
+
+    def failed(self) -> None:
+        """It did not."""
+
+
 class Connection:
     """One identity at one GitHub. Installation tokens are fetched when needed and renewed before they end."""
 
-    def __init__(self, api_url: str, identity: Installation | Token | Nobody, *, seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        identity: Installation | Token | Nobody,
+        *,
+        seconds: float = 10.0,
+        breaker: Breaker | None = None,
+    ) -> None:
         refuse_plain_http(api_url)
         self.api_url = api_url.rstrip("/")
         self._seconds = seconds
         self._identity = identity
+        self._breaker = breaker
+        self._is_watched = False
         self._begin()
 
     def _begin(self) -> None:
@@ -98,19 +109,42 @@ class Connection:
         self._github = Github(**self._options(self._auth))
 
     @contextlib.contextmanager
-    def talking(self) -> Iterator[None]:
+    def talking(self, *, is_asking: bool = True) -> Iterator[None]:
         """What is asked inside fails as `translated` says. A token that GitHub no longer takes is not used again.
 
-        GitHub ends tokens early: a key was revoked, a permission changed, its clock is ahead of ours.
+        GitHub ends tokens early: a key was revoked, a permission changed, its clock is ahead of ours. `is_asking`: it
+        is asked inside for certain, so that what comes of it says whether it answers.
         """
         try:
-            with translated():
+            with self._watched(is_asking=is_asking), translated():
                 yield
         except ForgeError as error:
             if error.code != "github.unauthorized" or not self.is_separated:
                 raise
             self._begin()
             raise ForgeError(error.code, error.detail, retry_in=TOKEN_WAIT) from None
+
+    @contextlib.contextmanager
+    def _watched(self, *, is_asking: bool) -> Iterator[None]:
+        """Nothing is asked while it is another's turn to, and what comes of it is told: once, whatever is nested."""
+        breaker = self._breaker
+        if breaker is None or self._is_watched:
+            yield
+            return
+        breaker.admit(may_probe=is_asking)
+        self._is_watched = True
+        try:
+            yield
+            if is_asking:
+                breaker.answered()
+        except ForgeError as error:
+            if error.code in OUTAGES:
+                breaker.failed()
+            else:
+                breaker.answered()
+            raise
+        finally:
+            self._is_watched = False
 
     def _options(self, auth: Auth.Auth | None) -> dict[str, Any]:
         return {
@@ -159,7 +193,7 @@ class Connection:
         """
         if self._auth is None:
             raise ForgeError("github.token_mode", "got nobody, expected an App or a token")
-        with self.talking():
+        with self.talking(is_asking=False):
             return self._auth.token
 
     def repository(self, full_name: str) -> RemoteRepository:
@@ -201,11 +235,13 @@ class Connection:
     def as_app(self) -> GithubIntegration:
         """The App itself, for what belongs to no installation (its webhook's deliveries).
 
-        Raises: ForgeError("github.token_mode") for a token.
+        Raises: ForgeError("github.token_mode") for a token, (SILENT) while GitHub is not asked.
         """
         if not isinstance(self._identity, Installation):
             raise ForgeError("github.token_mode", "got a token, expected an App: a token has no webhook of its own")
         app = self._identity.app
+        if self._breaker is not None:
+            self._breaker.admit(may_probe=False)
         return GithubIntegration(**self._options(Auth.AppAuth(app.app_id, app.private_key)))
 
     def close(self) -> None:
@@ -220,58 +256,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     data: Any
-
-
-def wait_after(error: ForgeError, *, away: timedelta) -> timedelta | None:
-    """When GitHub may be asked again: as it says; in an outage after a quarter of the time it lasts, up to a minute."""
-    if error.retry_in is None or error.code not in _OUTAGES:
-        return error.retry_in
-    return max(error.retry_in, min(away / 4, LONGEST_WAIT))
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Everything that can go wrong at GitHub, as a ForgeError with a stable code and when to come again."""
-    try:
-        yield
-    except GithubException as error:
-        raise _refusal(error) from None
-    except requests.RequestException as error:
-        detail = f"GitHub cannot be reached ({type(error).__name__}); it is asked again by itself"
-        raise ForgeError("github.unreachable", detail, retry_in=OUTAGE_WAIT) from None
-
-
-def _refusal(error: GithubException) -> ForgeError:
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    said = _words(error)
-    if error.status in {403, 429} and (wait := _limit_wait(headers, said)) is not None:
-        return ForgeError("github.rate_limited", f"got {error.status}: {said}", retry_in=wait)
-    if error.status >= 500:
-        return ForgeError("github.unavailable", f"got {error.status}: {said}", retry_in=OUTAGE_WAIT)
-    if error.status == 403:
-        detail = f"got 403: {said}. Next: compare the App's permissions with docs/github.md"
-        return ForgeError("github.forbidden", detail)
-    return ForgeError(_CODES.get(error.status, "github.failed"), f"got {error.status}: {said}")
-
-
-def _limit_wait(headers: Mapping[str, str], said: str) -> timedelta | None:
-    """How long GitHub wants us to wait; None if this is no limit but a refusal."""
-    if after := headers.get("retry-after"):
-        return timedelta(seconds=int(after)) if after.isdecimal() else SECONDARY_WAIT
-    if headers.get("x-ratelimit-remaining") == "0":
-        reset = headers.get("x-ratelimit-reset", "")
-        left = datetime.fromtimestamp(int(reset), UTC) - datetime.now(UTC) if reset.isdecimal() else SECONDARY_WAIT
-        return max(left, timedelta(seconds=1))
-    return SECONDARY_WAIT if "rate limit" in said.lower() else None
-
-
-def _words(error: GithubException) -> str:
-    data = error.data
-    words = data.get("message", "") if isinstance(data, dict) else str(data or error.message or "")
-    details = data.get("errors") if isinstance(data, dict) else None
-    if isinstance(details, list) and details:
-        words = f"{words}: {'; '.join(str(item)[:200] for item in details[:5])}"
-    return str(words)[:1000] or "nothing said"
 
 
 def refuse_plain_http(url: str) -> None:

@@ -15,7 +15,8 @@ from github import GithubIntegration
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import PER_PAGE, translated
+from handoffs.github.connection import PER_PAGE
+from handoffs.github.failures import translated
 
 PATH: Final = "/app/hook/deliveries"
 MOST_PAGES: Final = 20

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from handoffs.forges.protocol import ZERO, ForgeError
 from handoffs.git.process import GitError, start_git
 from handoffs.git.repository import Git
-from handoffs.github.connection import OUTAGE_WAIT, refuse_plain_http
+from handoffs.github.connection import refuse_plain_http
+from handoffs.github.failures import OUTAGE_WAIT
 
 FETCH_SECONDS: Final = 600.0
 _AWAY: Final = ("could not resolve host", "failed to connect", "couldn't connect", "timed out", "error: 5", "reset by")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handoffs.models.clocks import ClockReading
-from handoffs.models.github import RECONCILE_LATE, GitHubRepository, GitHubRepositoryQuerySet
+from handoffs.models.github import RECONCILE_LATE, GitHubCircuit, GitHubRepository, GitHubRepositoryQuerySet
 from handoffs.models.handoff import (
     ENDED,
     SIGNING,
@@ -93,6 +93,7 @@ __all__ = [
     "DeliveryStatus",
     "EnforcerRules",
     "GitHubApp",
+    "GitHubCircuit",
     "GitHubCommand",
     "GitHubRepository",
     "GitHubRepositoryQuerySet",

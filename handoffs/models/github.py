@@ -48,6 +48,21 @@ class GitHubRepositoryQuerySet(models.QuerySet["GitHubRepository"]):
         return self.filter(may, is_dirty | is_old).order_by(F(looked).asc(nulls_first=True), "pk")
 
 
+class GitHubCircuit(models.Model):
+    """Whether one GitHub answers. Open, so that nobody asks but one at a time, while `failing_since` is not null."""
+
+    api_url = models.CharField(max_length=200, unique=True)
+    failing_since = models.DateTimeField(null=True)
+    tries = models.PositiveIntegerField(default=0, db_comment="in vain, since then")
+    next_try_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "leo_github_circuit"
+
+    def __str__(self) -> str:
+        return f"{self.api_url}: {'silent' if self.failing_since else 'answers'}"
+
+
 class GitHubRepository(models.Model):
     """A governed repository's other half. Its numbers are GitHub's and never change; its name may, with an entry.
 

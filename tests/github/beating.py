@@ -15,6 +15,7 @@ from django.db.models import F
 from handoffs import tasks, tasks_github
 from handoffs.hosting import Side
 from handoffs.models import (
+    GitHubCircuit,
     GitHubRepository,
     GitHubRequest,
     Handoff,
@@ -42,6 +43,7 @@ MOMENTS: Final[dict[Any, tuple[str, ...]]] = {
         "created_at",
         *(f"{app}_{what}_at" for app in ("enforcer", "gate") for what in ("dirty", "looked", "next_try")),
     ),
+    GitHubCircuit: ("failing_since", "next_try_at"),
     Handoff: ("lease_until", "next_try_at"),
     GitHubRequest: ("lease_until", "next_try_at"),
     Notice: ("lease_until", "next_try_at"),

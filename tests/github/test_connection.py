@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from handoffs.forges.protocol import ForgeError
-from handoffs.github.connection import App, Connection, Installation, Token, wait_after
+from handoffs.github.connection import App, Connection, Installation, Token
+from handoffs.github.failures import wait_after
 from tests.support.github.house import House
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db.models.functions import Now
 
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import GitHubRepository, Handoff, PullRequest, Status, WorkflowRun
+from handoffs.models import GitHubCircuit, GitHubRepository, Handoff, PullRequest, Status, WorkflowRun
 from tests.support.on_github import OnGitHub
 
 
@@ -14,6 +15,7 @@ def hurry(on_github: OnGitHub) -> None:
     """What waits has waited long enough."""
     Handoff.objects.update(next_try_at=None)
     GitHubRepository.objects.update(enforcer_next_try_at=None)
+    GitHubCircuit.objects.update(next_try_at=Now())
     on_github.sweep()
 
 

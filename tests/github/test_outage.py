@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from audit import events
 from audit.models import LogEntry
-from handoffs.models import GitHubRepository, GitHubRequest, Handoff, PullStatus, Status
+from handoffs.models import GitHubCircuit, GitHubRepository, GitHubRequest, Handoff, PullStatus, Status
 from tests.github.beating import Beat
 from tests.github.publishing import GATE_3
 from tests.support.github import GitHub
@@ -53,14 +56,21 @@ def test_half_an_hour_without_github(github: GitHub, portal_folder: Path, settin
     beat.run(4 * 60)
     assert health() == ("degraded", "reconcile.late")
     beat.run(18 * 60)
-    asked = [count for _, count in sorted(beat.asked.items())]
+    asked = [beat.asked[name] for name in sorted(beat.asked, key=lambda name: int(name.split()[1]))]
     print(f"\n{sum(asked)} requests in 30 minutes: {asked}")
-    # Four askers (looks, labels and comments, check runs, rules): each in its first minute at most each 15 seconds, then
-    # once a minute, whatever the beat is; and both Apps ask for failed deliveries each five minutes.
-    assert sum(asked) <= 4 * (4 + 3 + 2 + 2 + 30) + 2 * 6
-    assert max(asked[5:]) <= 4 * 2 + 2
-    row = GitHubRepository.objects.get()
-    assert {row.enforcer_error[:18], row.gate_error[:18]} == {"github.unavailable"}
+    # Three vain requests, then one process asks at a time: after 12 to 15 s, 24 to 30 s, then each 44 to 55 s at least.
+    assert 30 <= sum(asked) <= 3 + 2 + 30 * 60 / 44
+    assert max(asked[1:]) <= 2
+    row, circuit = GitHubRepository.objects.get(), GitHubCircuit.objects.get()
+    assert row.enforcer_error.startswith(("github.unavailable", "github.silent"))
+    assert row.gate_error.startswith("github.silent")
+    assert row.gate_next_try_at is not None
+    left = row.gate_next_try_at - timezone.now()
+    assert left <= timedelta(seconds=5), "who takes back looks at the row, not at GitHub"
+    silence = Client()
+    silence.force_login(User.objects.get(username="plan"), backend="leoportal.roles.SignInBackend")
+    page = silence.get("/repositories/acme/payments/").content.decode()
+    assert f"has not answered since {circuit.failing_since:%Y-%m-%d %H:%M:%S} UTC" in page
     assert on_github.remote.sha() == main
     assert on_github.checks(pull.head_sha)[GATE_3].conclusion != "success"
     assert not CheckPublication.objects.filter(is_own=True, conclusion="success").exists()
@@ -68,6 +78,7 @@ def test_half_an_hour_without_github(github: GitHub, portal_folder: Path, settin
 
     github.chaos.end()
     beat.run(60)
+    assert GitHubCircuit.objects.get().failing_since is None
     assert health() == ("ok", "")
     assert on_github.checks(pull.head_sha)[GATE_3].conclusion == "success"
     assert Handoff.objects.get(staging_branch=BRANCH).status in {Status.TRIGGERED, Status.OPENED}

@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.models import LogEntry
 from handoffs.github.comments import STATUS
 from handoffs.hosting import Side
-from handoffs.models import GitHubRepository, Notice, Projection, PullRequest, Tampering
+from handoffs.models import GitHubCircuit, GitHubRepository, Notice, Projection, PullRequest, Tampering
 from leoportal.lanes.switching import acting_in
 from tests.support.github.issues import Comment
 from tests.support.on_github import OnGitHub
@@ -204,6 +204,7 @@ def test_an_outage_uses_nothing_up(on_github: OnGitHub):
         look(on_github)
     assert not comments(on_github)
     on_github.github.chaos.end()
+    GitHubCircuit.objects.update(next_try_at=timezone.now())
     Projection.objects.update(next_try_at=None)
     look(on_github)
     assert len(comments(on_github)) == 1

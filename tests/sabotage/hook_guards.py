@@ -15,12 +15,20 @@ FOREIGN = f"{READ}::test_what_belongs_to_another_repository_installation_or_fork
 CLAIMS = f"{TOKEN}::test_a_token_that_says_something_else_is_refused"
 OTHER = f"{EVIDENCE}::test_evidence_of_another_file_repository_event_or_commit_is_refused"
 
+CIRCUIT = "tests/github/test_circuit.py"
+ONE_ASKS = f"{CIRCUIT}::test_after_failures_in_a_row_one_asks_at_a_time_until_it_answers"
+DIED = f"{CIRCUIT}::test_who_was_to_ask_and_died_is_replaced_and_a_token_from_memory_is_no_answer"
 OUTAGE = "tests/github/test_outage.py::test_half_an_hour_without_github"
 
 HOOK_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/tasks_projecting.py", "GitHubRepository.objects.reachable(\"enforcer\").select_related", "GitHubRepository.objects.select_related", OUTAGE),
     Guard("verdicts/tasks_protection.py", "GitHubRepository.objects.reachable(\"gate\").filter", "GitHubRepository.objects.filter", OUTAGE),
-    Guard("handoffs/github/connection.py", "    return max(error.retry_in, min(away / 4, LONGEST_WAIT))", "    return error.retry_in", OUTAGE),
+    Guard("handoffs/circuits.py", "        elif self._failures >= MOST_FAILURES:", "        elif False:", OUTAGE),
+    Guard("handoffs/circuits.py", "        if may_probe and next_try_at <= now and self._rows", "        if may_probe and self._rows", ONE_ASKS),
+    Guard("handoffs/circuits.py", "        self._failures = 0\n        if self._probing is not None:", "        if self._probing is not None:", f"{CIRCUIT}::test_failures_that_are_not_in_a_row_stop_nobody"),
+    Guard("handoffs/github/connection.py", "        with self.talking(is_asking=False):", "        with self.talking():", DIED),
+    Guard("handoffs/github/connection.py", "            self._breaker.admit(may_probe=False)", "            pass", DIED),
+    Guard("verdicts/tasks_publishing.py", "        if error.code == SILENT:\n", "        if False:\n", OUTAGE),
     Guard("leoportal/lanes/matrix.toml", "publisher = \"S(app delivery_id)\"\n", "", "tests/github/test_hooks_over_http.py::test_what_did_not_reach_the_gate_is_asked_for_again_by_its_own_worker_and_processed"),
     Guard(VIEW, "        _refuse_forged(body, signature, secrets)\n", "", FORGED),
     Guard(VIEW, "    if signed is None:", "    if False:", FORGED),
