@@ -32,7 +32,7 @@ from audit.rollback import NEXT, refuse_in_trouble
 from audit.separation import Part, Registry, UnknownPrincipalError, conflict
 
 MAX_TOKEN_DAYS = 90
-IN_ALARM = "LG001"  # the SQLSTATE of the trigger `alarm`
+IN_ALARM = "LG001"  # the SQLSTATE of the trigger `write_entry`
 
 
 def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValue]) -> LogEntry:

@@ -119,6 +119,6 @@ def log_trouble() -> Trouble | None:
 
 
 def refuse_in_trouble() -> None:
-    """Refuse an act. Alarms are the database's to refuse (trigger `alarm`). Raises: AuditError with its code."""
+    """Refuse an act. Alarms are the database's to refuse (trigger `write_entry`). Raises: AuditError with its code."""
     if (trouble := guard.look()) is not None:
         raise AuditError(trouble.code, f"{trouble.detail}; {trouble.next}")

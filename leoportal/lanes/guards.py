@@ -20,8 +20,12 @@ COMMANDS: Final = {
     "DELETE": ("d", "true", ""),
 }
 _WORDS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
-# Who acts: SET ROLE is seen through functions that run as their owner, too; only their own name hides it.
-_LANE: Final = "CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END"
+# Who acts: SET ROLE is seen through functions that run as their owner, too; only their own name hides it. Every name in
+# the triggers says its schema, so that no search_path of a session says what it means.
+_LANE: Final = (
+    "CASE WHEN pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none' THEN session_user::pg_catalog.text "
+    "ELSE pg_catalog.current_setting('role') END"
+)
 
 
 def policies(matrix: Matrix) -> Iterator[Policy]:
@@ -84,8 +88,8 @@ class Guard:
         )
 
     def create_function(self) -> sql.Composed:
-        """The statement that makes or replaces the function."""
-        return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
+        """The statement that makes or replaces the function. STABLE: it writes nothing, and needs no snapshots."""
+        return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql STABLE AS {}").format(
             sql.Identifier(self.function), sql.Literal(self.body)
         )
 
@@ -105,14 +109,15 @@ def triggers(matrix: Matrix) -> Iterator[Guard]:
         "INSERT",
         f"""
 BEGIN
-    IF NOT {_keys(_loggable(matrix))} ? (({_LANE}) || ' ' || NEW.kind || ' ' || NEW.role) THEN
+    IF NOT {_keys(_loggable(matrix))} OPERATOR(pg_catalog.?)
+        pg_catalog.concat_ws(' ', {_LANE}, NEW.kind, NEW.role) THEN
         DECLARE
-            lane text := {_LANE};
+            lane pg_catalog.text := {_LANE};
         BEGIN
-            IF lane = {_quote(matrix.owner)} THEN
+            IF lane OPERATOR(pg_catalog.=) {_quote(matrix.owner)} THEN
                 RETURN NEW;
             END IF;
-            IF NOT {_keys(pairs)} ? (lane || ' ' || NEW.kind) THEN
+            IF NOT {_keys(pairs)} OPERATOR(pg_catalog.?) pg_catalog.concat_ws(' ', lane, NEW.kind) THEN
                 RAISE EXCEPTION 'lane.kind: % appends no entry of kind %', lane, NEW.kind
                     USING ERRCODE = 'insufficient_privilege', HINT = 'Next: [kinds] in leoportal/lanes/matrix.toml';
             END IF;
@@ -132,10 +137,11 @@ END
             "UPDATE OF status",
             f"""
 DECLARE
-    lane text := {_LANE};
+    lane pg_catalog.text := {_LANE};
 BEGIN
-    IF OLD.status IS DISTINCT FROM NEW.status AND lane <> {_quote(matrix.owner)}
-       AND NOT lane || ' ' || OLD.status || '>' || NEW.status = ANY ({_array(allowed)}) THEN
+    IF OLD.status OPERATOR(pg_catalog.<>) NEW.status AND lane OPERATOR(pg_catalog.<>) {_quote(matrix.owner)}
+       AND NOT {_keys(allowed)} OPERATOR(pg_catalog.?)
+       pg_catalog.concat_ws(' ', lane, pg_catalog.concat_ws('>', OLD.status, NEW.status)) THEN
         RAISE EXCEPTION 'lane.move: % moves no row of {table} from % to %', lane, OLD.status, NEW.status
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -157,11 +163,7 @@ def _loggable(matrix: Matrix) -> list[str]:
 
 def _keys(values: list[str]) -> str:
     """The values as keys of a JSON object, which PostgreSQL searches without preparing anything for a transaction."""
-    return f"{_quote(json.dumps(dict.fromkeys(values, 0), indent=0))}::jsonb"
-
-
-def _array(values: list[str]) -> str:
-    return "ARRAY[" + ", ".join(_quote(value) for value in values) + "]"
+    return f"{_quote(json.dumps(dict.fromkeys(values, 0), indent=0))}::pg_catalog.jsonb"
 
 
 def _quote(value: str) -> str:

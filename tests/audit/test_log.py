@@ -168,7 +168,7 @@ def test_a_governed_row_whose_entry_was_taken_away_is_an_alarm(signer: LogSigner
                 " REFERENCES leo_log_entry (id) DEFERRABLE INITIALLY DEFERRED"
             )
             for table in ("leo_log_entry", "leo_log_leaf", "leo_log_head", "leo_log_tile"):
-                for trigger in ("append_only_rows", *(("write_leaf", "alarm") if table == "leo_log_entry" else ())):
+                for trigger in ("append_only_rows", *(("write_entry",) if table == "leo_log_entry" else ())):
                     cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
 
 
@@ -191,7 +191,7 @@ def test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed(signer: LogSign
         cursor.execute("UPDATE leo_log_head SET root = sha256(root) WHERE size = 5")
         for table in ("leo_log_entry", "leo_log_leaf", "leo_log_head", "leo_log_tile"):
             cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_rows")
-        for trigger in ("write_leaf", "alarm"):
+        for trigger in ("write_entry",):
             cursor.execute(f"ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER {trigger}")
     with pytest.raises(AuditError, match=r"log\.false_root"):
         signer.sign()

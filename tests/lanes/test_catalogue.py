@@ -83,7 +83,7 @@ def test_each_tampering_is_found_and_mended(db, tampering: str, said: str):
             "ALTER TABLE leo_log_entry ENABLE TRIGGER append_only_table",
             "trigger leo_log_entry append_only_table is not",
         ),
-        ("DROP TRIGGER write_leaf ON leo_log_entry", "trigger leo_log_entry write_leaf is missing"),
+        ("DROP TRIGGER write_entry ON leo_log_entry", "trigger leo_log_entry write_entry is missing"),
         (
             "CREATE OR REPLACE FUNCTION leo_refuse_change() RETURNS trigger LANGUAGE plpgsql"
             " AS $$ BEGIN RETURN NEW; END $$",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
+from hashlib import sha256
 
 import psycopg
 import pytest
-from django.db import ProgrammingError, connection, transaction
+from django.db import DatabaseError, ProgrammingError, connection, transaction
 
 from audit.actions import append_event
 from audit.events import Actor, Role
+from audit.leaves import parse_leaf
+from audit.models import LogAlarm, LogEntry
 from handoffs.models import Handoff, PullRequest, PullStatus, Status
 from leoportal.lanes.matrix import read_matrix
 from leoportal.lanes.switching import acting_in
@@ -23,6 +27,16 @@ ENTRY = (
     "INSERT INTO leo_log_entry (kind, principal, role, subject, xid, body, salt, leaf, leaf_hash)"
     " VALUES (%s, 0, %s, '', 0, '{}', decode(repeat('00', 16), 'hex'), '', '')"
 )
+APPENDING = sorted(key for key, role in MATRIX.roles.items() if role.name in {name for name, _ in MATRIX.kinds})
+HOSTILE = """
+CREATE SCHEMA hostile;
+GRANT USAGE ON SCHEMA hostile TO leo_plan;
+CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '2001-01-01Z' $$;
+CREATE FUNCTION hostile.txid_current() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+CREATE FUNCTION hostile.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT 'leo_lead' $$;
+CREATE FUNCTION hostile.sha256(bytea) RETURNS bytea LANGUAGE sql AS 'SELECT $1';
+CREATE OPERATOR hostile.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = pg_catalog.byteacat);
+"""
 
 
 class UndoError(Exception):
@@ -46,6 +60,48 @@ def test_a_lane_appends_its_own_kinds_of_entries_and_speaks_for_itself_only(as_r
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"lane\.role"):
             session.execute(ENTRY, [kind, said.value])
+
+
+@pytest.mark.threat("AUD-07")
+@pytest.mark.parametrize("lane", APPENDING)
+def test_no_lane_appends_while_an_alarm_stands(db, lane: str):
+    name, says = MATRIX.roles[lane].name, MATRIX.roles[lane].says
+    kind = min(kind for of, kind in MATRIX.kinds if of == name and kind != "epoch.opened")
+    LogAlarm.objects.create(code="log.rollback", detail="the database was restored")
+    with (
+        pytest.raises(DatabaseError, match=r"log\.rollback"),
+        transaction.atomic(),
+        acting_in(lane),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(ENTRY, [kind, min(says, default="PLAN")])
+
+
+@pytest.mark.threat("AUD-07")
+def test_no_search_path_says_what_the_triggers_of_the_log_mean(db):
+    """They take none of their own, since every entry would pay for it: each name in them says its schema."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOSTILE)
+        with acting_in("plan"):
+            cursor.execute("SET LOCAL search_path = hostile, pg_catalog, public")
+            cursor.execute(ENTRY, ["verdict.recorded", "PLAN"])
+            cursor.execute("RESET search_path")
+        entry = LogEntry.objects.get()
+        leaf = parse_leaf(bytes(entry.leaf))
+        cursor.execute("SELECT pg_current_xact_id()::text::bigint")
+        assert (entry.xid,) == cursor.fetchone()
+        assert (leaf.at, leaf.lane) == (entry.created_at, "leo_plan")
+        assert entry.created_at.year > 2001
+        assert leaf.body_sha256 == sha256(bytes(16) + b"{}").hexdigest()
+        cursor.execute(
+            "SELECT prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid"
+            " WHERE tgrelid = 'leo_log_entry'::regclass AND NOT tgisinternal AND (tgtype & 4) > 0"
+        )
+        bodies = [body for (body,) in cursor.fetchall()]
+    assert len(bodies) == 2
+    for body in bodies:
+        said = re.sub(r"'[^']*'|OPERATOR\(pg_catalog\.[^)]+\)|:=|(?:ERRCODE|HINT) =|extract\(", "", body)
+        assert not re.findall(r"(?<![\w.])[a-z_0-9]+\(|::(?!pg_catalog\.)|[-+*/<>=~!@#%^&|?]", said)
 
 
 @pytest.mark.threat("SOD-04")

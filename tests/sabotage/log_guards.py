@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.sabotage.engine import Guard
 
+LANES = "tests/lanes/test_guards.py"
+HOSTILE = f"{LANES}::test_no_search_path_says_what_the_triggers_of_the_log_mean"
 LOG = "tests/audit/test_log.py"
 WITNESS = f"{LOG}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_else"
 NAMED = "tests/lanes/test_named_rows.py"
@@ -18,8 +20,13 @@ CATALOGUE, WATCHING = "tests/lanes/test_catalogue.py", "tests/lanes/test_watchin
 LOG_GUARDS: tuple[Guard, ...] = (
     # Append and sequence.
     Guard("audit/actions.py", "    if not connection.in_atomic_block:", "    if False:", "tests/audit/test_trail.py::test_no_act_without_a_leaf"),
-    Guard("audit/migrations/0002_log_guards.py", "    NEW.created_at := clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
-    Guard("leoportal/lanes/guards.py", "IF NOT {_keys(_loggable(matrix))} ?", "IF FALSE AND {_keys(_loggable(matrix))} ?", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
+    Guard("audit/migrations/0002_log_guards.py", "        PERFORM public.leo_refuse_in_alarm(NEW.kind);\n", "        NULL;\n", f"{LANES}::test_no_lane_appends_while_an_alarm_stands[plan]"),
+    Guard("audit/migrations/0002_log_guards.py", "    NEW.xid := pg_catalog.txid_current();", "    NEW.xid := txid_current();", HOSTILE),
+    Guard("audit/migrations/0002_log_guards.py", "pg_catalog.sha256(NEW.salt OPERATOR", "sha256(NEW.salt OPERATOR", HOSTILE),
+    Guard("audit/migrations/0002_log_guards.py", "'\\x00'::pg_catalog.bytea", "'\\x00'::bytea", HOSTILE),
+    Guard("leoportal/lanes/guards.py", "session_user::pg_catalog.text ", "session_user::text ", HOSTILE),
+    Guard("audit/migrations/0002_log_guards.py", "    NEW.created_at := pg_catalog.clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
+    Guard("leoportal/lanes/guards.py", "IF NOT {_keys(_loggable(matrix))} OPERATOR", "IF FALSE AND {_keys(_loggable(matrix))} OPERATOR", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
     Guard("leoportal/lanes/guards.py", "for role in (Role if (lane, kind) in matrix.in_anothers_role else says[lane])", "for role in Role", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
     Guard("audit/sequencing.py", "AND e.xid < coalesce(%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint)", "AND e.xid < coalesce(%s, 1::bigint << 62)", f"{LOG}::test_no_leaf_is_skipped_that_commits_late_and_none_counts_that_was_taken_back"),
     Guard("audit/sequencing.py", "rows.filter(~models.Exists(", "rows.filter(models.Exists(", f"{LOG}::test_a_governed_row_whose_entry_was_taken_away_is_an_alarm"),
