@@ -60,6 +60,7 @@ class SigstoreBundle:
     log_index: int
     integrated_at: datetime | None
     timestamps: tuple[bytes, ...]
+    signature: bytes
     unsupported: str
     as_message: tuple[bytes, bytes] | None = None
 
@@ -125,6 +126,7 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
             _decoded(item.signed_timestamp, "a timestamp")
             for item in (bundle.material.timestamps.rfc3161_timestamps if bundle.material.timestamps else ())
         ),
+        signature=signed,
         unsupported=unsupported,
         as_message=_as_message(value, entry, signature, covered) if bundle.envelope and covered else None,
     )
@@ -151,7 +153,7 @@ def _refuse_other_formats(value: JsonValue) -> None:
     if "verificationMaterial" not in value and value.keys() & _ENVELOPE:
         raise _unsupportable("a bare DSSE envelope: nothing in it shows when it was signed, or that it was logged")
     media_type = value.get("mediaType")
-    if media_type not in MEDIA_TYPES:
+    if not isinstance(media_type, str) or media_type not in MEDIA_TYPES:
         raise _unsupportable(f"mediaType {str(media_type)[:80]!a}")
     material = value.get("verificationMaterial")
     if isinstance(material, dict) and "publicKey" in material:

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from rfc3161_client import decode_timestamp_response
+from rfc3161_client import TimeStampResponse, decode_timestamp_response
 
 from handoffs.attestations.dsse import PAYLOAD_TYPE
 from handoffs.signatures.refusals import RefusedError
 from handoffs.signatures.sigstore_bundles import SigstoreBundle, parse_sigstore_bundle
 from handoffs.signatures.sigstore_signers import Certified, Signer, certified, require_signer
+from handoffs.signatures.timestamps import refuse_unproved
 from handoffs.signatures.trust_roots import MAX_ROOT_BYTES, TrustedRoot, read_trusted_root
 
 if TYPE_CHECKING:
@@ -176,10 +177,11 @@ def _verified(
     check: Callable[[Verifier, Bundle, _Exactly], None],
 ) -> VerifiedSignature:
     """The part that both kinds share: times and windows first, then the library with what is left of the root."""
-    times = _claimed_times(found)
+    times, stamps = _claimed_times(found)
     _refuse_outside_windows(found, times, root)
     if found.unsupported:
         raise RefusedError("sigstore.unsupported", found.unsupported, "a keyless Sigstore bundle, version 0.3")
+    refuse_unproved(stamps, found.signature, root)
     cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)
     from sigstore import models  # noqa: PLC0415 - see above
 
@@ -208,19 +210,19 @@ def _verifier(root: bytes) -> Verifier:
         return verify.Verifier(trusted_root=models.TrustedRoot.from_file(file.name))
 
 
-def _claimed_times(found: SigstoreBundle) -> list[datetime]:
-    """Every time the bundle claims to have been signed at; the library decides which of them are proved."""
+def _claimed_times(found: SigstoreBundle) -> tuple[list[datetime], list[TimeStampResponse]]:
+    """Every time the bundle claims to have been signed at, proved or not, and the timestamps among them."""
     if len(found.timestamps) > _MAX_TIMESTAMPS:
         raise RefusedError("sigstore.time", f"{len(found.timestamps)} timestamps", f"at most {_MAX_TIMESTAMPS}")
-    times = [found.integrated_at] if found.integrated_at else []
-    for raw in found.timestamps:
-        try:
-            times.append(decode_timestamp_response(raw).tst_info.gen_time)
-        except ValueError as error:
-            raise RefusedError("sigstore.time", f"a bad timestamp: {str(error)[:100]}", "RFC 3161") from None
+    try:
+        stamps = [decode_timestamp_response(raw) for raw in found.timestamps]
+        times = [stamp.tst_info.gen_time for stamp in stamps]
+    except ValueError as error:
+        raise RefusedError("sigstore.time", f"a bad timestamp: {str(error)[:100]}", "RFC 3161") from None
+    times += [found.integrated_at] if found.integrated_at else []
     if not times:
         raise RefusedError("sigstore.time", "no signed time", "the log's promise, or a timestamp")
-    return times
+    return times, stamps
 
 
 def _refuse_outside_windows(found: SigstoreBundle, times: list[datetime], root: TrustedRoot) -> None:

@@ -75,10 +75,10 @@ class TrustedRoot:
         return {
             kind: [
                 (
-                    _certificates(item)[0].subject.rfc4514_string()
+                    certificates_of(item)[0].subject.rfc4514_string()
                     if kind in _AUTHORITIES
-                    else item.get("logId", {}).get("keyId", ""),
-                    _window(item),
+                    else item["logId"]["keyId"],
+                    window_of(item),
                 )
                 for item in self.document[kind]
             ]
@@ -151,12 +151,12 @@ def _windows_by_name(root: TrustedRoot, kind: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for item in root.document[kind]:
         if kind in _AUTHORITIES:
-            leaf = _certificates(item)[0]
+            leaf = certificates_of(item)[0]
             name = f"{leaf.subject.rfc4514_string()} {leaf.fingerprint(hashes.SHA256()).hex()[:16]}"
         else:
             material = hashlib.sha256(item["publicKey"]["rawBytes"].encode()).hexdigest()
-            name = f"{item.get('baseUrl', '')} key {item.get('logId', {}).get('keyId', '')} {material[:16]}"
-        found.setdefault(name, []).append(str(_window(item)))
+            name = f"{item.get('baseUrl', '')} key {item['logId']['keyId']} {material[:16]}"
+        found.setdefault(name, []).append(str(window_of(item)))
     return {name: ", ".join(sorted(windows)) for name, windows in found.items()}
 
 
@@ -179,14 +179,14 @@ def read_trusted_root(raw: bytes, *, source: str, refreshed_at: datetime | None 
     starts: list[datetime] = []
     try:
         for kind in _KEYS:
-            starts += [_window(item).start for item in _items(document, kind, at_least=1)]
+            starts += [window_of(_key(item)).start for item in _items(document, kind, at_least=1)]
         for kind, least in zip(_AUTHORITIES, (1, 0), strict=True):
             for item in _items(document, kind, at_least=least):
-                starts.append(_window(item).start)
-                for certificate in _certificates(item)[0 if least else 1 :]:
+                starts.append(window_of(item).start)
+                for certificate in certificates_of(item)[0 if least else 1 :]:
                     if problem := authority_problem(certificate):
                         raise _bad_root(f"{source}: {certificate.subject.rfc4514_string()}: {problem}")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise _bad_root(f"{source}: {type(error).__name__} {str(error)[:200]}") from None
     return TrustedRoot(raw, hashlib.sha256(raw).hexdigest(), max(starts), source, refreshed_at, document)
 
@@ -255,7 +255,15 @@ def _items(document: dict[str, JsonValue], kind: str, *, at_least: int) -> list[
     return items
 
 
-def _window(item: Any) -> Window:
+def _key(item: Any) -> Any:
+    """A log, whose key has a name and bytes. Raises: ValueError."""
+    match item:
+        case {"logId": {"keyId": str()}, "publicKey": {"rawBytes": str()}}:
+            return item
+    raise ValueError("a log without logId.keyId or publicKey.rawBytes")
+
+
+def window_of(item: Any) -> Window:
     """Without a range: always. A range has a start, and perhaps an end. Source: protobuf-specs `TimeRange`."""
     told = item.get("publicKey", item).get("validFor")
     if told is None:
@@ -270,7 +278,8 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _certificates(item: Any) -> list[x509.Certificate]:
+def certificates_of(item: Any) -> list[x509.Certificate]:
+    """The chain of an authority, its own certificate first. Raises: ValueError."""
     try:
         raw = [base64.b64decode(one["rawBytes"], validate=True) for one in item["certChain"]["certificates"]]
     except binascii.Error as error:

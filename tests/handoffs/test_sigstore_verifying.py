@@ -125,6 +125,7 @@ def test_every_part_of_a_bundle_is_bound_to_the_artifact():
         (lambda d: d["verificationMaterial"].update(publicKey={"hint": "x"}), "sigstore.unsupported"),
         (lambda d: d["verificationMaterial"].update(unknown=1), "sigstore.malformed"),
         (lambda d: d.update(mediaType="application/vnd.dev.sigstore.bundle.v0.4+json"), "sigstore.unsupported"),
+        (lambda d: d.update(mediaType=[]), "sigstore.unsupported"),
         (lambda d: d.update(media_type=d["mediaType"]), "sigstore.malformed"),
     )
     for edit, code in edits:
@@ -268,6 +269,17 @@ def test_the_last_moment_of_a_timestamp_authority_belongs_to_it(early, code, ret
         assert verify_artifact(DIGEST, made.raw, signer=made.signer, root=root).signed_at == stamped
 
 
+@pytest.mark.threat("ATT-07")
+def test_a_timestamp_of_something_else_is_refused_also_where_the_log_vouches_for_the_time():
+    made, other = signed_artifact(), signed_artifact(rekor=2)
+    theirs = json.loads(other.bundle)["verificationMaterial"]["timestampVerificationData"]
+    authorities = other.root_document["timestampAuthorities"]
+    root = made.root_with(lambda d: d.update(timestampAuthorities=authorities))
+    assert verify_artifact(DIGEST, made.raw, signer=made.signer, root=root)
+    stamped = made.edited(lambda d: d["verificationMaterial"].update(timestampVerificationData=theirs))
+    assert refused(verify_artifact, DIGEST, stamped, signer=made.signer, root=root) == "sigstore.time"
+
+
 def test_a_certificate_of_an_unknown_authority_is_called_one():
     made, other = signed_artifact(), signed_artifact(rekor=2)
 
@@ -389,6 +401,10 @@ def _started(moment):
         lambda d: d.update(more=1),
         lambda d: d["tlogs"][0]["publicKey"].update(validFor={"start": "yesterday"}),
         lambda d: d["tlogs"][0]["publicKey"].update(validFor={}),
+        lambda d: d["tlogs"][0]["publicKey"].update(validFor={"start": "0001-01-01T00:00:00+14:00"}),
+        lambda d: d["tlogs"][0].pop("publicKey"),
+        lambda d: d["tlogs"][0]["publicKey"].update(rawBytes=1),
+        lambda d: d["ctlogs"][0].update(logId=None),
         lambda d: d["ctlogs"][0]["publicKey"].update(validFor={"end": "2999-01-01T00:00:00Z"}),
         lambda d: d["certificateAuthorities"][0].update(validFor={"end": "2999-01-01T00:00:00Z"}),
         lambda d: d["certificateAuthorities"][0]["certChain"].update(certificates=[]),

@@ -274,6 +274,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
             ("if found.payload is not None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
             ("if found.payload is None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
             ("cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)", "cut = write_json(root.document)", f"{VERIFYING}::test_a_retired_log_does_not_count_under_another_name"),
+            ("    refuse_unproved(stamps, found.signature, root)\n", "", f"{VERIFYING}::test_a_timestamp_of_something_else_is_refused_also_where_the_log_vouches_for_the_time"),
             ("if sha256 and root.digest != sha256:", "if False:", f"{VERIFYING}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
         ),
     ),
@@ -283,6 +284,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
         "handoffs/signatures/sigstore_bundles.py",
         (
             ('if told is not None and told.algorithm != "SHA2_256":', "if False:", f"{MUTATIONS}::test_a_message_digest_by_another_algorithm_cannot_be_judged"),
+            ("not isinstance(media_type, str) or ", "", f"{VERIFYING}::test_every_part_of_a_bundle_is_bound_to_the_artifact"),
             ("if (proof := entry.inclusion_proof) is not None:", "if False:", f"{MUTATIONS}::test_a_number_of_a_proof_is_a_number"),
         ),
     ),
@@ -306,6 +308,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
         "handoffs/signatures/trust_roots.py",
         (
             ("if root.digest in set(replaced) or root.newest_at < last_seen[1]:", "if False:", f"{VERIFYING}::test_an_older_root_than_the_last_is_refused_and_a_stale_one_flagged"),
+            ("window_of(_key(item)).start", "window_of(item).start", f"{VERIFYING}::test_a_root_that_is_not_one_is_refused"),
             ('Window(_moment(told["start"])', 'Window(_moment(told.get("start", "2020-01-01T00:00:00Z"))', f"{VERIFYING}::test_a_root_that_is_not_one_is_refused"),
             ("dict(self._judged), True", "dict(self.document), True", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
             ("(window.end + _TICK)", "window.end", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
