@@ -194,6 +194,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
+    # Of a message that is sent: a request must not wait for a broker that is away, and the sweep finds the row. Workers
+    # have their own patience (`broker_connection_retry`).
+    "max_retries": 1,
+    "interval_start": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False
 # Whether there is a worker of leo-gate: without one nothing is put into its queue, where nobody would take it out.
