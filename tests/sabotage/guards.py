@@ -640,7 +640,7 @@ GUARDS: tuple[Guard, ...] = (
     *(guard for file, lines in ATTESTED for guard in _of(file, lines)),
     *_of("verdicts/merging.py", MERGE),
     *_of("verdicts/deciding.py", VERDICT),
-    *_of("leoportal/settings.py", [('    "max_retries": 1,\n', "", "tests/handoffs/test_nudge.py::test_a_broker_that_hangs_up_is_asked_twice_and_no_more")]),
+    *_of("leoportal/settings.py", [('    "max_retries": 1,\n', "", "handoffs/test_nudge.py::test_a_broker_that_hangs_up_is_asked_twice_and_no_more")]),
     *_of(
         "audit/export.py",
         [
