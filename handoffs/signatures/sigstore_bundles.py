@@ -104,7 +104,7 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
     for name, number in numbers.items():
         if not _NUMBER.match(number):
             raise _malformed(f"{name} {number[:40]!a}")
-    unsupported = _unsupported(bundle, entry)
+    unsupported = _unsupported(bundle, entry, certificate)
     covered = digest
     if bundle.envelope is not None and payload is not None:
         covered = hashlib.sha256(pae(bundle.envelope.payload_type, payload)).digest()
@@ -177,9 +177,11 @@ def _certificates(bundle: BundleWire) -> tuple[x509.Certificate, list[x509.Certi
     return leaf, others
 
 
-def _unsupported(bundle: BundleWire, entry: Entry) -> str:
+def _unsupported(bundle: BundleWire, entry: Entry, certificate: x509.Certificate) -> str:
     """Why nobody here can judge a bundle that may be whole; empty if somebody can."""
     kind = (entry.kind_version.kind, entry.kind_version.version)
+    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):
+        return "a signature by another kind of key than ECDSA"
     told = bundle.message.message_digest if bundle.message else None
     if told is not None and told.algorithm != "SHA2_256":
         return f"a message digest by {told.algorithm[:40]}"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +71,19 @@ def test_a_number_of_a_proof_is_a_number(name: str, number: str):
 def test_a_message_digest_by_another_algorithm_cannot_be_judged():
     made = signed_artifact()
     raw = made.edited(lambda d: d["messageSignature"]["messageDigest"].update(algorithm="SHA3_256"))
+    assert refused(verify_artifact, DIGEST, raw, signer=made.signer, root=made.root) == "sigstore.unsupported"
+
+
+def test_a_key_of_another_kind_cannot_be_judged():
+    made, key = signed_artifact(), ed25519.Ed25519PrivateKey.generate()
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "other")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, now - timedelta(days=1), now + timedelta(days=1))
+    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+    usage |= dict.fromkeys(("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False)
+    builder = builder.add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+    der = builder.sign(key, None).public_bytes(serialization.Encoding.DER)
+    raw = made.edited(partial(replace_certificate, raw_bytes=base64.b64encode(der).decode()))
     assert refused(verify_artifact, DIGEST, raw, signer=made.signer, root=made.root) == "sigstore.unsupported"
 
 

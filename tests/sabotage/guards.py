@@ -284,6 +284,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
         "handoffs/signatures/sigstore_bundles.py",
         (
             ('if told is not None and told.algorithm != "SHA2_256":', "if False:", f"{MUTATIONS}::test_a_message_digest_by_another_algorithm_cannot_be_judged"),
+            ("    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):", "    if False:", f"{MUTATIONS}::test_a_key_of_another_kind_cannot_be_judged"),
             ("not isinstance(media_type, str) or ", "", f"{VERIFYING}::test_every_part_of_a_bundle_is_bound_to_the_artifact"),
             ("if (proof := entry.inclusion_proof) is not None:", "if False:", f"{MUTATIONS}::test_a_number_of_a_proof_is_a_number"),
         ),
