@@ -118,7 +118,11 @@ class Copy:
     def check(self, tests: Sequence[str]) -> str:
         """Why these tests do not pass as the project is; empty when they do."""
         done = self._pytest(tests)
-        return "" if done.returncode == 0 else f"a named test does not pass to begin with:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return (
+            ""
+            if done.returncode == 0
+            else f"a named test does not pass to begin with:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
 
     def sabotage(self, guard: Guard) -> str:
         """Take one guard out, run its test, put the guard back. Empty when the test failed, as it must."""
