@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q
 
 from audit import events
 from audit.actions import append_event
@@ -113,8 +113,10 @@ def _read_step(hosted: GitHubRepository, git: Git, commit: str) -> Step:
     remotes = RemotePull.objects.filter(repository=hosted.repository)
     merged = remotes.filter(merge_sha=commit, base_ref=hosted.repository.protected_branch)
     ours = PullRequest.objects.filter(repository=hosted.repository, number=OuterRef("number"))
-    # A head that two pull requests have is merged with both: one that nobody handed over hides no other.
-    remote = merged.order_by(Exists(ours).desc(), "number").first()
+    # One commit may be told of several: of all in a merge group it is the one whose head it merges, and of two with one
+    # head the one that was handed over.
+    is_head = Q(head_sha=parents[1]) if len(parents) == 2 else Q(pk__isnull=False)
+    remote = merged.order_by(ExpressionWrapper(is_head, BooleanField()).desc(), Exists(ours).desc(), "number").first()
     head = parents[1] if len(parents) == 2 else (remote.head_sha if remote and len(parents) == 1 else "")
     rows = PullRequest.objects.filter(repository=hosted.repository).select_related("handoff")
     pull = rows.filter(number=remote.number).first() if remote else None

@@ -23,6 +23,8 @@ from verdicts.decision import Verdict as VerdictKind
 from verdicts.merging import merge_pull_request
 from verdicts.tasks import sweep_verification
 
+DOCS: dict[str, str | None] = {"docs/fees.md": "# Fees\n\nOne percent, rounded down.\n"}
+
 
 @pytest.mark.threat("GATE-05")
 @pytest.mark.threat("GATE-08")
@@ -64,6 +66,29 @@ def test_the_portal_merges_on_the_judged_base_alone_whatever_the_rules_let_throu
         merge(there, remote.actor(on_github.user("mallory")))
         on_github.enforce()
         assert on_github.pull().status == PullStatus.CLOSED
+
+
+def test_a_merge_that_github_always_refuses_stops_no_other(on_github: OnGitHub):
+    """Of two that a decider asked to merge the first one is forbidden, each time it is asked for."""
+    changes: tuple[tuple[dict[str, str | None] | None, dict[str, str]], ...] = (
+        (None, {}),
+        (DOCS, {"branch": "staging/codex-docs", "task": "Document"}),
+    )
+    for files, names in changes:
+        on_github.hand_over(files, **names)
+        on_github.run_workflows()
+        on_github.sweep()
+        on_github.sweep()
+        on_github.verdict(VerdictKind.PASS)
+    sign_log()
+    first, second = on_github.repository.pull_requests.order_by("number")
+    for pull in (first, second):
+        merge_pull_request(pull.pk, on_github.tools(), by=on_github.actor("plan"))
+        on_github.make_green(pull.head_sha)
+    on_github.github.chaos.plant(403, method="PUT", path=f"/pulls/{first.number}/merge", times=None)
+    with on_github.lane(Side.ENFORCER):
+        sweep_verification()
+    assert [on_github.remote.pulls[pull.number].merged for pull in (first, second)] == [False, True]
 
 
 @pytest.mark.threat("HOK-04")

@@ -114,9 +114,12 @@ def test_the_token_goes_to_no_other_host(tmp_path: Path):
 def test_a_branch_whose_name_ends_like_another_is_another(house: House, forge: GitHub):
     new = commit_on(forge, house.repo.sha())
     house.repo.git.run("update-ref", "refs/heads/a/refs/heads/feature/x", house.repo.sha())
-    forge.update_branch("feature/x", old="", new=new)
-    forge.update_branch("feature/x", old="", new=new)  # git refuses it; it is there already
+    house.github.chaos.plant("reset", method="POST", path="git-receive-pack", after=True)
+    forge.update_branch("feature/x", old="", new=new)  # the answer is lost, so it is looked up
     assert house.repo.sha("feature/x") == new
+    house.repo.git.run("update-ref", "-d", "refs/heads/feature/x")
+    with pytest.raises(ForgeError, match=r"forge\.branch_moved.*is at 0{40}"):
+        forge.update_branch("feature/x", old=new, new=commit_on(forge, new))
 
 
 def test_a_push_moves_a_branch_once_and_knows_who_else_moved_it(house: House, forge: GitHub):

@@ -12,6 +12,8 @@ from audit import events
 from audit.models import LogEntry
 from handoffs.models import PullStatus
 from tests.support.github import GitHub
+from tests.support.github.exchange import Refusal
+from tests.support.github.queues import build, leave
 from tests.support.log import settle_log
 from tests.support.on_github import OnGitHub, contexts
 from tests.support.portal_packs import by_both, make_pack, sign_log
@@ -46,17 +48,22 @@ def look(on_github: OnGitHub) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def queued(github: GitHub, portal_folder: Any, settings: Any, live_server: Any) -> OnGitHub:
-    """Governed with a merge queue, by `leo repo govern`; groups are asked about by webhook, the rest is found by looking."""
-    made = OnGitHub.on(github, portal_folder, settings, is_proved=True, has_queue=True)
+def queued(github: GitHub, portal_folder: Any, settings: Any, live_server: Any, request: Any) -> OnGitHub:
+    """Governed with a merge queue, by `leo repo govern`; groups are asked about by webhook, the rest is found by looking.
+
+    With a parameter the queue squashes.
+    """
+    is_linear = hasattr(request, "param")
+    made = OnGitHub.on(github, portal_folder, settings, is_proved=True, has_queue=True, is_linear=is_linear)
     made.enforcer_app.events[:] = ["merge_group"]
     made.enforcer_app.webhook_url = f"{live_server.url}/github/webhook/enforcer/"
     return made
 
 
-def land_by_queue(on_github: OnGitHub, number: int) -> str:
-    """Somebody puts it into the queue, GitHub asks about the group, leo-gate answers, and GitHub lands it."""
-    (group,) = on_github.remote.enqueue(on_github.remote.pulls[number], by=on_github.user("mallory"))
+def land_by_queue(on_github: OnGitHub, *numbers: int) -> str:
+    """Somebody puts them into the queue, GitHub asks about the group, leo-gate answers, and GitHub lands it."""
+    pulls = [on_github.remote.pulls[number] for number in numbers]
+    (group,) = on_github.remote.enqueue(*pulls, by=on_github.user("mallory"), together=True)
     assert on_github.checks(group.head_sha) == {}
     on_github.enforce()
     on_github.publish()
@@ -91,6 +98,57 @@ def test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it(queue
     sign_log()
     assert by_both(make_pack(on_github.settings)) == (0, [], "4 PASS, 1 PRE-ENROLMENT")
     assert by_both(make_pack(on_github.settings, pull="acme/payments#3")) == (0, [], "2 PASS")
+
+
+@pytest.mark.threat("GATE-06")
+def test_two_pull_requests_in_one_group_land_as_both_were_judged_whatever_github_names_as_their_commit(
+    queued: OnGitHub, github: GitHub
+):
+    github.queue_names_group = True  # each is told as merged by the group's last commit
+    heads = [released(queued), released(queued, DOCS, branch="staging/codex-docs", task="Document the fees")]
+    group = land_by_queue(queued, *(pull.number for pull in queued.repository.pull_requests.order_by("number")))
+    assert look(queued) == [("PASS", ""), ("PASS", "")]
+    landed = LandedCommit.objects.filter(is_brought=False, kind="PASS").order_by("pk")
+    assert [row.head_sha for row in landed] == heads
+    assert [row.pull_request.head_sha for row in landed if row.pull_request] == heads
+    assert (landed[1].commit, landed[1].base_sha) == (group, landed[0].commit)
+    assert {row.status for row in queued.repository.pull_requests.all()} == {PullStatus.MERGED}
+    sign_log()
+    assert by_both(make_pack(queued.settings)) == (0, [], "4 PASS, 1 PRE-ENROLMENT")
+
+
+@pytest.mark.threat("GATE-06")
+@pytest.mark.parametrize("queued", ["squash"], indirect=True)
+def test_a_group_with_one_that_nobody_passed_is_refused_and_squashed_and_proved_once_both_are(queued: OnGitHub):
+    released(queued)
+    queued.hand_over(DOCS, branch="staging/codex-docs", task="Document the fees")
+    queued.run_workflows()
+    queued.sweep()
+    queued.sweep()
+    before, mallory = queued.remote.sha(), queued.user("mallory")
+    first, second = (queued.remote.pulls[pull.number] for pull in queued.repository.pull_requests.order_by("number"))
+    with pytest.raises(Refusal, match="cannot be queued"):
+        queued.remote.enqueue(first, second, by=mallory, together=True)
+    queued.remote.queue.extend((first, second))  # as if GitHub had taken them
+    group = build([first, second], mallory)
+    queued.enforce()
+    queued.publish()
+    assert {run.conclusion for run in queued.checks(group.head_sha).values()} == {"failure"}
+    assert second not in queued.remote.queue
+    assert queued.remote.sha() == before, "nothing landed"
+    leave(first, mallory, "dequeued")  # alone it would land now
+
+    queued.verdict(VerdictKind.PASS)
+    settle_log()
+    queued.publish()
+    land_by_queue(queued, first.number, second.number)
+    assert look(queued) == [("PASS", ""), ("PASS", "")]
+    landed = LandedCommit.objects.filter(is_brought=False, kind="PASS").order_by("pk")
+    assert [list(queued.remote.git.commit(row.commit).parents) for row in landed] == [[before], [landed[0].commit]]
+    assert first.merged
+    assert second.merged
+    sign_log()
+    assert by_both(make_pack(queued.settings)) == (0, [], "2 PASS, 1 PRE-ENROLMENT")
 
 
 @pytest.mark.threat("GATE-04")

@@ -17,6 +17,7 @@ from tests.sabotage.pack_guards import PACK_GUARDS
 from tests.sabotage.protection_guards import PROTECTION_GUARDS
 from tests.sabotage.publishing_guards import PUBLISHING_GUARDS
 from tests.sabotage.scope_guards import SCOPE_GUARDS
+from tests.sabotage.separation_guards import SEPARATION_GUARDS
 from tests.sabotage.trust_guards import TRUST_GUARDS
 
 type Line = tuple[str, str, str]
@@ -715,6 +716,7 @@ GUARDS: tuple[Guard, ...] = (
     *PROTECTION_GUARDS,
     *PUBLISHING_GUARDS,
     *SCOPE_GUARDS,
+    *SEPARATION_GUARDS,
     *TRUST_GUARDS,
 )  # fmt: skip
 

@@ -22,6 +22,10 @@ LOST = f"{FAULTS}::test_an_effect_whose_answer_was_lost_is_found_and_not_made_ag
 GROUPS = "tests/github/test_publishing_groups.py"
 ON_TOP = f"{GROUPS}::test_a_group_on_top_of_what_nobody_released_waits_until_it_is_classed_and_then_fails"
 IN_TURN = f"{GROUPS}::test_a_release_waits_in_a_queue_while_only_what_was_released_lands"
+QUEUED = "tests/github/test_queue_landing.py"
+ONE_GROUP = (
+    f"{QUEUED}::test_two_pull_requests_in_one_group_land_as_both_were_judged_whatever_github_names_as_their_commit"
+)
 PACKS = "tests/audit/test_pack_landings.py"
 AS_JUDGED = f"{PACKS}::test_what_landed_is_what_was_judged_however_it_was_merged"
 VERIFIERS_WORD = f"{PACKS}::test_what_a_queue_landed_on_a_later_base_needs_the_verifiers_word"
@@ -67,6 +71,11 @@ LANDING_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/reconciling.py", "        forge.refresh_only(protected, \"feature/*\")\n        return error\n", "        raise\n", HIDES),
     Guard("handoffs/reconciling.py", "    if trouble is not None:\n        raise trouble\n", "", HIDES),
     Guard("handoffs/following.py", "    base_ref = base_ref[:200]\n", "", KEEPS),
+    Guard("handoffs/github/mirror.py", " if ref == f\"refs/heads/{name}\"), \"\")", "), \"\")", "tests/github/test_mirror.py::test_a_branch_whose_name_ends_like_another_is_another"),
+    Guard("verdicts/landing.py", "Exists(ours).desc(), \"number\"", "\"number\"", f"{LANDING}::test_what_a_person_merges_with_the_button_after_pass_is_no_bypass_in_the_portal_nor_in_a_pack"),
+    Guard("verdicts/landing.py", "Q(head_sha=parents[1]) if len(parents) == 2 else", "", ONE_GROUP),
+    Guard("verdicts/tasks.py", "            log.warning(\"%s cannot be merged: %s\", intent, error)\n            if error.retry_in is not None:\n", "            if True:\n", f"{ATTACKS}::test_a_merge_that_github_always_refuses_stops_no_other"),
+    Guard("verdicts/tasks.py", "    if tree and holds_in_queue(pull, git, tip):\n        return\n", "", f"{QUEUED}::test_two_pull_requests_land_through_the_queue_and_their_pack_proves_it"),
     Guard("handoffs/github/mirror.py", "            \"http.followRedirects\": \"false\",\n", "", "tests/github/test_mirror.py::test_the_token_goes_to_no_other_host"),
     Guard("verdicts/answering.py", "    if identity is None and _is_crowded(request):\n", "    if False:\n", "tests/github/test_answering.py::test_status_help_and_a_draft_for_lead_and_only_so_many_answers_to_strangers"),
     Guard("verdicts/tasks_landing.py", "        with alone(f\"what landed in {hosted}\"):\n            count +=", "        if True:\n            count +=", f"{ATTACKS}::test_one_repository_whose_landings_cannot_be_judged_hides_no_others"),

@@ -49,6 +49,7 @@ with `github.actor(token)`, `github.limits.start_secondary(30, status=429)`.
 `github.before_request(lambda request: …)` runs before each request (``.method``, ``.path``, ``.number``) and may move a head.
 `github.requests`: what was asked (method, path without /api/v3, query, actor, body, status).
 `github.mergeability_is_late = True`: the first look at a pull request says ``mergeable: null``.
+`github.queue_names_group = True`: of several pull requests in one group each is said to be merged as the group's commit, not as its own.
 `github.bare_checks_count = False`: a check whose commit is the tip of no branch here (a fork's) satisfies nothing, a status does.
 `github.wait(lambda: …)`: until something holds.
 """

@@ -53,7 +53,7 @@ class Following:
                         self.synchronize(pull, old, new, sender)
                 is_base = holder is repository and pull.base == branch and NOBODY not in {old, new}
                 if is_base and pull.state == "open" and repository.git.is_ancestor(pull.head_sha, new):
-                    self.merged(pull, pull.head_sha, sender)
+                    self.merged(pull, new, sender)
 
     def synchronize(self, pull: Pull, old: str, new: str, sender: Account) -> None:
         self.leave(pull, sender, "branch_updated")

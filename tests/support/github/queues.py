@@ -24,7 +24,7 @@ BAD = {"failure", "cancelled", "timed_out", "action_required", "stale"}
 
 @dataclass(eq=False)
 class Group:
-    """A commit the queue wants to put on the base, with its members in order."""
+    """A commit the queue wants to put on the base, with its members in order and what each becomes there."""
 
     repository: Repository
     pulls: list[Pull]
@@ -32,6 +32,7 @@ class Group:
     base_sha: str
     head_sha: str
     branch: str
+    commits: list[str]
 
     @property
     def ref(self) -> str:
@@ -40,6 +41,14 @@ class Group:
 
 def has_queue(repository: Repository, branch: str) -> bool:
     return any(rule.type == "merge_queue" for rule in rules_on(repository, branch))
+
+
+def merge_method(repository: Repository, branch: str) -> str:
+    """How the queue lands: merge or squash; what a rebase makes of several commits is left out."""
+    found = (
+        rule.parameters.get("merge_method", "") for rule in rules_on(repository, branch) if rule.type == "merge_queue"
+    )
+    return "squash" if "SQUASH" in found else "merge"
 
 
 def enqueue(pulls: list[Pull], actor: Actor, *, together: bool = False) -> list[Group]:
@@ -71,14 +80,17 @@ def build(pulls: list[Pull], by: Account) -> Group:
     git = repository.git
     before = [group for group in repository.groups if group.base == base]
     start = tip = before[-1].head_sha if before else pulls[0].base_tip
+    method, commits = merge_method(repository, base), []
     for pull in pulls:
         tree = git.merge_tree(tip, pull.head_sha)
         if not tree:
             raise Refusal(422, f"Pull request #{pull.number} conflicts with the queue.")
-        text = f"{default_title(pull, 'merge')}\n\n{pull.title}\n"
-        tip = git.write_commit(tree, [tip, pull.head_sha], text, repository.person(by), committer(repository))
+        text = f"{default_title(pull, method)}\n\n{pull.title}\n"
+        parents = [tip, pull.head_sha] if method == "merge" else [tip]
+        tip = git.write_commit(tree, parents, text, repository.person(by), committer(repository))
+        commits.append(tip)
     branch = f"gh-readonly-queue/{base}/pr-{pulls[-1].number}-{start}"
-    group = Group(repository, pulls, base, start, tip, branch)
+    group = Group(repository, pulls, base, start, tip, branch, commits)
     repository.groups.append(group)
     git.update_ref(group.ref, tip)
     refs_moved(repository, [(NOBODY, tip, group.ref)], repository.github.queue_bot)
@@ -162,7 +174,7 @@ def land(group: Group) -> None:
     repository, bot = group.repository, group.repository.github.queue_bot
     ref = f"refs/heads/{group.base}"
     repository.git.update_ref(ref, group.head_sha, group.base_sha)
-    for pull in group.pulls:
-        repository.github.follow.merged(pull, group.head_sha, bot)
+    for pull, commit in zip(group.pulls, group.commits, strict=True):
+        repository.github.follow.merged(pull, group.head_sha if repository.github.queue_names_group else commit, bot)
     destroy(group, "merged", bot)
     refs_moved(repository, [(group.base_sha, group.head_sha, ref)], bot)

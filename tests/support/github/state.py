@@ -75,6 +75,7 @@ class State:
         self.hidden_runs: list[tuple[WorkflowRun, Mapping[str, str]]] = []
         self.runs_are_hidden = False
         self.bare_checks_count = True
+        self.queue_names_group = False
         self.mergeability_is_late, self.computed = False, set[tuple[str, str]]()
         self.chaos, self.limits = Chaos(), Limits(self.itself)
         self.deliveries = Deliveries(self.itself)
