@@ -13,6 +13,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from audit import events
+from audit.appending import insert
 from audit.canonical import JsonValue, write_json
 from audit.events import Actor, AuditError, Role, numbered
 from audit.identities import canonical
@@ -46,14 +47,8 @@ def append_event(kind: str, actor: Actor, subject: str, body: dict[str, JsonValu
     if kind not in events.OF_TROUBLE:
         refuse_in_trouble()
     try:
-        entry = LogEntry.objects.create(
-            kind=kind,
-            principal=actor.principal_id,
-            role=actor.role.value,
-            subject=subject,
-            body=write_json(body),
-            salt=secrets.token_bytes(SALT_BYTES),
-        )
+        salt = secrets.token_bytes(SALT_BYTES)
+        entry = insert(kind, actor.principal_id, actor.role.value, subject, write_json(body), salt)
     except DatabaseError as error:
         if (alarm := alarm_of(error)) is None:
             raise

@@ -108,9 +108,11 @@ TEMPLATES = [
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql:///leoportal")}
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ImproperlyConfigured("DATABASE_URL names another engine; leoportal runs on PostgreSQL only")
+# Only what is sent with its values apart is ever prepared (audit/appending.py); Django's own cursors send them within.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 2
 if env.bool("DB_POOL", default=False):
     pool = {"min_size": 1, "max_size": 8, "timeout": 10, "reset": forget_role}
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
+    DATABASES["default"]["OPTIONS"]["pool"] = pool
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True

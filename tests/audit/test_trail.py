@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from audit import events
 from audit.actions import append_event, take_part
-from audit.events import AuditError, Role
+from audit.events import Actor, AuditError, Role
 from audit.export import log_sheet, tree_head
 from audit.leaves import Leaf, open_body, parse_leaf
 from audit.merkle import Frontier
@@ -60,6 +60,7 @@ def full(portal: Portal) -> Portal:
     return portal
 
 
+BY_PORTAL = Actor(0, "", Role.PLAN)
 BY = (
     (HandoffEvent, "principal"),
     (GateExecution, "reporter_id"),
@@ -67,6 +68,20 @@ BY = (
     (Verdict, "supervisor_id"),
     (Decision, "lead_id"),
 )
+
+
+def test_an_append_is_planned_once_in_a_connection_and_reads_what_the_database_wrote(db):
+    for number in range(4):
+        with transaction.atomic():
+            entry = append_event(events.EXPORT_MADE, BY_PORTAL, f"H-{number}", {})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT statement FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO leo_log_entry%'"
+        )
+        assert len(cursor.fetchall()) == 1
+    leaf = parse_leaf(bytes(entry.leaf))
+    assert (leaf.entry, leaf.at, leaf.subject) == (entry.pk, entry.created_at, "H-3")
+    assert entry == LogEntry.objects.get(pk=entry.pk)
 
 
 def test_a_row_that_was_made_somebody_elses_past_its_guard_is_found(full: Portal):

@@ -24,6 +24,7 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/migrations/0002_log_guards.py", "    NEW.xid := pg_catalog.txid_current();", "    NEW.xid := txid_current();", HOSTILE),
     Guard("audit/migrations/0002_log_guards.py", "pg_catalog.sha256(NEW.salt OPERATOR", "sha256(NEW.salt OPERATOR", HOSTILE),
     Guard("audit/migrations/0002_log_guards.py", "'\\x00'::pg_catalog.bytea", "'\\x00'::bytea", HOSTILE),
+    Guard("leoportal/settings.py", "[\"prepare_threshold\"] = 2", "[\"prepare_threshold\"] = None", "tests/audit/test_trail.py::test_an_append_is_planned_once_in_a_connection_and_reads_what_the_database_wrote"),
     Guard("leoportal/lanes/guards.py", "session_user::pg_catalog.text ", "session_user::text ", HOSTILE),
     Guard("audit/migrations/0002_log_guards.py", "    NEW.created_at := pg_catalog.clock_timestamp();\n", "", f"{LOG}::test_the_database_writes_number_time_and_login_whatever_is_claimed"),
     Guard("leoportal/lanes/guards.py", "IF NOT {_keys(_loggable(matrix))} OPERATOR", "IF FALSE AND {_keys(_loggable(matrix))} OPERATOR", "tests/lanes/test_guards.py::test_an_act_of_another_lane_leaves_nothing"),
