@@ -83,7 +83,7 @@ def test_each_apps_token_does_what_its_lane_does_and_no_more(there: Published):
 
 @pytest.mark.threat("GATE-02")
 def test_the_publisher_writes_its_own_rows_and_nothing_else():
-    """Where it publishes, what it was asked, what it read of the rules, and the log."""
+    """Where it publishes, whether GitHub answers, what it was asked, what it read of the rules, and the log."""
     written = {
         (table.name, grant.privilege)
         for table in MATRIX.tables.values()
@@ -92,6 +92,7 @@ def test_the_publisher_writes_its_own_rows_and_nothing_else():
     }
     assert {table for table, _ in written} == {
         "leo_check_publication",
+        "leo_github_circuit",
         "leo_github_repository",
         "leo_github_request",
         "leo_log_entry",
