@@ -16,6 +16,7 @@ from tests.fuzz.oracle import OracleError, read_json, same
 from tests.support.bundles import honest_handover
 from verdicts.policy_document import PolicyError, default_policy_yaml, parse_policy, policy_from_json, policy_to_json
 
+_URL_SAFE = str.maketrans("+/", "-_")
 MEMBERS = honest_handover().members
 JSON_SEEDS = (
     b'{"a":[1,2.5,-3e-7,true,false,null,"x"],"b":{"c":"\\u00e9\\ud83d\\ude00","d":""},"e":9007199254740991}',
@@ -89,9 +90,11 @@ def judge_attestation(raw: bytes) -> bool:
     document = read_json(raw)
     assert isinstance(document, dict)
     if "payload" in document:
-        again = base64.b64encode(base64.b64decode(document["payload"])).decode()
-        assert again.rstrip("=") == document["payload"].rstrip("="), "two spellings of one payload"
-        bare = parse_attestation(base64.b64decode(document["payload"]))
+        told = document["payload"]
+        payload = base64.urlsafe_b64decode(told.translate(_URL_SAFE))  # both alphabets of DSSE, never mixed
+        spellings = (base64.b64encode(payload).decode(), base64.urlsafe_b64encode(payload).decode())
+        assert told in spellings, "two spellings of one payload"
+        bare = parse_attestation(payload)
         assert bare.subjects == found.subjects
     return True
 
