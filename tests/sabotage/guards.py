@@ -259,7 +259,7 @@ VERIFYING, SIGNING_FLOW, OUTAGES = (
     "handoffs/test_signing.py",
     "handoffs/test_outages.py",
 )
-MUTATIONS = "handoffs/test_sigstore_mutations.py"
+MUTATIONS, JUDGED_BY = "handoffs/test_sigstore_mutations.py", "handoffs/test_sigstore_roots.py"
 OTHER_SIGNER = f"{VERIFYING}::test_another_identity_issuer_kind_or_repository_is_refused"
 EARLY = f"{OUTAGES}::test_openpgp_stands_in_only_after_the_probes_and_lead"
 STATEMENTS, ROOTS = "verdicts/test_statements.py", "handoffs/test_trusted_roots.py"
@@ -274,9 +274,9 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
             ("if kind != PAYLOAD_TYPE:", "if False:", f"{VERIFYING}::test_a_validly_signed_envelope_of_another_payload_type_is_refused"),
             ("if found.payload is not None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
             ("if found.payload is None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
-            ("cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)", "cut = write_json(root.document)", f"{VERIFYING}::test_a_retired_log_does_not_count_under_another_name"),
+            ("cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)", "cut = write_json(root.document)", f"{JUDGED_BY}::test_a_retired_log_does_not_count_under_another_name"),
             ("    refuse_unproved(stamps, found.signature, root)\n", "", f"{VERIFYING}::test_a_timestamp_of_something_else_is_refused_also_where_the_log_vouches_for_the_time"),
-            ("if sha256 and root.digest != sha256:", "if False:", f"{VERIFYING}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
+            ("if sha256 and root.digest != sha256:", "if False:", f"{JUDGED_BY}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
         ),
     ),
     ("handoffs/signatures/sigstore_wire.py", (("if not is_canonical:", "if False:", f"{MUTATIONS}::test_what_a_second_spelling_of_the_same_bytes_would_hide_is_refused"),)),
@@ -309,11 +309,11 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
     (
         "handoffs/signatures/trust_roots.py",
         (
-            ("if root.digest in set(replaced) or root.newest_at < last_seen[1]:", "if False:", f"{VERIFYING}::test_an_older_root_than_the_last_is_refused_and_a_stale_one_flagged"),
-            ("window_of(_key(item)).start", "window_of(item).start", f"{VERIFYING}::test_a_root_that_is_not_one_is_refused"),
-            ('Window(_moment(told["start"])', 'Window(_moment(told.get("start", "2020-01-01T00:00:00Z"))', f"{VERIFYING}::test_a_root_that_is_not_one_is_refused"),
-            ("dict(self._judged), True", "dict(self.document), True", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
-            ("(window.end + _TICK)", "window.end", f"{VERIFYING}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
+            ("if root.digest in set(replaced) or root.newest_at < last_seen[1]:", "if False:", f"{JUDGED_BY}::test_an_older_root_than_the_last_is_refused_and_a_stale_one_flagged"),
+            ("window_of(_key(item)).start", "window_of(item).start", f"{JUDGED_BY}::test_a_root_that_is_not_one_is_refused"),
+            ('Window(_moment(told["start"])', 'Window(_moment(told.get("start", "2020-01-01T00:00:00Z"))', f"{JUDGED_BY}::test_a_root_that_is_not_one_is_refused"),
+            ("dict(self._judged), True", "dict(self.document), True", f"{JUDGED_BY}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
+            ("(window.end + _TICK)", "window.end", f"{JUDGED_BY}::test_the_last_moment_of_a_timestamp_authority_belongs_to_it"),
             ("if age < (FRESH_ONLINE if is_online else timedelta(days=FRESH_DAYS)):", "if age < timedelta(days=FRESH_DAYS):", f"{ROOTS}::test_age_is_said_after_a_day_online_after_a_week_offline_and_bounded_by_policy"),
         ),
     ),
