@@ -24,6 +24,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     rules.check_bypass,
     rules.check_history_is_kept,
     rules.check_lanes,
+    rules.check_staging_history,
     around.check_actions,
     around.check_secrets,
     around.check_codeowners,

@@ -238,6 +238,28 @@ def check_lanes(case: Case) -> Iterator[Finding]:
         )
 
 
+def check_staging_history(case: Case) -> Iterator[Finding]:
+    """What a builder handed over stays in its branch, also for the builder. Source: MRK-04 of the threat list."""
+    sentence, expected = "Nobody rewrites a staging branch", f"the rule {FORCE_PUSH} that nobody bypasses"
+    rules = case.live.lanes.get("staging", Unseen("it was not read"))
+    if isinstance(rules, Unseen):
+        yield unseen("config.lanes", sentence, rules, expected)
+        return
+    sources = sorted({rule.ruleset_id for rule in rules if rule.type == FORCE_PUSH})
+    read = {source: ruleset.bypass for source in sources if (ruleset := case.live.ruleset(source))}
+    if hidden := [source for source in sources if isinstance(read.get(source, Unseen("")), Unseen)]:
+        yield _unseen_bypass(case, hidden[0], sentence, expected)
+        return
+    yield judged(
+        "config.lanes",
+        sentence,
+        good=any(not read[source] for source in sources),
+        got="somebody bypasses it" if sources else f"no rule {FORCE_PUSH}",
+        expected=expected,
+        step=GOVERN,
+    )
+
+
 def check_merge_method(case: Case) -> Iterator[Finding]:
     """Pull requests land in the one way that the expectation says."""
     sentence = f"Pull requests land by {case.expected.merge_method} only"

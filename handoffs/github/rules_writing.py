@@ -99,6 +99,9 @@ def rulesets_for(expected: Expected) -> Iterator[dict[str, Any]]:
         folder = one.pattern.removesuffix("/*")
         rules: list[dict[str, Any]] = [{"type": "creation"}, {"type": "update"}, {"type": "deletion"}]
         yield _ruleset(f"{OURS}: {lane}", [f"{folder}/*", f"{folder}/**/*"], [owner] if owner else [], rules)
+    # A set of its own: who may push to a staging branch bypasses the lane's, and would bypass this rule with it.
+    staging = LANES["staging"].pattern.removesuffix("/*")
+    yield _ruleset(f"{OURS}: staging history", [f"{staging}/*", f"{staging}/**/*"], [], [{"type": FORCE_PUSH}])
 
 
 def _ruleset(name: str, branches: list[str], bypass: list[Bypass], rules: list[dict[str, Any]]) -> dict[str, Any]:

@@ -69,6 +69,10 @@ def test_one_handoff_from_a_push_to_a_merge(portal_on_github: OnGitHub):
         with pytest.raises(subprocess.CalledProcessError, match=r"Command"):
             on_github.push(theirs, branch, by="mallory")
         assert on_github.remote.sha(branch) != theirs
+    branch, handed_over = handoff.staging_branch, handoff.staging_commit
+    with pytest.raises(subprocess.CalledProcessError, match=r"Command"):
+        on_github.push(theirs, branch, old=handed_over)  # by the builder, whose branch it is
+    assert on_github.remote.sha(branch) == handed_over
     on_github.enforce()
     assert set(on_github.runs()) == {"leo-slsa", "leo-policy", "leo-story", "leo-agents"}
     on_github.run_workflows()

@@ -216,6 +216,7 @@ DRIFTS = {
         "config.ruleset",
         lambda town: town.ruleset("gates").conditions["ref_name"].update(include=["refs/heads/other"]),
     ),
+    "staging can be rewritten": ("config.lanes", lambda town: town.repo.rulesets.remove(town.ruleset("history"))),
     "lanes open": ("config.lanes", lambda town: town.repo.rulesets.remove(town.ruleset("staging"))),
 }
 

@@ -27,6 +27,7 @@ from handoffs.github.live import (
 )
 from handoffs.github.onboarding import check_onboarding
 from tests.support.protection import (
+    BUILDERS,
     CONTEXTS,
     ENFORCER,
     ENFORCER_APP,
@@ -35,6 +36,7 @@ from tests.support.protection import (
     GATE,
     GATE_APP,
     GATES,
+    HISTORY,
     LIVE,
     NOW,
     RULES,
@@ -100,6 +102,8 @@ BROKEN = {
     ),
     "force-pushes": (live(rules=swap("non_fast_forward")), "config.force_push"),
     "deletion": (live(rules=swap("deletion")), "config.deletion"),
+    "staging can be rewritten": (live(lanes={**LIVE.lanes, "staging": lane(STAGING)}), "config.lanes"),
+    "builders may rewrite staging": (with_rulesets({HISTORY: ruleset(HISTORY, BUILDERS)}), "config.lanes"),
     "staging is open": (live(lanes={**LIVE.lanes, "staging": ()}), "config.lanes"),
     "feature can be updated": (live(lanes={**LIVE.lanes, "feature": lane(FEATURE)[:1]}), "config.lanes"),
     "feature is everybody's who is an administrator": (
@@ -230,16 +234,16 @@ def test_a_reading_by_an_app_holds_only_if_the_rules_were_seen():
 
 
 UNSEEN = {
-    "rules": (live(rules=HIDDEN, rulesets=()), 9),
-    "lanes": (live(lanes={"staging": HIDDEN, "feature": HIDDEN}), 2),
+    "rules": (live(rules=HIDDEN, rulesets=()), 10),
+    "lanes": (live(lanes={"staging": HIDDEN, "feature": HIDDEN}), 3),
     "actions": (live(actions=HIDDEN), 2),
     "secrets": (live(secrets=HIDDEN), 1),
     "environments": (live(environments=HIDDEN), 1),
     "codeowners": (live(codeowners=HIDDEN), 1),
     "apps": (live(installed=HIDDEN), 1),
     "webhook secrets": (live(secrets_set=HIDDEN), 1),
-    "bypass": (live(rulesets=tuple(replace(one, bypass=HIDDEN) for one in RULESETS)), 3),
-    "rule sets": (live(rulesets=()), 3),
+    "bypass": (live(rulesets=tuple(replace(one, bypass=HIDDEN) for one in RULESETS)), 4),
+    "rule sets": (live(rulesets=()), 4),
 }
 
 

@@ -89,7 +89,7 @@ def test_the_portals_own_command_governs_with_the_token_from_a_file(
         assert "7 enforced" in said
         assert token.read_text().strip() not in said
         call_command("repo", "check", "acme/payments", "--token-file", str(token))
-        assert "20 of 20 points hold" in capsys.readouterr().out
+        assert "21 of 21 points hold" in capsys.readouterr().out
         town.repo.secrets.append("X")
         with pytest.raises(CommandError, match="1 points do not hold") as caught:
             call_command("repo", "check", "acme/payments", "--token-file", str(token))

@@ -42,5 +42,7 @@ PROTECTION_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/protection.py", "if reading is None or reading.state != ReadingState.AGREED:", "if reading is None:", f"{STANDING}::test_drift_is_recorded_once_and_so_is_its_end"),
     Guard("verdicts/protection.py", "or watch.read_at < timezone.now() - READING_HOLDS", "", f"{STANDING}::test_rules_that_nobody_reads_are_not_known"),
     Guard("verdicts/protection.py", "if sorted(gate.check_name for gate in policy.gates) != required:", "if False:", f"{STANDING}::test_a_policy_with_another_check_is_not_what_the_rules_require"),
+    Guard("handoffs/github/onboarding.py", "    rules.check_staging_history,\n", "", f"{ONBOARDING}::test_each_thing_that_is_wrong_is_found_with_its_next_step"),
+    Guard("handoffs/github/rules_writing.py", '[{"type": FORCE_PUSH}])', "[])", "tests/github/test_flow_on_github.py::test_one_handoff_from_a_push_to_a_merge"),
     Guard("handoffs/github/canary.py", "bool(refusal.search(error.detail))", "True", "tests/github/test_governing.py::test_a_refusal_for_another_reason_proves_nothing"),
 )  # fmt: skip

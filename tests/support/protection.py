@@ -12,7 +12,7 @@ from handoffs.github.live import Actions, Bypass, Environment, Expected, Install
 
 NOW: Final = datetime(2026, 11, 26, 12, tzinfo=UTC)
 GATE_APP, ENFORCER_APP, BUILDERS = 7001, 7002, Bypass("Team", 55)
-GATES, FEATURE, STAGING = 11, 12, 13
+GATES, FEATURE, STAGING, HISTORY = 11, 12, 13, 14
 CONTEXTS: Final = (
     "LEO Gate Validation / Gate 3",
     "LEO Story Release Gate",
@@ -59,6 +59,7 @@ RULESETS: Final = (
     ruleset(GATES),
     ruleset(FEATURE, Bypass("Integration", ENFORCER_APP)),
     ruleset(STAGING, BUILDERS),
+    ruleset(HISTORY),
 )
 GATE: Final = Installed(GATE_APP, "leo-gate", {"checks": "write", "metadata": "read"})
 ENFORCER: Final = Installed(
@@ -72,7 +73,7 @@ LIVE: Final = Live(
     rules=RULES,
     rulesets=RULESETS,
     classic=None,
-    lanes={"staging": lane(STAGING), "feature": lane(FEATURE)},
+    lanes={"staging": (*lane(STAGING), Rule("non_fast_forward", HISTORY)), "feature": lane(FEATURE)},
     actions=Actions("read", may_approve=False),
     secrets=(),
     environments=(Environment("production", has_reviewers=True),),

@@ -60,7 +60,7 @@ def test_each_state_says_what_it_means_and_what_is_next(scene: Scene, hosted: Gi
     enrol(hosted)
     found = text(scene, "auditor")
     assert "Enforced" in found
-    assert "20 of 20 points hold" in found
+    assert "21 of 21 points hold" in found
     assert "merge the pull request: 405" in found
     enrol(hosted, DRIFTED)
     found = text(scene, "lead")
