@@ -146,7 +146,7 @@ class TextExport:
             )
         names = ", ".join(f"c{number}" for number in range(len(cells)))
         copy = (
-            f"COPY (SELECT string_agg({line}, '' ORDER BY key), count(*) FROM ({query}) "  # noqa: S608 - compiled by Django, values apart
+            f"COPY (SELECT string_agg({line}, '' ORDER BY key), count(*) FROM ({query}) "  # noqa: S608 - the inner query is compiled by Django with its values apart; names and cells are the sheet's own
             f"AS found ({names}, leaf, body, salt, key) GROUP BY key / {ROWS_AT_ONCE} ORDER BY key / {ROWS_AT_ONCE}) "
             "TO STDOUT WITH (FORMAT binary)"
         )

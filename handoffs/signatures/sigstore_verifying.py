@@ -154,7 +154,7 @@ def verify_read_statement(found: SigstoreBundle, *, signer: Signer, root: Truste
 
 def _hashed(digest: bytes) -> Hashed:
     from sigstore.hashes import Hashed  # noqa: PLC0415 - see above
-    from sigstore_models.common.v1 import HashAlgorithm  # noqa: PLC0415
+    from sigstore_models.common.v1 import HashAlgorithm  # noqa: PLC0415 - comes with sigstore, as late
 
     return Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
 
