@@ -1,4 +1,4 @@
-// Keys, open details across live updates, and one announcement per change. Without it every page still works.
+// Keys, open details and the focus across live updates, and one announcement per change. Without it every page still works.
 const keysOff = "leoportal.keys.off";
 const dialog = document.getElementById("keys");
 const keysOn = document.getElementById("keys-on");
@@ -6,6 +6,7 @@ const live = document.getElementById("live");
 const late = document.getElementById("late");
 let waitingFor = "";
 let openBefore = [];
+let focusBefore = null;
 
 // A closed dialog keeps the focus for one more frame; nobody types there.
 function isTyping(target) {
@@ -31,6 +32,38 @@ function follow(element) {
   }
   element.scrollIntoView({ block: "start" });
   target.focus({ preventScroll: true });
+}
+
+// Where the focus is inside a part that is about to be replaced: the same link, or the same one of what looks alike.
+function likeness(element) {
+  return [element.tagName, element.id, element.getAttribute("href"), element.getAttribute("name")].join(" ");
+}
+
+function alike(region, wanted) {
+  return [...region.querySelectorAll("a, button, summary, input, select, textarea, [tabindex]")].filter(
+    (element) => likeness(element) === wanted,
+  );
+}
+
+function placeOfFocus(region) {
+  const at = document.activeElement;
+  if (at === region || !region.contains(at)) {
+    return null;
+  }
+  return { region: region.id, wanted: likeness(at), index: alike(region, likeness(at)).indexOf(at) };
+}
+
+function focusAgain(place) {
+  const region = document.getElementById(place.region);
+  if (region === null || document.activeElement !== document.body) {
+    return;
+  }
+  const found = alike(region, place.wanted);
+  const next = found[Math.min(place.index, found.length - 1)] ?? region;
+  if (next === region) {
+    region.tabIndex = -1;
+  }
+  next.focus({ preventScroll: true });
 }
 
 function rows() {
@@ -126,9 +159,14 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   openBefore = [...event.target.querySelectorAll("details[open][id]")].map((details) => details.id);
+  focusBefore = placeOfFocus(event.target);
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   openBefore.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
+  if (focusBefore !== null) {
+    focusAgain(focusBefore);
+    focusBefore = null;
+  }
   const said = event.target.dataset?.announce;
   if (said && said !== live.textContent) {
     live.textContent = said;

@@ -70,13 +70,15 @@ def test_the_queue_and_the_pull_request_change_by_themselves_while_a_draft_stays
     plan.settle()
     pull = PullRequest.objects.latest("pk")
     page.get_by_label("Reason").fill(DRAFT)
-    page.get_by_text("How ").filter(has_text="is made up").first.click()
+    how = page.get_by_text("How ").filter(has_text="is made up").first
+    how.click()
     expect(page.locator("#gates-title")).to_have_text("Required checks, 2 of 4", timeout=ARRIVES_MS)
     for agent in ("Security", "Testing", "Performance"):
         row = page.locator("#agents table").first.get_by_role("row").filter(has_text=agent)
         expect(row).to_contain_text("Passed", timeout=ARRIVES_MS)
     expect(page.get_by_role("radio", name="Pass", exact=True)).to_be_visible()
 
+    how.focus()
     site.portal.report("story-release", GateOutcome.SUCCESS, run_id="live")
     expect(page.locator("#gates-title")).to_have_text("Required checks, 3 of 4", timeout=POLL_MS)
     expect(page.locator("#blocked-title")).to_have_text("Blocked by 1 thing")
@@ -84,4 +86,5 @@ def test_the_queue_and_the_pull_request_change_by_themselves_while_a_draft_stays
     expect(page.locator("#live")).to_contain_text(f"{pull}: 1 blocking")
     expect(page.locator("#confidence table")).to_be_visible()
     expect(page.get_by_label("Reason")).to_have_value(DRAFT)
+    expect(how).to_be_focused()
     expect(page.locator("#late")).to_be_hidden()

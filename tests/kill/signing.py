@@ -21,6 +21,7 @@ from tests.support.loopback_sigstore import LoopbackSigstore, Seen
 from tests.support.processes import Stack, running_stack
 
 IDENTITY: Final = "https://portal.leo.example/enforcer"
+LEASE_SECONDS: Final = 60.0
 # Points inside the worker, in order of time; and points of the protocol, where the service sees the kill.
 INSIDE: Final = (
     "sign.before",
@@ -62,7 +63,11 @@ class KilledSigning:
         self.stack.rows(
             "UPDATE handoffs_handoff SET lease_until = now() WHERE staging_branch = %s RETURNING id", branch
         )
-        self.stack.wait(lambda: self.arrivals.status(branch) in {"opened", "triggered"}, f"{branch} is signed")
+        # Longer than a lease: on a machine that stands still for a while, a run that lost its place comes back.
+        wanted = {"opened", "triggered"}
+        self.stack.wait(
+            lambda: self.arrivals.status(branch) in wanted, f"{branch} is signed", seconds=3 * LEASE_SECONDS
+        )
         return branch
 
     def _has_died(self, point: str, branch: str, deaths: int) -> bool:
@@ -148,7 +153,7 @@ def _digests_of(statement: bytes) -> set[str]:
 def killed_signing(parent: Path | None, *, rekor: int) -> Iterator[KilledSigning]:
     """A stack and a Sigstore for it. Leases are long: nothing but a death makes a step run twice."""
     folder = Path(tempfile.mkdtemp(prefix="ls-", dir=parent))
-    with LoopbackSigstore(rekor=rekor) as sigstore, running_stack(folder, lease_seconds=60.0) as stack:
+    with LoopbackSigstore(rekor=rekor) as sigstore, running_stack(folder, lease_seconds=LEASE_SECONDS) as stack:
         trust_config = sigstore.write_config(folder / "sigstore")
         stack.environment |= {
             "SIGSTORE_TRUST_CONFIG": str(trust_config),

@@ -66,6 +66,7 @@ class Stack:
             "SWEEP_SECONDS": str(sweep_seconds),
             "LEASE_SECONDS": str(lease_seconds),
             "TMPDIR": str(temporary),
+            "PYTHONWARNINGS": "ignore:You're running the worker with superuser",  # it would hide what they say
             FOLDER: str(self.traps.folder),
         }
         self.workers, self.beat = self._children()
@@ -191,7 +192,7 @@ class Stack:
             time.sleep(0.1)
 
     def complaints(self) -> str:
-        """The last lines of every log, and the rows that still have work."""
+        """The last lines of every log, the rows that still have work, and what the database is at."""
         logs = [child.command.log for child in (*self.workers, self.beat, *self.extra)]
         said = [f"-- {log.name}\n" + "\n".join(log.read_text().splitlines()[-25:]) for log in logs if log.exists()]
         if self.postgres.is_running:
@@ -202,6 +203,10 @@ class Stack:
             open_rows += self.rows(
                 "SELECT id, pull_request_id, name, round, attempts, lease_until, next_try_at, error"
                 " FROM verdicts_verificationwork WHERE status = 'waiting'"
+            )
+            open_rows += self.rows(
+                "SELECT now(), usename, state, wait_event, left(query, 90), now() - state_change"
+                " FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()"
             )
             said += [str(row) for row in open_rows]
         return "\n".join(said)

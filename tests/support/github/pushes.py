@@ -19,6 +19,7 @@ def refs_moved(repository: Repository, moves: list[Move], sender: Account) -> No
     for old, new, ref in moves:
         if old == new or not ref.startswith(("refs/heads/", "refs/tags/")):
             continue
+        repository.pushed_at = github.clock.now()
         github.notify.pushed(repository, old, new, ref, sender)
         if not ref.startswith("refs/heads/"):
             continue

@@ -57,6 +57,7 @@ class Repository:
     runs: list[WorkflowRun] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     queue: list[Pull] = field(default_factory=list)
+    pushed_at: datetime = field(init=False)
     secrets: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -66,6 +67,9 @@ class Repository:
     token_permissions: dict[str, Any] = field(
         default_factory=lambda: {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
     )
+
+    def __post_init__(self) -> None:
+        self.pushed_at = self.created_at
 
     @property
     def full_name(self) -> str:

@@ -134,7 +134,7 @@ def repository(one: Repository, actor: Actor | None = None) -> Json:
         "allow_forking": True, "is_template": False, "web_commit_signoff_required": False, "topics": [],
         "visibility": "private" if one.private else "public", "forks": len(one.github.forks_of(one)),
         "open_issues": issues, "watchers": 0, "default_branch": one.default_branch, "created_at": stamp(one.created_at),
-        "updated_at": stamp(one.created_at), "pushed_at": stamp(one.github.clock.now()),
+        "updated_at": stamp(one.created_at), "pushed_at": stamp(one.pushed_at),
     }  # fmt: skip
     if actor is not None and actor.account is not None:
         shown["permissions"] = permissions(one, actor)
@@ -173,7 +173,7 @@ def hook_repository(one: Repository, *, seconds: bool = False) -> Json:
     shown = repository(one) | {"custom_properties": {}}
     if seconds:
         shown |= {
-            "created_at": int(one.created_at.timestamp()), "pushed_at": int(one.github.clock.now().timestamp()),
+            "created_at": int(one.created_at.timestamp()), "pushed_at": int(one.pushed_at.timestamp()),
             "stargazers": 0, "master_branch": one.default_branch, "url": one.html_url,
         }  # fmt: skip
     return shown
