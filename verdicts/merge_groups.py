@@ -119,7 +119,7 @@ def plan_group(desk: Desk, sha: str) -> tuple[Intended, ...]:
         return _wait(desk, sha, gates, "its commit is fetched")
     group = read_group(desk, git, sha, tip)
     readings = read_pulls(desk.hosted.repository_id, set(group.numbers))
-    members: list[Known] = [readings[number].known for number in group.numbers if number in readings]
+    members: list[Known] = [readings[number].known for number in group.numbers]
     bases = {one.cause.base_sha for one in members if one.cause is not None} if tip else set()
     lines = {line_since(desk.hosted.repository_id, git, base, tip) for base in bases}
     if Line.NOT_CLASSED in lines and Line.OTHER not in lines:

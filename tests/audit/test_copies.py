@@ -21,6 +21,7 @@ from audit.sequencing import read_tile
 from audit.signer import LogSigner
 from audit.tiles import Tile, nodes_from
 from leoportal.lanes.switching import acting_in
+from tests.audit.growing import ORIGIN
 from tests.audit.tampering import append
 from tests.support.log import settle_log
 
@@ -31,7 +32,7 @@ class Kept:
     """A log with its signer and its copy."""
 
     def __init__(self, folder: Path) -> None:
-        self.signer = LogSigner(SignerKey.generate("portal.example/log/1"), folder / "signed.json")
+        self.signer = LogSigner(SignerKey.generate(ORIGIN), folder / "signed.json")
         self.copy = TileCopy(folder / "copy")
         self.keys = (self.signer.key.verifier(),)
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from audit import covering
 from audit.actions import append_event, create_principal
-from audit.checkpoint import Checkpoint, Submission, parse_checkpoint
+from audit.checkpoint import parse_checkpoint
 from audit.covering import is_covered, log_state, raise_alarm
 from audit.epochs import open_epoch, set_quorum
 from audit.events import Actor, AuditError, Role
 from audit.fsck import check_log
 from audit.leaves import parse_leaf
-from audit.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of, verify_inclusion
+from audit.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
 from audit.models import (
     ErasableText,
     Kind,
@@ -31,34 +29,18 @@ from audit.models import (
     LogLeaf,
     LogTile,
     Principal,
-    TreeHead,
 )
-from audit.notes import KeyType, Note, SignerKey, parse_note
-from audit.sequencing import integrate_log, newest_head, nodes_at, read_tile, refuse_lost
+from audit.notes import SignerKey, parse_note
+from audit.sequencing import integrate_log, nodes_at, read_tile, refuse_lost
 from audit.signer import LogSigner
 from audit.tiles import Tile, nodes_from, parse_bundle
-from audit.witness import Witness, serve
-from audit.witnessing import WitnessError, ask_witness
 from leoportal import setup
 from leoportal.management.commands.log import Sequencer
-from tests.audit.tampering import ACTOR, append, edit, rewrite, superuser, trial, truncate
+from tests.audit.growing import ORIGIN, grow
+from tests.audit.tampering import ACTOR, append, edit, rewrite, superuser, trial
 from tests.support.log import settle_log
 
-ORIGIN = "portal.example/log/1"
 OPERATOR = Actor(0, "operator", Role.OPERATOR)
-
-
-@pytest.fixture
-def signer(transactional_db, tmp_path: Path) -> LogSigner:
-    return LogSigner(SignerKey.generate(ORIGIN), tmp_path / "signed.json")
-
-
-def grow(signer: LogSigner, count: int) -> LogCheckpoint:
-    append(count)
-    settle_log()
-    row = signer.sign()
-    assert row is not None
-    return row
 
 
 def test_an_entry_is_placed_signed_and_proved(signer: LogSigner):
@@ -175,73 +157,6 @@ def test_a_governed_row_whose_entry_was_taken_away_is_an_alarm(signer: LogSigner
 # ---- The signer.
 
 
-@pytest.mark.threat("AUD-02")
-def test_a_log_that_was_cut_or_set_back_is_not_signed(signer: LogSigner):
-    grow(signer, 20)
-    found = trial(truncate, 5, signer, None)
-    assert "signer log.rollback" in found
-
-
-@pytest.mark.threat("AUD-01")
-def test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed(signer: LogSigner):
-    grow(signer, 3)
-    append(2)
-    settle_log()
-    with superuser() as cursor:
-        cursor.execute("UPDATE leo_log_head SET root = sha256(root) WHERE size = 5")
-        for table in ("leo_log_entry", "leo_log_leaf", "leo_log_head", "leo_log_tile"):
-            cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_rows")
-        for trigger in ("write_entry",):
-            cursor.execute(f"ALTER TABLE leo_log_entry ENABLE ALWAYS TRIGGER {trigger}")
-    with pytest.raises(AuditError, match=r"log\.false_root"):
-        signer.sign()
-    assert LogCheckpoint.objects.latest("pk").size == 3
-
-
-def test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it(signer: LogSigner, monkeypatch):
-    append(1)
-    settle_log()
-    monkeypatch.setattr(LogSigner, "_publish", lambda *_: pytest.fail("shown") if signer.path.exists() else None)
-    with pytest.raises(pytest.fail.Exception):
-        signer.sign()
-    assert signer.read().tree.size == 1
-
-
-def test_a_signer_without_its_memory_signs_nothing(signer: LogSigner):
-    grow(signer, 3)
-    signer.path.unlink()
-    append(1)
-    settle_log()
-    with pytest.raises(AuditError, match=r"signer\.state"):
-        LogSigner(signer.key, signer.path).sign()
-    signer.path.write_bytes(b"{}")
-    with pytest.raises(AuditError, match=r"signer\.state"):
-        LogSigner(signer.key, signer.path).sign()
-
-
-def test_a_checkpoint_that_the_database_was_away_for_is_shown_although_nothing_comes_after_it(signer, monkeypatch):
-    append(3)
-    settle_log()
-    with monkeypatch.context() as away, pytest.raises(OperationalError):
-        away.setattr(LogCheckpoint.objects, "get_or_create", Mock(side_effect=OperationalError))
-        signer.sign()
-    signed = signer.path.read_bytes()
-    signer.sign()
-    assert LogCheckpoint.objects.get().size == 3
-    assert signer.path.read_bytes() == signed
-
-
-def test_a_signer_that_died_before_it_showed_its_checkpoint_shows_that_very_one(signer: LogSigner):
-    row = grow(signer, 3)
-    note = bytes(row.note)
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE leo_log_checkpoint DISABLE TRIGGER append_only_rows")
-        cursor.execute("DELETE FROM leo_log_checkpoint")
-        cursor.execute("ALTER TABLE leo_log_checkpoint ENABLE ALWAYS TRIGGER append_only_rows")
-    assert LogSigner(signer.key, signer.path).sign() is None
-    assert bytes(LogCheckpoint.objects.get().note) == note
-
-
 # ---- What may be relied on.
 
 
@@ -306,100 +221,6 @@ def test_an_epoch_takes_two_people_quotes_the_last_checkpoint_and_ends_the_alarm
 
 
 # ---- The witness.
-
-
-@pytest.fixture
-def witness(signer: LogSigner, tmp_path: Path) -> Witness:
-    logs = {ORIGIN: signer.key.verifier()}
-    return Witness(SignerKey.generate("witness.example/w1"), tmp_path / "witness", logs, lambda: 1_800_000_000.0)
-
-
-def submit(witness: Witness, row: LogCheckpoint, old: int, proof: tuple[bytes, ...] | None = None):
-    nodes = nodes_at(newest_head().size)
-    proof = consistency_proof(old, row.size, nodes) if proof is None and old <= row.size else proof or ()
-    return witness.add_checkpoint(Submission(old, proof, parse_note(bytes(row.note))).raw)
-
-
-def test_a_witness_signs_what_extends_what_it_signed_and_nothing_else(signer: LogSigner, witness: Witness):
-    first, second = grow(signer, 5), grow(signer, 6)
-    assert submit(witness, first, 3).status == 409
-    answer = submit(witness, first, 0)
-    assert answer.status == 200
-    key = witness.key.verifier(KeyType.COSIGNATURE)
-    note = parse_note(bytes(first.note))
-    (seen,) = Note(note.text, parse_note(note.raw + answer.body.encode()).signatures).verify([key])
-    assert seen.time == 1_800_000_000
-    assert submit(witness, second, 12).status == 400
-    answer = submit(witness, second, 0, ())
-    assert (answer.status, answer.body, answer.kind) == (409, "5\n", "text/x.tlog.size")
-    assert submit(witness, second, 5, (bytes(32),)).status == 422
-    assert submit(witness, second, 5).status == 200
-    again = Witness(witness.key, witness.folder, witness.logs)
-    assert submit(again, first, 5).status == 409
-    assert submit(again, second, 11).status == 200
-    other = SignerKey.generate(ORIGIN)
-    note = parse_note(bytes(second.note))
-    forged = Note(note.text, (other.sign(note.text),))
-    assert witness.add_checkpoint(Submission(11, (), forged).raw).status == 403
-    unknown = note.text.replace(ORIGIN, "elsewhere.example/log")
-    assert witness.add_checkpoint(Submission(11, (), Note(unknown, (other.sign(unknown),))).raw).status == 404
-    text = note.text.replace(note.text.split("\n")[2], "A" * 43 + "=")
-    twin = Note(text, (signer.key.sign(text),))
-    assert witness.add_checkpoint(Submission(11, (), twin).raw).status == 409
-    assert witness.add_checkpoint(b"old 11\n\nnonsense").status == 400
-
-
-@pytest.mark.threat("AUD-03")
-def test_a_history_rewritten_with_the_logs_own_key_is_refused_by_the_witness(signer: LogSigner, witness: Witness):
-    row = grow(signer, 20)
-    assert submit(witness, row, 0).status == 200
-    server = serve(witness, "127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url, key = f"http://127.0.0.1:{server.server_address[1]}", witness.key.verifier(KeyType.COSIGNATURE)
-    try:
-        later = grow(signer, 5)
-        signature, size = ask_witness(url, key, parse_note(bytes(later.note)), old=0, new=25, nodes=nodes_at)
-        assert (signature.name, size) == ("witness.example/w1", 25)
-        with transaction.atomic():
-            with superuser() as cursor:
-                rewrite(cursor, 7)
-            head = TreeHead.objects.latest("size")
-            checkpoint = Checkpoint(ORIGIN, head.size, bytes(head.root))
-            note = Note(checkpoint.text, (signer.key.sign(checkpoint.text),))
-            with pytest.raises(WitnessError, match=r"witness\.refused"):
-                ask_witness(url, key, note, old=25, new=head.size, nodes=nodes_at)
-            transaction.set_rollback(True)
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def test_a_witness_stores_before_it_signs(signer: LogSigner, witness: Witness, monkeypatch):
-    row = grow(signer, 2)
-    stored: list[int] = []
-
-    def cosign(*_: object) -> None:
-        stored.append(Witness(witness.key, witness.folder, witness.logs).known(ORIGIN).size)
-        raise OSError
-
-    monkeypatch.setattr(SignerKey, "cosign", cosign)
-    with pytest.raises(OSError):
-        submit(witness, row, 0)
-    assert stored == [2]
-
-
-def test_only_the_witness_that_was_named_counts(signer: LogSigner, witness: Witness):
-    row = grow(signer, 2)
-    other = SignerKey.generate(witness.key.name).verifier(KeyType.COSIGNATURE)
-    server = serve(witness, "127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        with pytest.raises(WitnessError, match="its signature does not hold"):
-            ask_witness(url, other, parse_note(bytes(row.note)), old=0, new=2, nodes=nodes_at)
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 # ---- What outsiders fetch.

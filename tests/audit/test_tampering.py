@@ -13,6 +13,7 @@ from audit.models import LogCheckpoint
 from audit.notes import SignerKey
 from audit.signer import LogSigner
 from tests.audit.forging import leaves_now, who_finds_it
+from tests.audit.growing import ORIGIN
 from tests.audit.tampering import KINDS, append, places, rewrite, trial
 from tests.support.log import settle_log
 
@@ -25,7 +26,7 @@ SIZE = max(40, 3 * PLACES)
 @pytest.mark.parametrize("is_covered", [True, False], ids=["covered", "not-covered"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_a_checkpoint_covers_cannot_be_rewritten_unseen(transactional_db, tmp_path: Path, kind, is_covered: bool):
-    signer = LogSigner(SignerKey.generate("portal.example/log/1"), tmp_path / "signed.json")
+    signer = LogSigner(SignerKey.generate(ORIGIN), tmp_path / "signed.json")
     keys = (signer.key.verifier(),)
     append(SIZE // 2)
     settle_log()

@@ -6,8 +6,9 @@ from tests.sabotage.engine import Guard
 
 LANES = "tests/lanes/test_guards.py"
 HOSTILE = f"{LANES}::test_no_search_path_says_what_the_triggers_of_the_log_mean"
-LOG = "tests/audit/test_log.py"
-WITNESS = f"{LOG}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_else"
+SIGNING = "tests/audit/test_log_signing.py"
+LOG, WITNESSING = "tests/audit/test_log.py", "tests/audit/test_witnessing.py"
+WITNESS = f"{WITNESSING}::test_a_witness_signs_what_extends_what_it_signed_and_nothing_else"
 NAMED = "tests/lanes/test_named_rows.py"
 COPIES = "tests/audit/test_copies.py"
 UPKEEP = "tests/leoportal/test_upkeep.py"
@@ -59,19 +60,19 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("leoportal/stack/postgres.py", "        if self.is_throwaway:\n            options |= NOT_DURABLE", "        if True:\n            options |= NOT_DURABLE", "tests/leoportal/test_stack.py::test_the_cluster_of_make_demo_keeps_what_it_acknowledged"),
     Guard("verdicts/comparing.py", "if (by := _BY.get(model)) and getattr(row, by) != row.log_entry.principal:", "if (by := _BY.get(model)) and False:", "tests/audit/test_trail.py::test_a_row_that_was_made_somebody_elses_past_its_guard_is_found"),
     # Sign.
-    Guard("audit/signer.py", "if size < state.tree.size:", "if False:", f"{LOG}::test_a_log_that_was_cut_or_set_back_is_not_signed"),
+    Guard("audit/signer.py", "if size < state.tree.size:", "if False:", f"{SIGNING}::test_a_log_that_was_cut_or_set_back_is_not_signed"),
     Guard("audit/signer.py", "if tuple(_leaf_hashes(first, state.tree.size)) != state.tail:", "if False:", "tests/audit/test_tampering.py::test_what_a_checkpoint_covers_cannot_be_rewritten_unseen[edit-covered]"),
-    Guard("audit/signer.py", "if tree.root != bytes(head.root):", "if False:", f"{LOG}::test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed"),
-    Guard("audit/signer.py", "if LogCheckpoint.objects.filter(origin=self.key.name).exists():", "if False:", f"{LOG}::test_a_signer_without_its_memory_signs_nothing"),
-    Guard("audit/signer.py", "        self._write(grown)\n", "", f"{LOG}::test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it"),
-    Guard("audit/signer.py", "self._state = None  # until it is shown", "self._state = grown  # until it is shown", f"{LOG}::test_a_checkpoint_that_the_database_was_away_for_is_shown_although_nothing_comes_after_it"),
+    Guard("audit/signer.py", "if tree.root != bytes(head.root):", "if False:", f"{SIGNING}::test_a_head_that_is_not_the_root_of_its_leaves_is_not_signed"),
+    Guard("audit/signer.py", "if LogCheckpoint.objects.filter(origin=self.key.name).exists():", "if False:", f"{SIGNING}::test_a_signer_without_its_memory_signs_nothing"),
+    Guard("audit/signer.py", "        self._write(grown)\n", "", f"{SIGNING}::test_what_is_signed_is_in_the_signers_file_before_anybody_sees_it"),
+    Guard("audit/signer.py", "self._state = None  # until it is shown", "self._state = grown  # until it is shown", f"{SIGNING}::test_a_checkpoint_that_the_database_was_away_for_is_shown_although_nothing_comes_after_it"),
     # Witness.
     Guard("audit/witness.py", "        if submission.old_size != known.size:", "        if False:", WITNESS),
     Guard("audit/witness.py", "if known.size == checkpoint.size and known.root != checkpoint.root:", "if False:", WITNESS),
     Guard("audit/witness.py", "            return Answer(422, f\"{error.detail}\\n\")", "            pass", WITNESS),
     Guard("audit/witness.py", "            submission.note.verify([log])", "            pass", WITNESS),
-    Guard("audit/witness.py", "        self._store(checkpoint)\n", "", f"{LOG}::test_a_witness_stores_before_it_signs"),
-    Guard("audit/notes.py", "        if not found:\n            names", "        if False:\n            names", f"{LOG}::test_only_the_witness_that_was_named_counts"),
+    Guard("audit/witness.py", "        self._store(checkpoint)\n", "", f"{WITNESSING}::test_a_witness_stores_before_it_signs"),
+    Guard("audit/notes.py", "        if not found:\n            names", "        if False:\n            names", f"{WITNESSING}::test_only_the_witness_that_was_named_counts"),
     # What may be relied on.
     Guard("audit/migrations/0002_log_guards.py", ">= coalesce((SELECT witnesses FROM quorum), 0)", ">= 0", QUORUM),
     Guard("audit/migrations/0001_initial.py", "fields=(\"checkpoint\", \"witness\"), name", "fields=(\"checkpoint\", \"witness\", \"line\"), name", QUORUM),

@@ -6,12 +6,12 @@ from tests.sabotage.engine import Guard
 
 YAML = "tests/handoffs/test_strict_yaml.py"
 DIFFER = f"{YAML}::test_what_two_readers_could_take_differently_is_refused"
-LINT = "tests/handoffs/test_workflow_lint.py"
-PIPE = f"{LINT}::test_a_check_before_a_pipe_is_lost_without_pipefail"
-SHELL = f"{LINT}::test_a_shell_that_goes_on_is_found_wherever_it_is_set"
-NEVER = f"{LINT}::test_a_condition_that_is_never_true_is_found_at_jobs_and_steps"
+LINT, SHELLS = "tests/handoffs/test_workflow_lint.py", "tests/handoffs/test_workflow_shells.py"
+PIPE = f"{SHELLS}::test_a_check_before_a_pipe_is_lost_without_pipefail"
+SHELL = f"{SHELLS}::test_a_shell_that_goes_on_is_found_wherever_it_is_set"
+NEVER = f"{SHELLS}::test_a_condition_that_is_never_true_is_found_at_jobs_and_steps"
 CALLED = "tests/handoffs/test_scope.py::test_a_script_that_a_gate_calls_is_read_like_the_gate"
-BRANCH = f"{LINT}::test_a_workflow_that_leaves_the_protected_branch_out_is_found"
+BRANCH = f"{SHELLS}::test_a_workflow_that_leaves_the_protected_branch_out_is_found"
 
 PIP = "tests/handoffs/test_requirements.py"
 ODD = f"{PIP}::test_what_may_be_a_requirement_or_cannot_be_told_is_refused"
@@ -58,7 +58,7 @@ SCOPE_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/scope/workflow_lint.py", 'name == "branches" and not _lets_in', 'name == "x" and not _lets_in', BRANCH),
     Guard("handoffs/checks/reviewability.py", "problems = lint_called(change.path, content)", "problems = ()", CALLED),
     Guard("handoffs/checks/reviewability.py", "lint_workflow(content, target_branch=evidence.context.target_branch)", "lint_workflow(content)", CALLED),
-    Guard("handoffs/scope/called_lint.py", "    for match in _IGNORED.finditer(text):", "    for match in ():", f"{LINT}::test_called_scripts_that_cannot_fail"),
-    Guard("handoffs/scope/called_lint.py", " or _SHEBANG.match(content):", ":", f"{LINT}::test_called_scripts_that_cannot_fail"),
-    Guard("handoffs/scope/shell_lint.py", "\\s[^;&|({`\\n]{0,300}\\Z", ".{0,300}\\Z", f"{LINT}::test_what_only_looks_like_tidying_up_is_found"),
+    Guard("handoffs/scope/called_lint.py", "    for match in _IGNORED.finditer(text):", "    for match in ():", f"{SHELLS}::test_called_scripts_that_cannot_fail"),
+    Guard("handoffs/scope/called_lint.py", " or _SHEBANG.match(content):", ":", f"{SHELLS}::test_called_scripts_that_cannot_fail"),
+    Guard("handoffs/scope/shell_lint.py", "\\s[^;&|({`\\n]{0,300}\\Z", ".{0,300}\\Z", f"{SHELLS}::test_what_only_looks_like_tidying_up_is_found"),
 )  # fmt: skip

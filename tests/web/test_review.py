@@ -6,109 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from audit.actions import take_part
 from audit.models import LogEntry
-from handoffs.diffing import HIDDEN, list_changes, read_diff, size_of
-from handoffs.git.repository import Git
 from handoffs.models import PullRequest, PullStatus
-from tests.web.scene import HOSTILE, Scene, commit, finding
-from verdicts import evidence
+from tests.web.asking import REASON, address, text_of, verdict_form
+from tests.web.scene import HOSTILE, Scene, finding
 from verdicts.models import Verdict
-from verdicts.queueing import for_glance, glance_at
-from verdicts.results import AgentKind, GateOutcome, Severity
-
-REASON = "Read the diff and every finding."
-
-
-def address(pull: PullRequest, rest: str = "") -> str:
-    return f"/prs/acme/payments/{pull.number}/{rest}"
-
-
-def verdict_form(pull: PullRequest, verdict: str = "PASS", *, step: str = "record", **changes: str) -> dict[str, str]:
-    form = {"verdict": verdict, "justification": REASON, "question": "", "head_sha": pull.head_sha, "step": step}
-    return {**form, **changes}
-
-
-def text_of(client: Client, url: str) -> str:
-    answer = client.get(url)
-    assert answer.status_code == 200, url
-    return answer.content.decode()
-
-
-def test_an_empty_queue_says_what_would_be_here(scene: Scene):
-    text = text_of(scene.client("plan"), "/turn/")
-    assert "Nothing waits for you." in text
-    assert "All pull requests" in text
-
-
-def test_the_queue_shows_why_each_row_waits(scene: Scene):
-    scene.passing()
-    weak = scene.pull(title="Ledger export")
-    scene.report_agents(weak, score=60)
-    text = text_of(scene.client("plan"), "/turn/")
-    assert "2 waiting for you" in text
-    assert "Everything holds: it needs your verdict" in text
-    assert "Confidence 60.00 is below 85.00" in text
-    assert "3/4" in text
-    assert "0/4" in text
-    assert "Security: Passed" in text
-    assert "+3 −1" in text
-    assert 'datetime="' in text
-
-
-def test_a_list_judges_as_the_page_does(scene: Scene):
-    scene.passing()
-    failing = scene.pull()
-    scene.report_agents(failing, score=50, findings={AgentKind.SECURITY: (finding(Severity.CRITICAL),)})
-    scene.report_gates(failing, GateOutcome.SKIPPED)
-    scene.pull(is_triggered=False)
-    for row in glance_at(list(for_glance(PullRequest.objects.order_by("pk")))):
-        pull = PullRequest.objects.get(pk=row.pull.pk)
-        assert row.judgement == evidence.gather(pull, tree=pull.handoff.result_tree).judgement
-
-
-def test_an_open_queue_is_told_of_changes_and_not_moved(scene: Scene):
-    scene.passing()
-    client = scene.client("plan")
-    text = text_of(client, "/turn/")
-    seen = text.partition("?seen=")[2].partition('"')[0]
-    headers = {"HX-Request": "true", "HX-Target": "queue-news"}
-    assert client.get(f"/turn/?seen={seen}", headers=headers).status_code == 204
-    scene.passing()
-    news = client.get(f"/turn/?seen={seen}", headers=headers).content.decode()
-    assert "The queue changed: show it" in news
-    assert "<table" not in news
-
-
-def test_the_list_filters_by_state_in_its_address(scene: Scene):
-    scene.passing(title="Waits for PLAN")
-    done = scene.passing(title="Went back")
-    PullRequest.objects.filter(pk=done.pk).update(status=PullStatus.NEEDS_REVISION)
-    client = scene.client("auditor")
-    both = text_of(client, "/prs/")
-    assert "Waits for PLAN" in both
-    assert "Went back" in both
-    one = text_of(client, "/prs/?state=needs-revision")
-    assert "Went back" in one
-    assert "Waits for PLAN" not in one
-    assert "No pull request is merged." in text_of(client, "/prs/?state=merged")
-
-
-def test_list_pages_are_addressed_by_the_last_row(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("verdicts.views.PAGE_SIZE", 2)
-    pulls = [scene.pull(title=f"Change {number}") for number in range(5)]
-    client = scene.client("plan")
-    first = text_of(client, "/prs/")
-    assert "Change 4" in first
-    assert "Change 2" not in first
-    assert f"before={pulls[3].pk}" in first
-    last = text_of(client, f"/prs/?before={pulls[1].pk}")
-    assert "Change 0" in last
-    assert "Older" not in last
-    assert client.get("/prs/?before=1;drop").status_code == 400
+from verdicts.results import AgentKind, Severity
 
 
 def test_the_page_says_what_blocks_and_who_clears_it(scene: Scene):
@@ -355,65 +261,6 @@ def test_hostile_text_is_text_everywhere(scene: Scene):
         assert "<script>alert" not in text, url
         assert "&lt;script&gt;alert(1)" in text, url
         assert "14" not in text.partition("Title ")[2][:80], url
-
-
-def test_the_diff_lists_files_and_shows_one_at_a_time(scene: Scene):
-    pull = scene.pull()
-    client = scene.client("plan")
-    listed = text_of(client, address(pull, "diff/"))
-    assert "app.py" in listed
-    assert "tests/test_app.py" in listed
-    one = text_of(client, address(pull, "diff/?path=app.py"))
-    assert '<tr class="del">' in one
-    assert '<tr class="add">' in one
-    assert '<span class="t-k">return</span>' in one
-    assert client.get(address(pull, "diff/?path=README")).status_code == 404
-    git = Git(Path(scene.repository.path))
-    anchor = list_changes(git, scene.base, pull.head_sha)[0].anchor
-    headers = {"HX-Request": "true", "HX-Target": f"{anchor}-body"}
-    part = client.get(address(pull, "diff/?path=app.py"), headers=headers).content.decode()
-    assert "<html" not in part
-    assert "deliver" in part
-    files = client.get(address(pull, "diff/"), headers={"HX-Request": "true", "HX-Target": "diff-files"})
-    assert files.content.decode().lstrip().startswith('<div class="stack" id="diff-files"')
-
-
-@pytest.mark.threat("PAT-06")
-def test_a_diff_shows_what_could_mislead_and_folds_what_is_long(scene: Scene):
-    path = Path(scene.repository.path)
-    long = "".join(f"x = {number}\n" for number in range(900))
-    files = {"long.py": long, "b\u202ed.py": "a = '\u202etrap'\n", "uv.lock": "a\n", "d\u00e4 ta": "\x00\x01"}
-    head = commit(path, scene.base, files, "head")
-    git = Git(path)
-    changes = {file.path: file for file in list_changes(git, scene.base, head)}
-    assert set(changes) == set(files)
-    assert changes["uv.lock"].why_folded == "generated"
-    assert changes["d\u00e4 ta"].why_folded == "binary"
-    assert "\\u202e" in changes["b\u202ed.py"].shown_path
-    cut = read_diff(git, scene.base, head, "long.py")
-    assert (cut.shown, cut.total) == (400, 900)
-    assert read_diff(git, scene.base, head, "long.py", is_whole=True).shown == 900
-    shown = read_diff(git, scene.base, head, "b\u202ed.py")
-    spans = [span for line in shown.sections[0].lines for span in line.spans]
-    assert (HIDDEN, "U+202E RIGHT-TO-LEFT OVERRIDE") in {(span.style, span.text) for span in spans}
-    assert "binary" in read_diff(git, scene.base, head, "d\u00e4 ta").note.lower()
-    size = size_of(git, scene.base, head)
-    assert size is not None
-    assert (size.files, size.added) == (4, 902)
-    assert size_of(None, scene.base, head) == size
-
-
-def test_the_timeline_tells_who_did_what_in_which_role(scene: Scene):
-    pull = scene.passing()
-    client = scene.client("plan")
-    client.post(address(pull, "verdict/"), verdict_form(pull))
-    text = text_of(client, address(pull, "history/"))
-    assert text.index("recorded a verdict") < text.index("signed the bundle")
-    assert "PLAN-SUPERVISOR: PASS" in text
-    assert f"[CODEX-READY:{pull.handoff.digest}]" in text
-    assert '<span class="tag">ENFORCER</span> <strong>leoportal-enforcer</strong>' in text
-    part = client.get(address(pull, "history/"), headers={"HX-Request": "true", "HX-Target": "history"})
-    assert part.content.decode().lstrip().startswith('<div id="history">')
 
 
 def test_a_page_opened_at_another_head_says_that_the_head_moved(scene: Scene):

@@ -24,9 +24,9 @@ from audit.models import LogEntry, Participation, Principal
 from tests.support.exports import export as make_export
 from tests.support.exports import text_of
 from tests.support.log import settle_log
+from tests.web.asking import address, verdict_form
 from tests.web.scene import Scene
 from tests.web.test_lead import decision_form
-from tests.web.test_review import address, verdict_form
 from verdicts.export_rows import Export
 
 CLOCKS = 10**6  # nobody's number
