@@ -14,7 +14,10 @@ import zipfile  # noqa: TID251 - a spreadsheet of ours is read back
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from audit import export as exports
 from audit.actions import append_event
 from audit.events import Actor, AuditError, Role
 from audit.export import Head, log_sheet, tree_head
@@ -72,6 +75,7 @@ def test_an_export_goes_on_where_a_worker_died(nasty: Scene, file_format: str, s
     monkeypatch.setattr(exporting, "WINDOW", 3)
     made = ask(nasty, file_format)
     whole = text_of(log_sheet(LogEntry.objects.all()), file_format, tree_head_of(made))
+    monkeypatch.setattr(exports, "ROWS_ASKED_FOR", 2)
     assert write_export(made, settings.EXPORTS, claim(made), by=BY, patience=0) is False
     part = settings.EXPORTS / f"{made.pk}.part"
     for _ in range(100):
@@ -113,6 +117,17 @@ def finish_or_die(row: Export, folder: Path) -> bool:
         return write_export(row, folder, claim(row), by=BY)
     except KeyboardInterrupt:
         return False
+
+
+def test_a_window_reads_no_leaf_before_it(nasty: Scene):
+    with CaptureQueriesContext(connection) as asked:
+        exports.rows_of(log_sheet(LogEntry.objects.all()), tree_head(), 0, tree_head().size)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE leo_log_leaf; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN {asked[-1]['sql']}")
+        plan = "".join(line for (line,) in cursor.fetchall())
+    assert "leo_log_leaf_pkey" in plan
+    assert "leo_log_leaf_entry_id_key" not in plan
 
 
 def test_a_lost_part_is_written_again_from_the_start(nasty: Scene, settings, monkeypatch):
