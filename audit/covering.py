@@ -43,8 +43,8 @@ def log_state() -> LogState:
     if epoch is not None:
         rows = rows.filter(origin=epoch.origin)
     quorum = LogQuorum.objects.order_by("-pk").values_list("witnesses", flat=True).first() or 0
-    enough = rows.annotate(seen=Count("cosignatures")).filter(seen__gte=quorum)
-    return LogState(rows.first(), enough.first(), quorum, tuple(open_alarms()[:20]))
+    enough, newest = rows.annotate(seen=Count("cosignatures")).filter(seen__gte=quorum), rows.first()
+    return LogState(newest, enough.first() if quorum else newest, quorum, tuple(open_alarms()[:20]))
 
 
 def open_alarms() -> QuerySet[LogAlarm]:

@@ -170,12 +170,14 @@ def page_of(files: tuple[ChangedFile, ...], first: int) -> FilePage:
     return FilePage(files[first:rest], first, len(files), rest if rest < len(files) else None)
 
 
-def size_of(git: Git | None, base: str, head: str) -> Size | None:
+def kept_sizes(changes: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Size]:
+    """How much changes between two commits, for each pair that was measured lately. One question to the cache."""
+    keys = {_size_key(*change): change for change in changes}
+    return {keys[key]: Size(*found) for key, found in cache.get_many(keys).items() if isinstance(found, tuple)}
+
+
+def measure_size(git: Git | None, base: str, head: str) -> Size | None:
     """How much changes between two commits; None when it cannot be told. Two commits never change: it is kept."""
-    key = f"size-{base}-{head}"
-    found = cache.get(key)
-    if isinstance(found, tuple):
-        return Size(*found)
     if git is None or not (base and head):
         return None
     try:
@@ -183,8 +185,12 @@ def size_of(git: Git | None, base: str, head: str) -> Size | None:
     except GitError:
         return None
     size = Size(len(files), sum(f.added or 0 for f in files), sum(f.removed or 0 for f in files))
-    cache.set(key, (size.files, size.added, size.removed), KEPT_SECONDS)
+    cache.set(_size_key(base, head), (size.files, size.added, size.removed), KEPT_SECONDS)
     return size
+
+
+def _size_key(base: str, head: str) -> str:
+    return f"size-{base}-{head}"
 
 
 def read_diff(git: Git, base: str, head: str, path: str, *, is_whole: bool = False) -> FileDiff:

@@ -16,7 +16,8 @@ MOST = 100
 
 def broken_glass() -> BreakGlass | None:
     """The one that waits for its review: everybody sees it until then."""
-    return BreakGlass.objects.unreviewed().select_related("pull_request", "requested_by", "second").first()
+    broken = BreakGlass.objects.unreviewed()
+    return broken.select_related("pull_request", "requested_by", "second").first() if broken.exists() else None
 
 
 def page_frame(request: HttpRequest) -> dict[str, object]:

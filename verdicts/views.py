@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.db.models import Count
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from audit.accountability import Act, may
 from audit.events import AuditError
 from audit.names import names_of
-from handoffs.diffing import list_changes, page_of, read_diff, size_of
+from handoffs.diffing import Size, kept_sizes, list_changes, measure_size, page_of, read_diff
 from handoffs.git.process import GitError
 from handoffs.git.repository import Git
 from handoffs.github.commands import Verb
@@ -45,7 +44,7 @@ def show_turn(request: Request) -> HttpResponse:
     waiting = for_glance(PullRequest.objects.waiting_for_plan())
     rows = glance_at(list(waiting[:QUEUE_SIZE]))
     oldest = min((row.pull.moved_at for row in rows), default=None)
-    sized = [(row, _size(row.pull)) for row in rows]
+    sized = list(zip(rows, _sizes([row.pull for row in rows]), strict=True))
     names = names_of(texts=[row.why_you for row in rows])
     context = {"rows": sized, "oldest": oldest, "limit": QUEUE_SIZE, "names": names}
     return render_live(request, "verdicts/turn.html", context, part="queue-news")
@@ -67,13 +66,13 @@ def list_pulls(request: Request) -> HttpResponse:
     if before:
         rows = rows.filter(pk__lt=before)
     found = list(rows[: PAGE_SIZE + 1])
-    counts = dict(PullRequest.objects.order_by().values_list("status").annotate(n=Count("pk")))
+    counts = PullRequest.objects.count_by_status(exactly=state)
     hosted = glance_hosted(found[:PAGE_SIZE])
     context = {
         "rows": [(row, hosted.get(row.pull.pk)) for row in glance_at(found[:PAGE_SIZE])],
         "has_hosted": bool(hosted),
         "state": state if state in states else "",
-        "pipeline": [(status.value, counts.get(status.value, 0)) for status in states],
+        "pipeline": [(status.value, counts[status]) for status in states],
         "older": found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None,
         "is_first": not before,
     }
@@ -199,7 +198,7 @@ def _render_review(
         "handoff": review.pull.handoff,
         "form": form,
         "refusal": refusal,
-        "size": _size(review.pull),
+        "size": _sizes([review.pull])[0],
         "may_judge": may(role, Act.ISSUE_VERDICT),
         "may_merge": may(role, Act.MERGE),
         "may_decide": may(role, Act.REVIEW_ESCALATION),
@@ -245,12 +244,17 @@ def _blank(pull: PullRequest) -> VerdictForm:
     return VerdictForm(initial={"head_sha": pull.head_sha})
 
 
-def _size(pull: PullRequest) -> object:
+def _sizes(pulls: Sequence[PullRequest]) -> list[Size | None]:
+    kept = kept_sizes((pull.handoff.merge_base, pull.head_sha) for pull in pulls)
+    return [kept.get((pull.handoff.merge_base, pull.head_sha)) or _measure(pull) for pull in pulls]
+
+
+def _measure(pull: PullRequest) -> Size | None:
     try:
         git = Git(Path(pull.repository.path))
     except GitError:
         git = None
-    return size_of(git, pull.handoff.merge_base, pull.head_sha)
+    return measure_size(git, pull.handoff.merge_base, pull.head_sha)
 
 
 def _number(values: Mapping[str, str], name: str) -> int:

@@ -60,17 +60,19 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION leo_refuse_in_alarm(text) FROM PUBLIC
 """
-# Whether an entry is below a checkpoint of this epoch that has its quorum of witnesses, and no alarm stands.
+# Whether an entry is below the newest checkpoint of this epoch that has its quorum of witnesses, and no alarm stands.
+# From the newest backwards, and not the largest of all: that one read every checkpoint ever signed, for each entry.
 COVERS = r"""
 CREATE FUNCTION leo_log_covers(entry bigint) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     WITH epoch AS (SELECT origin, created_at FROM leo_log_epoch ORDER BY number DESC LIMIT 1),
          quorum AS (SELECT witnesses FROM leo_log_quorum ORDER BY id DESC LIMIT 1)
     SELECT coalesce((SELECT index FROM leo_log_leaf WHERE entry_id = entry) < (
-               SELECT max(c.size) FROM leo_log_checkpoint c
+               SELECT c.size FROM leo_log_checkpoint c
                WHERE c.origin = coalesce((SELECT origin FROM epoch), c.origin)
                  AND (SELECT count(*) FROM leo_log_cosignature s WHERE s.checkpoint_id = c.id)
-                     >= coalesce((SELECT witnesses FROM quorum), 0)), false)
+                     >= coalesce((SELECT witnesses FROM quorum), 0)
+               ORDER BY c.id DESC LIMIT 1), false)
        AND NOT EXISTS (SELECT FROM leo_log_alarm a
                        WHERE a.created_at > coalesce((SELECT created_at FROM epoch), '-infinity'))
 $$;

@@ -19,6 +19,7 @@ from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 
+from audit.covering import is_covered
 from audit.events import Role
 from audit.export import WINDOW, Head, TextExport, bounds, log_sheet
 from audit.models import LogEntry
@@ -155,11 +156,20 @@ def goal12(sizes: dict[str, BaseDatabaseWrapper], client: Client, rows: int) -> 
 
         return ask
 
+    def covered(size: str) -> Callable[[], object]:
+        def ask() -> None:
+            use(sizes[size])
+            assert is_covered([middles[size]])
+
+        return ask
+
     rivals = {
         "few first": page("few", "/audit/"),
         "many first": page("many", "/audit/"),
         "few middle": page("few", f"/audit/?before={middles['few']}"),
         "many middle": page("many", f"/audit/?before={middles['many']}"),
+        "few covered": covered("few"),
+        "many covered": covered("many"),
         "stock first": stock(1),
         "stock middle": stock(rows // PAGE_SIZE // 2),
     }
@@ -196,6 +206,14 @@ def goal12(sizes: dict[str, BaseDatabaseWrapper], client: Client, rows: int) -> 
             found["many middle"],
             25,
             at_most=False,
+        ),
+        Measured(
+            "12",
+            f"whether an entry is covered, {rows:,} / {FEW:,}",
+            found["many covered"],
+            found["few covered"],
+            1.15,
+            at_most=True,
         ),
     ]
 

@@ -40,7 +40,18 @@ HEAD: Final = """
 INSERT INTO leo_log_head (size, root, frontier, last_xid, last_entry, created_at)
 SELECT count(*), sha256(''), '', max(xid), max(id), now() FROM leo_log_entry
 """
-TABLES: Final = ("leo_log_leaf", "leo_log_head", "leo_log_entry")
+# A checkpoint a second, as long as something happens, and a witness's line under each.
+CHECKPOINTS: Final = """
+INSERT INTO leo_log_checkpoint (id, origin, size, root, note, created_at)
+SELECT n, 'bench', n * 5, sha256(n::text::bytea), convert_to(repeat('x', 400), 'UTF8'), now()
+FROM generate_series((SELECT coalesce(max(id), 0) + 1 FROM leo_log_checkpoint), COUNT / 5) AS n
+"""
+COSIGNATURES: Final = """
+INSERT INTO leo_log_cosignature (checkpoint_id, witness, line, created_at)
+SELECT id, 'witness', repeat('y', 200), now() FROM leo_log_checkpoint c
+WHERE NOT EXISTS (SELECT FROM leo_log_cosignature s WHERE s.checkpoint_id = c.id)
+"""
+TABLES: Final = ("leo_log_leaf", "leo_log_head", "leo_log_entry", "leo_log_checkpoint", "leo_log_cosignature")
 
 
 def superuser_url(database: str) -> str:
@@ -59,6 +70,8 @@ def fill(database: str, count: int) -> float:
             connection.execute(ENTRIES.replace("generate_series(1, COUNT)", numbers).encode())
             connection.execute(LEAVES)
             connection.execute(HEAD)
-        connection.execute("VACUUM (ANALYZE) leo_log_entry, leo_log_leaf, leo_log_head")
+            connection.execute(CHECKPOINTS.replace("COUNT", str(count)).encode())
+            connection.execute(COSIGNATURES)
+        connection.execute(f"VACUUM (ANALYZE) {', '.join(TABLES)}".encode())
         connection.execute("CHECKPOINT")
     return time.monotonic() - begin

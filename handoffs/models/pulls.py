@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -85,6 +85,15 @@ PULL_OPEN = (
 )
 
 
+MAX_COUNTED: Final = 1000
+# NULL is no limit. Counting stops early, because what is merged or closed grows for ever.
+_COUNTS: Final = """
+SELECT wanted, (SELECT count(*) FROM (
+    SELECT FROM handoffs_pullrequest WHERE status = wanted LIMIT CASE WHEN wanted = %s THEN NULL ELSE %s END
+) AS counted) FROM unnest(%s::text[]) AS wanted
+"""
+
+
 class PullRequestQuerySet(models.QuerySet["PullRequest"]):
     """Reads of pull requests, and the one way to move their status."""
 
@@ -98,6 +107,16 @@ class PullRequestQuerySet(models.QuerySet["PullRequest"]):
     def is_open(self) -> Self:
         """Not merged and not closed."""
         return self.filter(status__in=PULL_OPEN)
+
+    def count_by_status(self, *, exactly: str = "") -> dict[str, str]:
+        """How many are in each status, as a list says it: beyond a thousand `1000+`, but for the one asked for."""
+        with connection.cursor() as cursor:
+            cursor.execute(_COUNTS, [exactly, MAX_COUNTED + 1, PullStatus.values])
+            counted = dict(cursor.fetchall())
+        return {
+            status: f"{MAX_COUNTED}+" if number > MAX_COUNTED and status != exactly else str(number)
+            for status, number in counted.items()
+        }
 
     def waiting_for_plan(self) -> Self:
         """What needs PLAN: no verdict for this head yet. Nearest deadline first, then the oldest."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache, lru_cache
 
 from django import template
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from audit.names import Names
 from handoffs.models import Repository
@@ -21,7 +22,12 @@ register = template.Library()
 @register.simple_tag
 def chip(value: object, subject: str = "") -> str:
     """A state as glyph and word. `subject` is said before it by screen readers: `Database: Warned`."""
-    word = word_of(str(value))
+    return _chip(str(value), str(subject))
+
+
+@lru_cache(maxsize=1024)
+def _chip(value: str, subject: str) -> str:
+    word = word_of(value)
     said = format_html('<span class="unseen">{}: </span>', subject) if subject else ""
     glyph = format_html('<span aria-hidden="true">{}</span>', word.glyph)
     return format_html('<span class="chip chip-{}">{}{} {}</span>', word.style, said, glyph, word.text)
@@ -30,7 +36,12 @@ def chip(value: object, subject: str = "") -> str:
 @register.simple_tag
 def mark(value: object, subject: str) -> str:
     """A state as its glyph alone, with its name for screen readers and as a tooltip."""
-    word = word_of(str(value))
+    return _mark(str(value), str(subject))
+
+
+@lru_cache(maxsize=1024)
+def _mark(value: str, subject: str) -> str:
+    word = word_of(value)
     name = f"{subject}: {word.text}"
     glyph = format_html('<span aria-hidden="true">{}</span><span class="unseen">{}. </span>', word.glyph, name)
     return format_html('<span class="mark mark-{}" title="{}">{}</span>', word.style, name, glyph)
@@ -115,6 +126,19 @@ def party(value: object) -> str:
 def check_group(name: str) -> str:
     """The heading of a group of checks."""
     return CHECK_GROUPS.get(name, name)
+
+
+@register.simple_tag
+def act_options(chosen: object) -> str:
+    """The options of a choice of events: each kind, and what it says that somebody did."""
+    return _act_options(str(chosen) if chosen in EVENTS else "")
+
+
+@cache
+def _act_options(chosen: str) -> str:
+    plain, selected = '<option value="{}">{}: {}</option>', '<option value="{}" selected>{}: {}</option>'
+    options = (format_html(selected if kind == chosen else plain, kind, kind, said) for kind, said in EVENTS.items())
+    return format_html_join("", "{}", ((option,) for option in options))
 
 
 @register.filter

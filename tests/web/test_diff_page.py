@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handoffs.diffing import HIDDEN, list_changes, read_diff, size_of
+from handoffs.diffing import HIDDEN, kept_sizes, list_changes, measure_size, read_diff
 from handoffs.git.repository import Git
 from tests.web.asking import address, text_of, verdict_form
 from tests.web.scene import Scene, commit
@@ -52,10 +52,11 @@ def test_a_diff_shows_what_could_mislead_and_folds_what_is_long(scene: Scene):
     spans = [span for line in shown.sections[0].lines for span in line.spans]
     assert (HIDDEN, "U+202E RIGHT-TO-LEFT OVERRIDE") in {(span.style, span.text) for span in spans}
     assert "binary" in read_diff(git, scene.base, head, "d\u00e4 ta").note.lower()
-    size = size_of(git, scene.base, head)
+    size = measure_size(git, scene.base, head)
     assert size is not None
     assert (size.files, size.added) == (4, 902)
-    assert size_of(None, scene.base, head) == size
+    assert kept_sizes([(scene.base, head), (head, head)]) == {(scene.base, head): size}
+    assert measure_size(None, scene.base, head) is None
 
 
 def test_the_timeline_tells_who_did_what_in_which_role(scene: Scene):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from handoffs.models import PullRequest, PullStatus
@@ -69,6 +71,16 @@ def test_the_list_filters_by_state_in_its_address(scene: Scene):
     assert "Went back" in one
     assert "Waits for PLAN" not in one
     assert "No pull request is merged." in text_of(client, "/prs/?state=merged")
+
+
+def test_beyond_a_thousand_a_state_is_counted_only_where_it_is_asked_for(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("handoffs.models.pulls.MAX_COUNTED", 2)
+    pulls = [scene.pull(title=f"Change {number}") for number in range(6)]
+    PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls[:2]]).update(status=PullStatus.CLOSED)
+    client = scene.client("auditor")
+    for shown, said in (("/prs/", "2+"), ("/prs/?state=closed", "2+"), ("/prs/?state=gates-passing", "4")):
+        counts = dict(re.findall(r"state=([a-z-]+)\"[^>]*><strong>([^<]+)<", text_of(client, shown)))
+        assert counts == dict.fromkeys(PullStatus.values, "0") | {"closed": "2", "gates-passing": said}
 
 
 def test_list_pages_are_addressed_by_the_last_row(scene: Scene, monkeypatch: pytest.MonkeyPatch):
