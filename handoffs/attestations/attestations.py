@@ -24,7 +24,7 @@ from handoffs.attestations.dsse import PAYLOAD_TYPE
 from handoffs.attestations.provenance import Envelope, ProvenanceV02, ProvenanceV1, RawStatement, Subject
 from handoffs.bundles.bundle import BundleError, explain
 from handoffs.signatures.refusals import RefusedError
-from handoffs.signatures.sigstore_bundles import LEAF_ONLY, SigstoreBundle, is_sigstore_bundle, parse_sigstore_bundle
+from handoffs.signatures.sigstore_bundles import LEAF_ONLY, SigstoreBundle, is_sigstore_bundle, read_sigstore_bundle
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PROVENANCE_V02: Final = "https://slsa.dev/provenance/v0.2"
@@ -106,7 +106,7 @@ def parse_attestation(raw: bytes, *, max_bytes: int = 1 << 20) -> Statement:
     try:
         value = parse_json(raw, max_bytes=max_bytes)
         if is_sigstore_bundle(value):
-            sigstore = _parse_sigstore(raw)
+            sigstore = _read_sigstore(raw, value)
             value = parse_json(sigstore.payload or b"", max_bytes=max_bytes)
         elif isinstance(value, dict) and "_type" not in value and value.keys() & _ENVELOPE:
             envelope, payload = parse_envelope(value)
@@ -123,10 +123,10 @@ def _statement_of(value: JsonValue) -> RawStatement:
         raise BundleError("attestation.statement", explain(error)) from None
 
 
-def _parse_sigstore(raw: bytes) -> SigstoreBundle:
+def _read_sigstore(raw: bytes, value: JsonValue) -> SigstoreBundle:
     """A Sigstore bundle around an envelope of exactly the in-toto type."""
     try:
-        found = parse_sigstore_bundle(raw)
+        found = read_sigstore_bundle(raw, value)
     except RefusedError as error:
         raise BundleError("attestation.envelope", str(error)) from None
     if found.media_type not in LEAF_ONLY:

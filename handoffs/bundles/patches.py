@@ -84,19 +84,19 @@ class FilePatch:
         return [row[1:] for hunk in self.hunks for row in hunk.rows if row[0] == _ADDED]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patch:
     """A whole patch that could be read."""
 
     files: tuple[FilePatch, ...]
 
-    @property
+    @cached_property
     def changed_lines(self) -> int:
         """How many lines are added or removed."""
         hunks = (hunk for file in self.files for hunk in file.hunks)
         return sum(2 * len(hunk.rows) - hunk.old_count - hunk.new_count for hunk in hunks)
 
-    @property
+    @cached_property
     def touched_paths(self) -> frozenset[str]:
         """The paths whose content, mode or existence the patch says it changes."""
         found: set[str] = set()

@@ -21,18 +21,9 @@ from handoffs.bundles.patches_header import RawHeader, parse_header
 _HUNK: Final = re.compile(rb"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(?: [^\r\n]*\r?)?\Z")
 _RUN: Final = re.compile(rb"[ +-]*")
 _NO_NEWLINE: Final = re.compile(rb"\\ [^\r\n]{9,}\Z")  # other programs say it in their user's language
-_EXTENDED: Final = (
-    b"old mode ",
-    b"new mode ",
-    b"deleted file mode ",
-    b"new file mode ",
-    b"copy from ",
-    b"copy to ",
-    b"rename from ",
-    b"rename to ",
-    b"similarity index ",
-    b"dissimilarity index ",
-    b"index ",
+_EXTENDED: Final = re.compile(
+    rb"(?:old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|similarity index"
+    rb"|dissimilarity index|index) "
 )
 _CONTEXT, _ADDED, _REMOVED = b" +-"
 
@@ -109,9 +100,10 @@ class _Reader:
     def _read_extended(self, header: RawHeader) -> None:
         while True:
             line = self.peek()
-            key = next((name for name in _EXTENDED if line.startswith(name)), None)
-            if key is None:
+            match = _EXTENDED.match(line)
+            if match is None:
                 return
+            key = match[0]
             if key in header.values:
                 raise self.fail(f"got {key.decode().strip()!r} twice")
             header.values[key] = line[len(key) :]

@@ -41,6 +41,8 @@ def path_problem(path: str) -> str:
 
 def names_submodules(path: str) -> bool:
     """Whether any part of a path is `.gitmodules` in some spelling."""
+    if path.isascii() and "gi" not in path.lower():  # every spelling has that, unless invisible characters part it
+        return False
     return any(
         name == ".gitmodules" or bool(_SHORT_MODULES.match(name)) for name in (_plain(n) for n in path.split("/"))
     )

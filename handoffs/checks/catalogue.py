@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 from handoffs.checks import archive, attestation, patch, sbom, scope, text
@@ -33,12 +34,12 @@ class Check:
     judge: Callable[[Evidence], Judged]
     by: Judge = Judge.LEOPORTAL
 
-    @property
+    @cached_property
     def group(self) -> str:
         """The part of the bundle the check is about."""
         return self.code.split(".", 1)[0]
 
-    @property
+    @cached_property
     def sentence(self) -> str:
         """What the check says, for people."""
         return (self.judge.__doc__ or self.code).strip().split("\n", 1)[0]

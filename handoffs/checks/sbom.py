@@ -113,7 +113,7 @@ def sbom_hashes(evidence: Evidence) -> Judged:
     blobs = evidence.facts.blobs if evidence.facts else {}
     empty = {path for path, blob in evidence.produced_files().items() if blobs.get(blob) == b""}
     wrong, counted = [], 0
-    for component in found.components:
+    for component in [component for component in found.components if component.hash_values]:
         for algorithm, digest in component.hashes:
             counted += 1
             if len(digest) != HASH_LENGTHS.get(algorithm) or not set(digest) <= _HEX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,20 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from handoffs.attestations.attestations import parse_attestation
 from handoffs.attestations.slsa import SlsaProperty, slsa_properties
-from handoffs.bundles.bundle import BundleError, Limits, Manifest, digest_of, parse_manifest, read_archive
+from handoffs.bundles.archive import MEMBERS
+from handoffs.bundles.bundle import (
+    BundleError,
+    Limits,
+    Manifest,
+    digest_of,
+    parse_manifest,
+    read_archive,
+    write_archive,
+)
 from handoffs.bundles.patches import change_digest
 from handoffs.checks.builder_signatures import judge_builder_signature
-from handoffs.checks.catalogue import CheckResult, Context, Evidence, GitFacts, Outcome, run_checks
+from handoffs.checks.catalogue import CHECKS, CheckResult, Context, Evidence, GitFacts, Outcome, run_checks
 from handoffs.checks.evidence import Change, Unreadable, read_change, read_rest, suspects_in
 from handoffs.checks.reviewability import raised_by
 from handoffs.git.index import folders_of, result_of
@@ -25,7 +34,6 @@ from handoffs.git.repository import Git, TreeChange
 from handoffs.git.trees import Folder, Trees
 from handoffs.packages.components import ComponentDelta, component_delta
 from handoffs.packages.lockfiles import delta_of
-from handoffs.packages.sbom import parse_sbom
 from handoffs.scope.control_plane import Raised
 from handoffs.scope.reading import follow_gates
 from handoffs.signatures.sigstore_verifying import warm_signatures
@@ -65,13 +73,19 @@ def warm_up(root: TrustedRoot | None = None) -> None:
 
     With a trusted root, also what verifies signatures by it, which takes a second to import.
     """
-    with suppress(GitError):
-        git_version()
-    for parse in (parse_sbom, parse_attestation):
-        with suppress(BundleError):
-            parse(b"{}")
+    _refuse_once()
     if root is not None:
         warm_signatures(root)
+
+
+@cache
+def _refuse_once() -> None:
+    """Verify a bundle that holds nothing but ordinary text: what is made on first use, a child need not make again."""
+    with suppress(GitError):
+        git_version()
+    said = "\n+ ".join(check.sentence for check in CHECKS).encode()
+    ordinary = said + b"https://example.com/a@1.0?b=c#d " + said.hex().encode() + b" " + base64.b64encode(said)
+    verify_bundle(write_archive(dict.fromkeys(MEMBERS, ordinary)), git=None, context=Context(repository=""))
 
 
 @dataclass(frozen=True)

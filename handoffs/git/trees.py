@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from handoffs.git.objects import GitReader
@@ -159,6 +160,7 @@ def read_tree(raw: bytes, id_bytes: int) -> Folder:
     return folder
 
 
+@lru_cache(maxsize=64)  # there are five in a repository
 def _kind(mode: str) -> int:
     """The type of an entry: 4 folder, 8 or 9 file, 10 link, 14 submodule."""
     return int(mode, 8) >> 12

@@ -84,12 +84,13 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
     if delta is None:
         return ComponentDelta()
     licensed = _licensed(sbom) if isinstance(sbom, Sbom) else {}
-    old, new = _by_name(delta.removed), _by_name(delta.added)
-    before, after = {name for name, _ in old}, {name for name, _ in new}
-    known = {name for name, pin in new if pin.purl in licensed}
+    old, new = _packages(delta.removed), _packages(delta.added)
+    old_names, new_names = _names(old), _names(new)
+    before, after = set(old_names), set(new_names)
+    known = {name for name, pin in zip(new_names, new, strict=True) if pin.purl in licensed}
     added, removed, changed = (_first(names, at_most) for names in (after - before, before - after, before & after))
     told = {*added, *removed, *changed}
-    gone_from, come_to = _grouped(old, told), _grouped(new, told)
+    gone_from, come_to = _grouped(old_names, old, told), _grouped(new_names, new, told)
 
     def change(key: str) -> ComponentChange:
         gone, new = gone_from.get(key, ()), come_to.get(key, ())
@@ -111,27 +112,36 @@ def component_delta(delta: LockDelta | None, sbom: Sbom | Unreadable, *, at_most
         added=tuple(map(change, added)),
         removed=tuple(map(change, removed)),
         changed=tuple(map(change, changed)),
-        settings_added=tuple(sorted(escape_text(pin.said) for pin in delta.added if not pin.purl)),
-        settings_removed=tuple(sorted(escape_text(pin.said) for pin in delta.removed if not pin.purl)),
+        settings_added=_settings(delta.added) if len(new) < len(delta.added) else (),
+        settings_removed=_settings(delta.removed) if len(old) < len(delta.removed) else (),
         files=tuple(map(escape_text, sorted(delta.files))),
         unread=tuple(map(escape_text, sorted(delta.unread))),
         malformed=tuple(escape_text(path) for path, _ in delta.malformed),
     )
 
 
-def _by_name(pins: Iterable[Pin]) -> list[tuple[str, Pin]]:
-    """Every statement about a package, with the ecosystem and name as its purl begins."""
-    return [(pin.purl.partition("@")[0], pin) for pin in pins if pin.purl]
+def _packages(pins: Iterable[Pin]) -> list[Pin]:
+    """The statements about packages."""
+    return [pin for pin in pins if pin.purl]
+
+
+def _names(pins: Iterable[Pin]) -> list[str]:
+    """The ecosystem and name of each, as its purl begins."""
+    return [pin.purl.partition("@")[0] for pin in pins]
+
+
+def _settings(pins: Iterable[Pin]) -> tuple[str, ...]:
+    return tuple(sorted([escape_text(pin.said) for pin in pins if not pin.purl]))
 
 
 def _first(names: set[str], at_most: int | None) -> list[str]:
     return sorted(names) if at_most is None else heapq.nsmallest(at_most, names)
 
 
-def _grouped(pins: list[tuple[str, Pin]], names: set[str]) -> dict[str, list[Pin]]:
-    found: dict[str, list[Pin]] = {name: [] for name in names}
-    for name, pin in pins:
-        if name in names:
+def _grouped(names: list[str], pins: list[Pin], told: set[str]) -> dict[str, list[Pin]]:
+    found: dict[str, list[Pin]] = {name: [] for name in told}
+    for name, pin in zip(names, pins, strict=True):
+        if name in found:
             found[name].append(pin)
     return found
 

@@ -200,7 +200,8 @@ def lock_delta(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> LockD
         sides.append(said)
     old, new = sides
     added = frozenset([Pin(*key, licence) for key, licence in new.items() if key not in old])
-    unread |= {path for pin in added if (path := _included_by(pin)) and not is_lock_file(path)}
+    settings = [pin for pin in added if not pin.purl]
+    unread |= {path for pin in settings if (path := _included_by(pin)) and not is_lock_file(path)}
     return LockDelta(
         added=added,
         removed=frozenset([Pin(*key, licence) for key, licence in old.items() if key not in new]),
@@ -254,9 +255,9 @@ def _is_other_text(path: str, content: bytes) -> bool:
 
 
 def _included_by(pin: Pin) -> str:
-    """The path that a new `-r` or `-c` of a requirements file names, as seen from the root; empty for other pins."""
+    """The path that a new `-r` or `-c` of a requirements file names, as seen from the root; empty for others."""
     path, _, line = pin.said.partition(" ")
-    match = None if pin.purl else _INCLUDED.match(line)
+    match = _INCLUDED.match(line)
     if match is None or "://" in match[1] or _reader_of(unquote(path)) is not requirements:
         return ""
     return posixpath.normpath(posixpath.join(posixpath.dirname(unquote(path)), match[1]))

@@ -14,7 +14,7 @@ from handoffs.packages.pins import Pin, artifacts, pin, pypi_name, setting
 _NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([A-Za-z0-9,._\s-]*)\])?\s*")
 _SPECIFIER: Final = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)\Z")
 # Most lines of a lock file are this and nothing else: what follows would make the same of them, seven times slower.
-_PINNED: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9._-]+)\Z")
+_PINNED: Final = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9._-]+)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 _CODING: Final = re.compile(rb"#.*coding[:=]\s*([-\w.]+)")
 _EGG: Final = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
@@ -48,9 +48,14 @@ def requirement(line: str, *section: str, options: str = "") -> Pin:
 
 def requirements(content: bytes) -> Iterator[Pin]:
     """A requirements or constraints file, as pip reads it."""
-    for line in _lines(content):
-        if pinned := _PINNED.match(line):
-            yield Pin(f"pkg:pypi/{pypi_name(pinned[1])}@{pinned[2]}")
+    text = _text(content)
+    pinned = _PINNED.findall(text)
+    if len(pinned) == text.count("\n") + (not text.endswith("\n")):
+        yield from [Pin(f"pkg:pypi/{pypi_name(name)}@{version}") for name, version in pinned]
+        return
+    for line in _joined(text.splitlines()):
+        if found := _PINNED.fullmatch(line):
+            yield Pin(f"pkg:pypi/{pypi_name(found[1])}@{found[2]}")
             continue
         wanted = _without_comment(line)
         if wanted.startswith("-"):
@@ -74,19 +79,19 @@ def is_prose(content: bytes) -> bool:
     A file in another encoding than UTF-8 is no prose, for nobody knows what it says.
     """
     try:
-        lines = _lines(content)
+        lines = _joined(_text(content).splitlines())
     except ValueError:
         return False
     return any(_PROSE.match(line) and not _ARCHIVE.search(line) for line in map(_without_comment, lines))
 
 
-def _lines(content: bytes) -> Iterator[str]:
-    """The lines of a file, continued ones joined. Raises: ValueError for another encoding."""
+def _text(content: bytes) -> str:
+    """A file as text. Raises: ValueError for another encoding."""
     for first in content.split(b"\n")[:2]:  # not at CR: neither does pip
         coding = _CODING.match(first)
         if coding and coding[1].lower() not in {b"utf-8", b"utf8", b"ascii"}:
             raise ValueError("another encoding")
-    return _joined(content.decode("utf-8-sig").splitlines())
+    return content.decode("utf-8-sig")
 
 
 def _without_comment(line: str) -> str:

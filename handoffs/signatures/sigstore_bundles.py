@@ -82,6 +82,11 @@ def parse_sigstore_bundle(raw: bytes, *, digest: bytes | None = None) -> Sigstor
         value = parse_json(raw, max_bytes=MAX_BUNDLE_BYTES)
     except JsonError as error:
         raise RefusedError("sigstore.json", str(error), "one strict JSON document") from None
+    return read_sigstore_bundle(raw, value, digest=digest)
+
+
+def read_sigstore_bundle(raw: bytes, value: JsonValue, *, digest: bytes | None = None) -> SigstoreBundle:
+    """The same of bytes that were read strictly already: `value` is what they say."""
     _refuse_other_formats(value)
     try:
         bundle = BundleWire.model_validate(value)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.hazmat.backends import default_backend
 from rfc3161_client import TimeStampResponse, decode_timestamp_response
 
 from handoffs.attestations.dsse import PAYLOAD_TYPE
@@ -160,14 +161,18 @@ def _hashed(digest: bytes) -> Hashed:
 
 
 class _Exactly:
-    """The library's policy: the certificate names exactly the wanted signer."""
+    """The library's policy: the certificate names exactly the wanted signer. `found` is whom it names."""
+
+    found: Certified
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
 
     def verify(self, cert: x509.Certificate) -> None:
         """Compare. Raises: RefusedError."""
-        require_signer(certified(cert), self._signer)
+        found = certified(cert)
+        require_signer(found, self._signer)
+        self.found = found
 
 
 def _verified(
@@ -185,17 +190,20 @@ def _verified(
     cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)
     from sigstore import models  # noqa: PLC0415 - see above
 
+    policy = _Exactly(signer)
     try:
-        check(_verifier(cut), models.Bundle.from_json(found.raw), _Exactly(signer))
+        check(_verifier(cut), models.Bundle.from_json(found.raw), policy)
+        named = policy.found  # there is none unless the library asked
     except RefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - the library raises its dependencies' errors too; all mean "refused"
         raise _refusal(error) from None
-    return VerifiedSignature(certified(found.certificate), min(times), found.log_index, root.digest)
+    return VerifiedSignature(named, min(times), found.log_index, root.digest)
 
 
 def warm_signatures(root: TrustedRoot) -> None:
     """Import the library, and make the verifier that serves while no key of the root is cut off."""
+    default_backend()  # a chain of certificates imports it, where it is first verified
     with suppress(Exception):  # what is wrong with the root is said where a signature is judged by it
         _verifier(root.whole)
 

@@ -212,7 +212,16 @@ def test_an_ordinary_path_is_fine(path):
 
 @pytest.mark.parametrize(
     "path",
-    [".gitmodules", ".GITMODULES", "a/.gitmodules", "GITMOD~1", ".gitmodules .", "gi7eba~1", ".git\u200cmodules"],
+    [
+        ".gitmodules",
+        ".GITMODULES",
+        "a/.gitmodules",
+        "GITMOD~1",
+        ".gitmodules .",
+        "gi7eba~1",
+        ".git\u200cmodules",
+        ".g\u200citmodules",
+    ],
 )
 def test_submodules_are_seen_in_every_spelling(path):
     assert names_submodules(path)

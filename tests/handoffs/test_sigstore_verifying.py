@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sigstore.verify import Verifier
 
 from handoffs.attestations.dsse import PAYLOAD_TYPE, pae
 from handoffs.attestations.statements import read_statement, require_predicate, require_subject, require_summary
@@ -74,6 +75,13 @@ def test_a_signature_by_the_wanted_signer_holds(rekor):
     assert found.root_digest == made.root.digest
     stated = signed_statement(STATEMENT, rekor=rekor)
     assert verify_statement(stated.raw, signer=stated.signer, root=stated.root).payload == STATEMENT
+
+
+@pytest.mark.threat("ATT-04")
+def test_a_library_that_does_not_ask_whose_signature_it_is_verifies_nothing(monkeypatch: pytest.MonkeyPatch):
+    made = signed_artifact()
+    monkeypatch.setattr(Verifier, "verify_artifact", lambda *_: None)
+    assert refused(verify_artifact, DIGEST, made.raw, signer=made.signer, root=made.root) == "sigstore.refused"
 
 
 @pytest.mark.threat("ATT-04")
@@ -310,19 +318,21 @@ def refuse(event, arguments):
         raise RuntimeError("cache: " + arguments[0])
 sys.addaudithook(refuse)
 from handoffs.signatures.sigstore_signers import Signer
-from handoffs.signatures.sigstore_verifying import verify_artifact, verify_statement, production_root
+from handoffs.signatures.sigstore_verifying import production_root, verify_artifact, warm_signatures
 from handoffs.signatures.trust_roots import read_trusted_root
 work = json.load(sys.stdin)
 root = read_trusted_root(work["root"].encode(), source="x")
 signer = Signer(work["identity"], work["issuer"])
+warm_signatures(root)
+warm = set(sys.modules)
 print(verify_artifact(work["digest"], work["bundle"].encode(), signer=signer, root=root).signer.identity)
-print(production_root().digest)
+print(production_root().digest, *(set(sys.modules) - warm))
 """
 
 
 @pytest.mark.threat("ATT-08")
 @pytest.mark.threat("ATT-14")
-def test_verifying_needs_no_network_no_home_and_no_cache(tmp_path: Path):
+def test_verifying_needs_no_network_no_home_no_cache_and_once_warm_no_further_import(tmp_path: Path):
     made = signed_artifact()
     planted = tmp_path / "cache" / "sigstore-python" / "tuf" / "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
     planted.mkdir(parents=True)

@@ -120,6 +120,7 @@ PATHS: tuple[Line, ...] = (
         "if False:",
         f"{PATCHES}::test_a_path_that_could_mean_another_file_is_refused",
     ),
+    ('path.isascii() and "gi" not in', '"gi" not in', f"{PATCHES}::test_submodules_are_seen_in_every_spelling"),
     (
         'visible = name if name.isascii() else _HFS_IGNORABLE.sub("", unicodedata.normalize("NFC", name))',
         "visible = name",
@@ -276,6 +277,7 @@ ATTESTED: tuple[tuple[str, tuple[Line, ...]], ...] = (
             ("if found.payload is None and not found.unsupported:", "if False:", f"{VERIFYING}::test_a_statement_is_not_a_signature_over_an_artifact_and_the_other_way_round"),
             ("cut = root.cut(issued=found.certificate.not_valid_before_utc, certified=found.certified_at, logged=times)", "cut = write_json(root.document)", f"{JUDGED_BY}::test_a_retired_log_does_not_count_under_another_name"),
             ("    refuse_unproved(stamps, found.signature, root)\n", "", f"{VERIFYING}::test_a_timestamp_of_something_else_is_refused_also_where_the_log_vouches_for_the_time"),
+            ("named = policy.found", "named = certified(found.certificate)", f"{VERIFYING}::test_a_library_that_does_not_ask_whose_signature_it_is_verifies_nothing"),
             ("if sha256 and root.digest != sha256:", "if False:", f"{JUDGED_BY}::test_the_public_root_is_the_pinned_one_and_any_other_file_is_not"),
         ),
     ),

@@ -18,6 +18,7 @@ ODD = f"{PIP}::test_what_may_be_a_requirement_or_cannot_be_told_is_refused"
 
 SCOPE_GUARDS: tuple[Guard, ...] = (
     Guard("verdicts/gates.py", "made, found = tools.git.result_tree(change.merge_base, change.patch), tools", "made, found = handoff.result_tree, tools", "tests/test_intake.py::test_an_enforcer_that_applies_something_else_fails_the_gate_whatever_it_writes_down"),
+    Guard("handoffs/packages/requirements.py", "if len(pinned) == text.count(\"\\n\") + (not text.endswith(\"\\n\")):", "if pinned:", "tests/handoffs/test_requirements.py::test_a_name_that_only_requirements_have_is_held_to_it"),
     Guard("handoffs/packages/requirements.py", "and not _ARCHIVE.search(line)", "", ODD),
     Guard("handoffs/packages/requirements.py", "[^/\\\\$=<>~@;]*+", ".*+", ODD),
     Guard("handoffs/packages/requirements.py", "    except ValueError:\n        return False", "    except ValueError:\n        return True", ODD),
