@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
+from handoffs import circuits
 from handoffs.circuits import LONGEST, MOST_FAILURES, PROBE, Circuit, wait
 from handoffs.forges.protocol import ForgeError
 from handoffs.github.connection import App, Connection, Installation
@@ -101,3 +106,32 @@ def test_the_waits_grow_and_end_below_a_minute():
     assert all(timedelta(seconds=12) <= wait(1) <= timedelta(seconds=15) for _ in range(20))
     assert all(LONGEST * 0.8 <= wait(tries) <= LONGEST for tries in range(3, 400))
     assert len({wait(9) for _ in range(20)}) > 1, "not everybody at the same moment"
+
+
+class Meeting:
+    """A span of time that two processes add at one moment: each has read the row, neither has written it."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(2)
+
+    def __radd__(self, now: datetime) -> datetime:
+        self.barrier.wait(timeout=20)
+        return now + PROBE
+
+
+def test_of_two_whose_turn_it_is_at_one_moment_one_asks(transactional_db, monkeypatch: pytest.MonkeyPatch):
+    past = timezone.now() - timedelta(minutes=1)
+    GitHubCircuit.objects.create(api_url="https://github.invalid", failing_since=past, tries=1, next_try_at=past)
+    monkeypatch.setattr(circuits, "PROBE", Meeting())
+
+    def may_ask(_: int) -> str:
+        try:
+            Circuit("https://github.invalid").admit(may_probe=True)
+        except ForgeError as error:
+            return error.code
+        finally:
+            connection.close()
+        return "asks"
+
+    with ThreadPoolExecutor(2) as both:
+        assert sorted(both.map(may_ask, range(2))) == ["asks", "github.silent"]

@@ -26,6 +26,7 @@ HOOK_GUARDS: tuple[Guard, ...] = (
     Guard("handoffs/circuits.py", "        elif self._failures >= MOST_FAILURES:", "        elif False:", OUTAGE),
     Guard("handoffs/circuits.py", "        if may_probe and next_try_at <= now and self._rows", "        if may_probe and self._rows", ONE_ASKS),
     Guard("handoffs/circuits.py", "        self._failures = 0\n        if self._probing is not None:", "        if self._probing is not None:", f"{CIRCUIT}::test_failures_that_are_not_in_a_row_stop_nobody"),
+    Guard("handoffs/circuits.py", "self._rows.filter(next_try_at=next_try_at).update", "self._rows.update", f"{CIRCUIT}::test_of_two_whose_turn_it_is_at_one_moment_one_asks"),
     Guard("handoffs/github/connection.py", "        with self.talking(is_asking=False):", "        with self.talking():", DIED),
     Guard("handoffs/github/connection.py", "            self._breaker.admit(may_probe=False)", "            pass", DIED),
     Guard("verdicts/tasks_publishing.py", "        if error.code == SILENT:\n", "        if False:\n", OUTAGE),
