@@ -33,7 +33,7 @@ from audit.models import (
 from audit.notes import SignerKey, parse_note
 from audit.sequencing import integrate_log, nodes_at, read_tile, refuse_lost
 from audit.signer import LogSigner
-from audit.tiles import Tile, nodes_from, parse_bundle
+from audit.tiles import Tile, nodes_from, parse_bundle, subtree_root
 from leoportal import setup
 from leoportal.management.commands.log import Sequencer
 from tests.audit.growing import ORIGIN, grow
@@ -104,6 +104,16 @@ def test_no_leaf_is_skipped_that_commits_late_and_none_counts_that_was_taken_bac
     assert [leaf.index for leaf in LogLeaf.objects.order_by("index")] == [0, 1, 2, 3]
     assert LogEntry.objects.count() == 4
     assert check_log() == []
+
+
+def test_tiles_are_the_same_however_many_leaves_come_at_once(signer: LogSigner):
+    grow(signer, 100)
+    append(700)
+    settle_log(batch=600)
+    hashes = [bytes(raw) for raw in LogLeaf.objects.order_by("index").values_list("leaf_hash", flat=True)]
+    whole = [b"".join(hashes[at : at + 256]) for at in (0, 256, 512)]
+    stored = LogTile.objects.order_by("level", "index")
+    assert [(bytes(tile.hashes), bytes(tile.root)) for tile in stored] == [(raw, subtree_root(raw)) for raw in whole]
 
 
 CHECKPOINT = "INSERT INTO leo_log_checkpoint (origin, size, root, note) VALUES ('x', 1, '', '')"
