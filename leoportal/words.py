@@ -105,6 +105,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "ENFORCED": Word("Enforced", "✓", "pass"),
     "UNENFORCED": Word("Unenforced", "✗", "fail"),
     "OBSERVE MODE": Word("Observe mode", "△", "cond"),
+    "trial": Word("Trial: nothing is blocked", "✗", "fail"),
     "unseen": Word("Not seen", "?", "wait"),
     "accepted": Word("Accepted", "△", "cond"),
     "agreed": Word("As expected", "✓", "pass"),

@@ -143,6 +143,7 @@ class HostedGlance:
     landed: LandedCommit | None
     label: str
     is_late: bool
+    is_trial: bool
 
 
 def home_of(hosted: GitHubRepository) -> str:
@@ -157,7 +158,7 @@ def hosted_of(pull: PullRequest) -> GitHubRepository | None:
 
 
 def read_hosted(pull: PullRequest, policy: Policy, standing: Standing) -> Hosted | None:
-    """What GitHub shows of one pull request; None for one on this machine. At most six queries."""
+    """What GitHub shows of one pull request; None for one on this machine. At most seven queries."""
     hosted = hosted_of(pull)
     if hosted is None:
         return None
@@ -190,18 +191,17 @@ def _runs(pull: PullRequest, home: str) -> Iterator[RunLine]:
 
 def _warnings(hosted: GitHubRepository, standing: Standing, *, is_ended: bool) -> Iterator[Warned]:
     """What is wrong now. About one that has ended, its verdict says how it was protected."""
-    if standing.label and not is_ended:
+    if not hosted.is_separated:
+        said = f"What GitHub shows below {TRIAL} proves nothing: whoever may push may write the same, and merge"
+        yield Warned(f"TRIAL: NOTHING IS BLOCKED. {NOT_SEPARATED}. {said}.", standing.step)
+    elif standing.label and not is_ended:
         yield Warned(f"{standing.label}: {standing.why}", standing.step)
     yield from lateness(hosted)
+    yield from silence()
 
 
 def lateness(hosted: GitHubRepository) -> Iterator[Warned]:
     """Why what the portal shows of a repository on GitHub may be old, or is not published there."""
-    if not hosted.is_separated:
-        yield Warned(
-            f"{NOT_SEPARATED}. What GitHub shows below {TRIAL} blocks no merge and proves nothing.",
-            "for real: an empty portal, both Apps (Repositories, Set up GitHub), `leo repo govern OWNER/NAME`",
-        )
     before = timezone.now() - RECONCILE_LATE
     sides = (
         ("leo-enforcer", "compared it with", hosted.enforcer_looked_at, hosted.enforcer_error),
@@ -219,8 +219,10 @@ def silence() -> Iterator[Warned]:
     row = GitHubCircuit.objects.filter(api_url=settings.GITHUB_API_URL).exclude(failing_since=None).first()
     if row is not None:
         yield Warned(
-            f"GitHub has not answered since {row.failing_since:%Y-%m-%d %H:%M:%S} UTC.",
-            f"nothing here: the next try is at {row.next_try_at:%H:%M:%S} UTC, then what waits goes on",
+            f"GitHub has not answered since {row.failing_since:%Y-%m-%d %H:%M:%S} UTC. What stands here is as old as "
+            "that, and until it answers nothing is published, taken back or merged there.",
+            f"wait; it is asked again at {row.next_try_at:%H:%M:%S} UTC, and then what waits goes on by itself. "
+            "If this lasts, see GitHub's status",
         )
 
 
@@ -251,7 +253,12 @@ def glance_hosted(pulls: Sequence[PullRequest]) -> Mapping[int, HostedGlance]:
     own = next(gate.check_name for gate in policy.gates if gate.is_own)
     return {
         pull.pk: HostedGlance(
-            gate=CheckLine(own, said.get((pull.repository_id, pull.head_sha)), home_of(there[pull.pk])),
+            gate=CheckLine(
+                context_of(own, is_separated=there[pull.pk].is_separated),
+                said.get((pull.repository_id, pull.head_sha)),
+                home_of(there[pull.pk]),
+            ),
+            is_trial=not there[pull.pk].is_separated,
             runs_ended=sum(run.is_done for run in runs.get(pull.pk, ())),
             runs=len(WORKFLOWS),
             landed=landed.get(pull.pk),

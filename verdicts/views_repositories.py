@@ -52,6 +52,11 @@ class Row:
         return f"canary-{self.standing.canary.outcome}" if self.standing.canary else ""
 
     @property
+    def is_trial(self) -> bool:
+        """Whether one token acts in place of both Apps: no rule is written or read, no canary flown."""
+        return self.hosted is not None and not self.hosted.is_separated
+
+    @property
     def url(self) -> str:
         """Its page at GitHub."""
         return home_of(self.hosted) if self.hosted else ""

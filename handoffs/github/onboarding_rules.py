@@ -250,11 +250,13 @@ def check_staging_history(case: Case) -> Iterator[Finding]:
     if hidden := [source for source in sources if isinstance(read.get(source, Unseen("")), Unseen)]:
         yield _unseen_bypass(case, hidden[0], sentence, expected)
         return
+    is_good = any(not read[source] for source in sources)
+    bypassed = "nobody bypasses it" if is_good else "somebody bypasses it"
     yield judged(
         "config.lanes",
         sentence,
-        good=any(not read[source] for source in sources),
-        got="somebody bypasses it" if sources else f"no rule {FORCE_PUSH}",
+        good=is_good,
+        got=bypassed if sources else f"no rule {FORCE_PUSH}",
         expected=expected,
         step=GOVERN,
     )

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from audit.names import Names
 from handoffs.models import Repository
 from leoportal.words import CHECK_GROUPS, EVENTS, PARTIES, percent_of, span_of, word_of
-from verdicts.protection import current_label
+from verdicts.protection import Standing, current_label
 
 register = template.Library()
 
@@ -48,9 +48,12 @@ def _mark(value: str, subject: str) -> str:
 
 
 @register.simple_tag
-def protection(repository: Repository) -> str:
-    """That nothing blocks in this repository, or nobody knows; nothing while its gates are enforced."""
-    label = current_label(repository)
+def protection(repository: Repository, standing: Standing | None = None) -> str:
+    """That nothing blocks in this repository, or nobody knows; nothing while its gates are enforced.
+
+    Where the page knows how it stands, nobody is asked again.
+    """
+    label = standing.label if standing else current_label(repository)
     if not label:
         return ""
     owner, _, name = repository.full_name.partition("/")
@@ -157,6 +160,13 @@ def called(number: int, names: Names) -> str:
 def named(text: str, names: Names) -> str:
     """A sentence with names in place of `principal 7`."""
     return names.within(text)
+
+
+@register.filter
+def coded(text: str) -> str:
+    """A sentence with what stands between backticks as code."""
+    parts = enumerate(str(text).split("`"))
+    return format_html_join("", "{}", ((format_html("<code>{}</code>", part) if n % 2 else part,) for n, part in parts))
 
 
 @register.filter

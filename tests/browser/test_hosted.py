@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from audit import events
 from audit.actions import append_event
 from audit.covering import wait_covered
+from handoffs.github.contexts import NOT_SEPARATED, TRIAL
 from handoffs.github.onboarding import check_onboarding
 from handoffs.github.workflow_names import WORKFLOWS
 from handoffs.models import (
@@ -28,7 +29,7 @@ from handoffs.models import (
 from handoffs.protecting import record_reading
 from leoportal.lanes.switching import acting_in
 from leoportal.setup import OPERATOR
-from tests.browser.test_repositories import DRIFTED, enrol
+from tests.browser.test_repositories import DRIFTED, enrol, silent, try_out
 from tests.support.browser import Site, address, change, rows_of, tab_to
 from tests.support.portal import git
 from tests.support.protection import CONTEXTS, EXPECTED, LIVE, NOW
@@ -76,6 +77,13 @@ def prove(pull: PullRequest, path: str, number: int) -> None:
     )  # fmt: skip
 
 
+def move(pull: PullRequest, hosted: GitHubRepository) -> None:
+    """To another repository, with its handoff."""
+    PullRequest.objects.filter(pk=pull.pk).update(repository=hosted.repository)
+    Handoff.objects.filter(pk=pull.handoff_id).update(repository=hosted.repository)
+    pull.refresh_from_db()
+
+
 def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path, settings):
     mirror = tmp_path / "11.git"
     # Without the staging branches of tests before: they would be handed over here, too.
@@ -86,9 +94,7 @@ def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path
     git(mirror, "fetch", "--quiet", str(site.portal.bare), pull.head_sha)
     # It belongs to the other repository from here on: here nobody hands it over again.
     git(site.portal.bare, "update-ref", "-d", "refs/heads/staging/codex-netted")
-    PullRequest.objects.filter(pk=pull.pk).update(repository=hosted.repository)
-    Handoff.objects.filter(pk=pull.handoff_id).update(repository=hosted.repository)
-    pull.refresh_from_db()
+    move(pull, hosted)
     plan = gallery("plan")
     page = plan.visitor.page
     plan.visitor.open(address(pull))
@@ -139,6 +145,23 @@ def test_what_github_shows_of_a_pull_request(site: Site, gallery, tmp_path: Path
     expect(page.locator("#protection")).to_contain_text("What stands here may be old. Next: see that its worker runs")
     plan.visit("/prs/", "hosted-list")
     expect(page.locator("tr", has_text="acme/service-11")).to_contain_text("Taken back")
+
+    (tmp_path / "12.git").symlink_to(mirror)
+    tried = try_out(12, tmp_path)
+    move(pull, tried)
+    for context in CONTEXTS[1:]:
+        say(pull, f"{TRIAL}{context}", "success", title="Passed")
+    causes = [verdict.log_entry_id]
+    say(pull, f"{TRIAL}{CONTEXTS[0]}", "success", is_own=True, title="OBSERVE MODE · PASS · 95.0 %", causes=causes)
+    with silent(settings.GITHUB_API_URL):
+        plan.visit(address(pull), "hosted-trial")
+        expect(page.locator("#pr-live")).to_contain_text("GitHub has not answered since")
+        expect(page.locator("#pr-live")).to_contain_text(f"TRIAL: NOTHING IS BLOCKED. {NOT_SEPARATED}.")
+    plan.visit("/prs/", "hosted-trial-list")
+    listed = page.locator("tr", has_text="acme/service-12")
+    expect(listed).to_contain_text(f"{TRIAL}{CONTEXTS[0]}")
+    expect(listed).to_contain_text("Trial: nothing is blocked")
+    move(pull, hosted)
 
     commit = "c" * 40
     with transaction.atomic():

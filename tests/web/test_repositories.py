@@ -94,7 +94,7 @@ def test_every_page_about_a_repository_that_blocks_nothing_says_so(
             answer = scene.client(name).get(address)
             assert answer.status_code == 200, address
             assert word in answer.content.decode(), address
-    for address, most in ((pages[0][1], 30), ("/prs/", 21)):
+    for address, most in ((pages[0][1], 27), ("/prs/", 21)):
         with django_assert_max_num_queries(most):
             assert "Observe mode" in scene.client("plan").get(address).content.decode()
 

@@ -85,3 +85,8 @@ def test_a_chip_says_its_word_and_escapes_what_it_is_about():
 
 def test_every_party_has_words():
     assert [who for who in Clearer if not portal.party(who)] == []
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_of_it_is_markup():
+    assert portal.coded("run `leo <b>` again") == "run <code>leo &lt;b&gt;</code> again"
+    assert portal.coded("<i>") == "&lt;i&gt;"
