@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from handoffs.checks.builder_signatures import judge_builder_signature
 from handoffs.checks.catalogue import CHECKS, CheckResult, Context, Evidence, GitFacts, Outcome, run_checks
 from handoffs.checks.evidence import Change, Unreadable, read_change, read_rest, suspects_in
 from handoffs.checks.reviewability import raised_by
+from handoffs.collecting import uncollected
 from handoffs.git.index import folders_of, result_of
 from handoffs.git.process import GitError, git_version
 from handoffs.git.repository import Git, TreeChange
@@ -112,7 +112,7 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
 
     Not checked: who pushed it, and the enforcer's own signature.
     """
-    with _uncollected(), _beside(len(raw)) as beside:
+    with uncollected(), _beside(len(raw)) as beside:
         digest = beside(partial(digest_of, raw))
         archive = read_archive(raw, context.limits)
         del raw  # it is large, and what follows needs memory
@@ -129,18 +129,6 @@ def verify_bundle(raw: bytes, *, git: Git | None, context: Context) -> Report:
         if git is not None:
             facts = replace(gather_facts(change, git, meanwhile=rest), tool=git_version())
         return _judge(replace(rest(), facts=facts))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without looking for cycles meanwhile: a verification makes a million objects and hardly a cycle among them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 type _Beside = Callable[[Callable[[], Any]], Callable[[], Any]]

@@ -27,6 +27,7 @@ import msgspec
 
 from audit.canonical import JsonError, JsonValue, digest_json, parse_json, write_json
 from handoffs.bundles.bundle import BundleError
+from handoffs.collecting import uncollected
 from handoffs.packages.licences import is_valid_expression
 from handoffs.packages.lockfiles import LockDelta
 from handoffs.packages.pins import Pin, name_of, version_of
@@ -55,7 +56,6 @@ _SCHEMAS: Final = "cyclonedx.schema._res"
 _WITHOUT_REFS: Final = frozenset({"hashes", "properties", "externalReferences"})
 _CONTAINERS: Final = frozenset({dict, list})
 _MAX_ERRORS: Final = 20
-_HOST: Final = "http://cyclonedx.org/schema/"
 
 
 class _Wire(msgspec.Struct, frozen=True, gc=False):
@@ -152,6 +152,7 @@ class Sbom:
         return frozenset([text for text in said if text is not None])
 
 
+@uncollected()
 def parse_sbom(raw: bytes, *, max_bytes: int = 16 << 20) -> Sbom:
     """Read `sbom.cdx.json`.
 
@@ -271,12 +272,12 @@ def _sha256(digest: str) -> JsonValue:
 @functools.cache
 def _validator() -> jsonschema_rs.Draft7Validator:
     """The schema with the two it refers to, compiled once; nothing is fetched."""
-    folder = resources.files(_SCHEMAS)
     schemas = {
-        name: json.loads(folder.joinpath(f"{name}.SNAPSHOT.schema.json").read_bytes())
+        name: json.loads(resources.files(_SCHEMAS).joinpath(f"{name}.SNAPSHOT.schema.json").read_bytes())
         for name in ("bom-1.5", "spdx", "jsf-0.82")
     }
-    others = [(f"{_HOST}{name}.SNAPSHOT.schema.json", schemas[name]) for name in ("spdx", "jsf-0.82")]
+    host = "http://cyclonedx.org/schema"
+    others = [(f"{host}/{name}.SNAPSHOT.schema.json", schemas[name]) for name in ("spdx", "jsf-0.82")]
     registry = jsonschema_rs.Registry(others)
     return jsonschema_rs.Draft7Validator(schemas["bom-1.5"], validate_formats=True, registry=registry, offline=True)
 

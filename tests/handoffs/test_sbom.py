@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,6 +105,7 @@ def test_formats_are_checked(uri):
 def test_what_is_not_a_json_object_is_refused(raw):
     with pytest.raises(BundleError, match=r"sbom\.readable"):
         parse_sbom(raw)
+    assert gc.isenabled()
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
