@@ -114,7 +114,7 @@ class PullRequestQuerySet(models.QuerySet["PullRequest"]):
             cursor.execute(_COUNTS, [exactly, MAX_COUNTED + 1, PullStatus.values])
             counted = dict(cursor.fetchall())
         return {
-            status: f"{MAX_COUNTED}+" if number > MAX_COUNTED and status != exactly else str(number)
+            status: f"{MAX_COUNTED}+" if number == MAX_COUNTED + 1 and status != exactly else str(number)
             for status, number in counted.items()
         }
 

@@ -190,6 +190,13 @@ def test_nothing_counts_before_a_checkpoint_with_its_quorum_covers_it(signer: Lo
     set_quorum(2, by=OPERATOR)
     assert not is_covered([entry]), "one witness counts once"
     set_quorum(1, by=OPERATOR)
+    newer = LogEntry.objects.latest("pk").pk
+    settle_log()
+    later = signer.sign()
+    assert later is not None
+    assert covering.covered_of([entry, newer]) == {entry}, "the newest with its quorum, not the newest"
+    LogCosignature.objects.create(checkpoint=later, witness="w", line="x")
+    assert covering.covered_of([entry, newer]) == {entry, newer}, "nor the oldest"
     assert raise_alarm("log.rollback", "a test")
     assert not raise_alarm("log.rollback", "once is enough")
     assert not is_covered([entry])

@@ -68,6 +68,7 @@ def test_a_repository_as_it_should_be_is_green():
     findings = check_onboarding(EXPECTED, LIVE, now=NOW)
     assert is_green(findings)
     assert not any(finding.step for finding in findings)
+    assert not any(finding.got.startswith("somebody") for finding in findings)
     assert findings_from_json(findings_to_json(findings)) == findings
     assert not is_green(())
 

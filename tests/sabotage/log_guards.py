@@ -75,6 +75,7 @@ LOG_GUARDS: tuple[Guard, ...] = (
     Guard("audit/notes.py", "        if not found:\n            names", "        if False:\n            names", f"{WITNESSING}::test_only_the_witness_that_was_named_counts"),
     # What may be relied on.
     Guard("audit/migrations/0002_log_guards.py", ">= coalesce((SELECT witnesses FROM quorum), 0)", ">= 0", QUORUM),
+    Guard("audit/migrations/0002_log_guards.py", "ORDER BY c.id DESC LIMIT 1), false)", "ORDER BY c.id LIMIT 1), false)", QUORUM),
     Guard("audit/migrations/0001_initial.py", "fields=(\"checkpoint\", \"witness\"), name", "fields=(\"checkpoint\", \"witness\", \"line\"), name", QUORUM),
     Guard("audit/migrations/0002_log_guards.py", "       AND NOT EXISTS (SELECT FROM leo_log_alarm a", "       AND 0 <= (SELECT count(*) FROM leo_log_alarm a", QUORUM),
     Guard("verdicts/merging.py", "    _wait_for_the_log(pull, tools.log_seconds)\n", "", f"{COVERED}::test_a_merge_waits_for_its_quorum_and_lands_with_it"),

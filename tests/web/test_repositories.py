@@ -79,14 +79,17 @@ def test_every_page_about_a_repository_that_blocks_nothing_says_so(
     scene: Scene, hosted: GitHubRepository, django_assert_max_num_queries
 ):
     pull = scene.pull()
+    escalated = scene.escalated()
     pages = [
         ("plan", f"/prs/acme/hosted/{pull.number}/"),
+        ("lead", f"/escalations/{escalated.pk}/"),
         ("plan", f"/prs/acme/hosted/{pull.number}/history/"),
         ("auditor", f"/audit/prs/acme/hosted/{pull.number}/"),
         ("exec", f"/handoffs/{pull.handoff_id}/"),
     ]
-    PullRequest.objects.filter(pk=pull.pk).update(repository=hosted.repository)
-    type(pull.handoff).objects.filter(pk=pull.handoff_id).update(repository=hosted.repository)
+    for moved in (pull, escalated):
+        PullRequest.objects.filter(pk=moved.pk).update(repository=hosted.repository)
+        type(moved.handoff).objects.filter(pk=moved.handoff_id).update(repository=hosted.repository)
     for enrolled, word in ((False, "Unenforced"), (True, "Observe mode")):
         if enrolled:
             enrol(hosted, is_observed=True)
@@ -94,6 +97,8 @@ def test_every_page_about_a_repository_that_blocks_nothing_says_so(
             answer = scene.client(name).get(address)
             assert answer.status_code == 200, address
             assert word in answer.content.decode(), address
+    for name, address in pages[:2]:
+        assert "OBSERVE MODE: Everything runs, nothing blocks." in scene.client(name).get(address).content.decode()
     for address, most in ((pages[0][1], 27), ("/prs/", 21)):
         with django_assert_max_num_queries(most):
             assert "Observe mode" in scene.client("plan").get(address).content.decode()
