@@ -5,8 +5,7 @@ const keysOn = document.getElementById("keys-on");
 const live = document.getElementById("live");
 const late = document.getElementById("late");
 let waitingFor = "";
-let openBefore = [];
-let focusBefore = null;
+let [openBefore, focusBefore] = [[], null];
 
 // A closed dialog keeps the focus for one more frame; nobody types there.
 function isTyping(target) {
@@ -34,36 +33,10 @@ function follow(element) {
   target.focus({ preventScroll: true });
 }
 
-// Where the focus is inside a part that is about to be replaced: the same link, or the same one of what looks alike.
-function likeness(element) {
-  return [element.tagName, element.id, element.getAttribute("href"), element.getAttribute("name")].join(" ");
-}
-
+// The same link or button, or what takes its place, in a part that replaced itself.
 function alike(region, wanted) {
-  return [...region.querySelectorAll("a, button, summary, input, select, textarea, [tabindex]")].filter(
-    (element) => likeness(element) === wanted,
-  );
-}
-
-function placeOfFocus(region) {
-  const at = document.activeElement;
-  if (at === region || !region.contains(at)) {
-    return null;
-  }
-  return { region: region.id, wanted: likeness(at), index: alike(region, likeness(at)).indexOf(at) };
-}
-
-function focusAgain(place) {
-  const region = document.getElementById(place.region);
-  if (region === null || document.activeElement !== document.body) {
-    return;
-  }
-  const found = alike(region, place.wanted);
-  const next = found[Math.min(place.index, found.length - 1)] ?? region;
-  if (next === region) {
-    region.tabIndex = -1;
-  }
-  next.focus({ preventScroll: true });
+  const isAlike = (element) => ["id", "href", "name"].every((key) => element.getAttribute(key) === wanted.getAttribute(key));
+  return [...region.querySelectorAll(wanted.tagName)].filter(isAlike);
 }
 
 function rows() {
@@ -72,11 +45,8 @@ function rows() {
 
 function moveRow(step) {
   const links = rows();
-  if (links.length === 0) {
-    return;
-  }
   const at = links.indexOf(document.activeElement);
-  links[Math.min(links.length - 1, Math.max(0, at === -1 ? (step > 0 ? 0 : links.length - 1) : at + step))].focus();
+  links[Math.min(links.length - 1, Math.max(0, at === -1 ? (step > 0 ? 0 : links.length - 1) : at + step))]?.focus();
 }
 
 function moveFile(step) {
@@ -88,6 +58,12 @@ function moveFile(step) {
     next.focus();
     next.scrollIntoView({ block: "start" });
   }
+}
+
+function made(tag, content) {
+  const element = document.createElement(tag);
+  element.append(content);
+  return element;
 }
 
 function showKeys() {
@@ -103,15 +79,7 @@ function showKeys() {
     found.push(["Ctrl Enter", "Go on with the form"]);
   }
   found.push(["?", "These keys"], ["Esc", "Close"]);
-  list.replaceChildren(
-    ...found.flatMap(([key, name]) => {
-      const term = document.createElement("dt");
-      const meaning = document.createElement("dd");
-      term.append(Object.assign(document.createElement("kbd"), { textContent: key }));
-      meaning.textContent = name.trim();
-      return [term, meaning];
-    }),
-  );
+  list.replaceChildren(...found.flatMap(([key, name]) => [made("dt", made("kbd", key)), made("dd", name.trim())]));
   dialog.showModal();
 }
 
@@ -144,13 +112,9 @@ document.addEventListener("keydown", (event) => {
 
 document.getElementById("keys-button")?.addEventListener("click", showKeys);
 keysOn.checked = localStorage.getItem(keysOff) === null;
-keysOn.addEventListener("change", () => {
-  if (keysOn.checked) {
-    localStorage.removeItem(keysOff);
-  } else {
-    localStorage.setItem(keysOff, "1");
-  }
-});
+keysOn.addEventListener("change", () =>
+  keysOn.checked ? localStorage.removeItem(keysOff) : localStorage.setItem(keysOff, "1"),
+);
 
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.target.matches("[data-live]")) {
@@ -159,14 +123,18 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   openBefore = [...event.target.querySelectorAll("details[open][id]")].map((details) => details.id);
-  focusBefore = placeOfFocus(event.target);
+  const at = document.activeElement;
+  const isInside = event.target.contains(at) && at !== event.target;
+  focusBefore = isInside ? { at, region: event.target.id, index: alike(event.target, at).indexOf(at) } : null;
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   openBefore.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
-  if (focusBefore !== null) {
-    focusAgain(focusBefore);
-    focusBefore = null;
+  const region = focusBefore && document.getElementById(focusBefore.region);
+  if (region && document.activeElement === document.body) {
+    const found = alike(region, focusBefore.at);
+    found[Math.min(focusBefore.index, found.length - 1)]?.focus({ preventScroll: true });
   }
+  focusBefore = null;
   const said = event.target.dataset?.announce;
   if (said && said !== live.textContent) {
     live.textContent = said;
