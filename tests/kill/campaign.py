@@ -89,12 +89,12 @@ BLOWS: Final[tuple[Callable[[Stack], None], ...]] = (
 def at_each_place(arrivals: Arrivals, number: int) -> str:
     """One handoff that dies at one place of the list; returns what was done."""
     place = PLACES[number]
-    branch = f"staging/codex-place-{number}"
+    branch, deaths = f"staging/codex-place-{number}", arrivals.stack.deaths
     arrivals.stack.traps.lay(place, branch)
     push = arrivals.push_code if place == "scanner.running" else arrivals.push
     push(f"place-{number}")
     arrivals.wait(branch, seconds=120)
-    assert arrivals.stack.traps.has_fired(place, branch), f"nobody came to {place}"
+    arrivals.stack.wait_deaths([place], branch, since=deaths)
     arrivals.assert_once(branch)
     return f"killed at {place}"
 

@@ -26,8 +26,7 @@ def test_a_worker_killed_around_a_step_of_a_rotation(arrivals: Arrivals, step: s
         lambda: not stack.rows("SELECT 1 FROM handoffs_keyrotation WHERE step NOT IN ('done', 'cancelled')"),
         f"the rotation ends after two deaths at {step}",
     )
-    assert [place for place in places if not stack.traps.has_fired(place, "gate")] == []
-    stack.wait(lambda: stack.deaths >= deaths + 2, "both workers died")
+    stack.wait_deaths(places, "gate", since=deaths)
     rows = stack.rows(
         "SELECT n.fingerprint, o.fingerprint, o.public_key, n.transition, length(o.secret_key), r.draft::text"
         " FROM handoffs_keyrotation r JOIN handoffs_signingkey n ON n.id = r.new_key_id"

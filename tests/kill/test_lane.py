@@ -36,8 +36,7 @@ def test_a_worker_killed_twice_in_the_lane(arrivals: Arrivals, places: tuple[str
         traps.lay(place, branch)
     assert arrivals.push(branch.removeprefix("staging/codex-")) == branch
     arrivals.wait(branch)
-    assert [place for place in places if not traps.has_fired(place, branch)] == []
-    assert arrivals.stack.deaths >= deaths + 2
+    arrivals.stack.wait_deaths(places, branch, since=deaths)
     arrivals.assert_once(branch)
     assert "push.before" not in places or arrivals.applyings(branch) > 1
 
@@ -51,8 +50,7 @@ def test_a_worker_killed_while_sub_agents_and_gates_report(arrivals: Arrivals, p
     push = arrivals.push_code if "scanner.running" in places else arrivals.push
     assert push(branch.removeprefix("staging/codex-")) == branch
     arrivals.wait(branch)
-    assert [place for place in places if not arrivals.stack.traps.has_fired(place, branch)] == []
-    assert arrivals.stack.deaths >= deaths + len(places)
+    arrivals.stack.wait_deaths(places, branch, since=deaths)
     arrivals.assert_once(branch)
 
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -190,6 +190,13 @@ class Stack:
                 raise AssertionError(f"not in {seconds:g} s: {what}\n{self.complaints()}")
             self.revive()
             time.sleep(0.1)
+
+    def wait_deaths(self, places: Sequence[str], branch: str, *, since: int) -> None:
+        """Watch until somebody died at each of these places. What a step leaves may be seen before its worker dies behind it."""
+        self.wait(
+            lambda: all(self.traps.has_fired(place, branch) for place in places) and self.deaths >= since + len(places),
+            f"a death at each of {', '.join(places)}",
+        )
 
     def complaints(self) -> str:
         """The last lines of every log, the rows that still have work, and what the database is at."""
