@@ -126,14 +126,13 @@ def install(traps: Traps) -> Wrapper:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "leoportal.settings")
     django.setup()
     from audit.models import TreeHead
-    from handoffs import actions, applying, attempts, intake, resigning, rotating, signing, tasks, verifying
+    from handoffs import intake, rotating, signing, tasks
     from handoffs.bundles.store import BundleStore
     from handoffs.forges.localgit import LocalGit
     from handoffs.models import PullRequest, Status
     from handoffs.signatures.openpgp import Signer
     from handoffs.signatures.sigstore_signing import Sigstore
     from verdicts import actions as verification
-    from verdicts import merging
     from verdicts import tasks as judging
     from verdicts.subagents import sandbox
 
@@ -189,8 +188,10 @@ def install(traps: Traps) -> Wrapper:
     for name in ("report_agent", "finish_gate_work"):
         setattr(verification, name, _last(wrapper, getattr(verification, name), branch_of_pull))
     wrapper.replace(TreeHead.objects, "create", "integrate", lambda **_: "log")
-    for module in (actions, verifying, applying, attempts, resigning, signing, verification, merging):
-        setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010
+    # Wherever it was imported: a list of modules would be out of date as soon as one of them is split.
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("handoffs.", "verdicts.")) and hasattr(module, "record_event"):
+            setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010  looked up by name
     _wrap_scanners(wrapper, judging, sandbox)
     return wrapper
 
