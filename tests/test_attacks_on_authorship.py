@@ -27,6 +27,16 @@ from verdicts.results import GateOutcome
 from verdicts.tasks import run_work, sweep_verification
 
 
+def escalate_change_by(portal: Portal, address: str) -> None:
+    """A change by somebody nobody knows yet, whom PLAN asks LEAD about."""
+    portal.push_bundle(portal.bundle(GOOD_CHANGE), email=address)
+    portal.receive()
+    sweep_verification()
+    portal.run_work()
+    portal.report("story-release", GateOutcome.SUCCESS)
+    portal.verdict(VerdictKind.ESCALATE, question=f"Who is {address}?")
+
+
 @pytest.mark.threat("SOD-02")
 def test_a_commit_without_any_name_is_by_somebody_unknown(portal: Portal):
     first = add_raw_commit(portal, b"", who=b" <> 1790000000 +0000")
@@ -55,12 +65,7 @@ def test_who_answers_for_the_verifier_is_not_the_author(portal: Portal):
 
 
 def test_an_author_who_became_known_after_escalating_can_still_be_sent_back(portal: Portal):
-    portal.push_bundle(portal.bundle(GOOD_CHANGE), email="someone@acme.invalid")
-    portal.receive()
-    sweep_verification()
-    portal.run_work()
-    portal.report("story-release", GateOutcome.SUCCESS)
-    portal.verdict(VerdictKind.ESCALATE, question="Who is someone@acme.invalid?")
+    escalate_change_by(portal, "someone@acme.invalid")
     call_command("operate", "identity", "plan", "--email", "someone@acme.invalid")
     pull = portal.pull()
     found = evidence.gather(pull, tree=pull.handoff.result_tree)
@@ -124,12 +129,7 @@ def test_the_same_patch_on_another_branch_keeps_its_author(portal: Portal):
 
 @pytest.mark.threat("SOD-02")
 def test_an_unknown_author_cannot_be_waved_through_by_lead_who_may_be_that_author(portal: Portal):
-    portal.push_bundle(portal.bundle(GOOD_CHANGE), email="lead@acme.invalid")
-    portal.receive()
-    sweep_verification()
-    portal.run_work()
-    portal.report("story-release", GateOutcome.SUCCESS)
-    portal.verdict(VerdictKind.ESCALATE, question="Who is lead@acme.invalid?")
+    escalate_change_by(portal, "lead@acme.invalid")
     with pytest.raises(VerdictError, match=r"contributor\.unknown"):
         portal.decide(DecisionKind.APPROVE)
     call_command("operate", "identity", "lead", "--email", "LEAD@acme.invalid")

@@ -191,7 +191,7 @@ def install(traps: Traps) -> Wrapper:
     # Wherever it was imported: a list of modules would be out of date as soon as one of them is split.
     for name, module in list(sys.modules.items()):
         if name.startswith(("handoffs.", "verdicts.")) and hasattr(module, "record_event"):
-            setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010  looked up by name
+            setattr(module, "record_event", _record(wrapper, module.record_event))  # noqa: B010  a module found at run time has no attribute that types know
     _wrap_scanners(wrapper, judging, sandbox)
     return wrapper
 
